@@ -1,0 +1,54 @@
+# Every target sets up what it needs: on a fresh machine `make test` alone is enough.
+# Needs: make, Python >= 3.11 with venv, and PyPI.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint types bench wheel clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv and install everything into it (again only if the dependencies changed)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "RedDB needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+run: $(READY) ## Start a server in the foreground on ./data (ARGS='--port 6000' adds options)
+	$(VENV)/bin/reddb serve --data ./data $(ARGS)
+
+demo: $(READY) ## Insert the bundled sample and search it
+	$(PY) -m reddb.client.demo $(ARGS)
+
+test: $(READY) ## Run the tests (ARGS='-k wal' adds options)
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## Check style with ruff
+	$(PY) -m ruff check .
+
+# mypy does not follow package-dir, so it is shown the installed layout as links. Rejected: checking an installed copy
+# (errors would name files nobody edits), and __path__ tricks (they would ship).
+types: $(READY) ## Check types with mypy --strict
+	@rm -rf build/typing && mkdir -p build/typing/reddb
+	@ln -s $(CURDIR)/reddb/* $(CURDIR)/grammar $(CURDIR)/server $(CURDIR)/client build/typing/reddb/
+	$(PY) -m mypy
+
+bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
+	$(PY) tests/bench/run.py $(ARGS)
+
+wheel: $(READY) ## Build the source archive and the wheel into dist/
+	rm -rf dist
+	$(PY) -m build
+
+clean: ## Remove what the other targets made; ./data stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find reddb grammar server client tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,28 @@
+"""The query language: text to syntax tree, syntax tree to text, and errors that point at the place.
+
+    parse, parse_script    text to statements (ast.py holds the nodes)
+    render                 a statement to canonical text
+    split_statements       a script to the texts of its statements, for the shell
+    excerpt                a span of the source as line, column and picture, for the stages after this one
+    keywords               the words of the language; `reserved_words` of them are names only in double quotes
+
+May import: reddb.errors, reddb.limits, lark and numpy. It knows nothing of collections, columns and types.
+"""
+
+from reddb.grammar import ast
+from reddb.grammar.language import keywords, reserved_words
+from reddb.grammar.parser import parse, parse_script, split_statements
+from reddb.grammar.render import render
+from reddb.grammar.syntax_errors import excerpt, located
+
+__all__ = [
+    "ast",
+    "excerpt",
+    "keywords",
+    "located",
+    "parse",
+    "parse_script",
+    "render",
+    "reserved_words",
+    "split_statements",
+]

@@ -1,0 +1,275 @@
+"""What lark says about a wrong statement, in words a person uses, with the place and a way out.
+
+A message names what was expected and what was found. The detail of the error holds
+
+    line, column   of the place, both counted from 1
+    excerpt        the source line, or 100 characters of it around the place, above a line of carets
+    hint           the nearest valid word, or advice for a common slip; not always there
+
+Invariant: what is expected comes from the parser's own state, never from a list kept here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from lark import Token, UnexpectedCharacters, UnexpectedToken
+
+from reddb import errors
+from reddb.grammar.ast import DISTANCES, Span
+from reddb.grammar.language import keywords, reserved_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+EXCERPT_CHARS_MAX = 100
+_FOUND_CHARS_MAX = 40
+_ELLIPSIS = "..."
+
+_END = "the end of the statement"
+_WORDS = {
+    "NAME": "a name",
+    "QUOTED_NAME": "a name",
+    "STRING": "a string",
+    "UNSIGNED": "a whole number",
+    "SIGNED": "a number",
+    "FLOAT": "a number",
+    "VECTOR_LITERAL": "a vector",
+    "NUMBERED": "a parameter",
+    "NAMED": "a parameter",
+    "POSITIONAL": "a parameter",
+    "COMPARISON": "an operator",
+    "DISTANCE": "a distance operator",
+    "EQUAL": "=",
+    "STAR": "*",
+    "COMMA": ",",
+    "DOT": ".",
+    "LPAR": "(",
+    "RPAR": ")",
+    "LSQB": "[",
+    "RSQB": "]",
+    "SEMICOLON": ";",
+    "$END": _END,
+}
+_PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
+# Where the first terminal may stand, one phrase says more than the list of all that may stand there too.
+_VALUE = frozenset({"STRING", "UNSIGNED", "SIGNED", "FLOAT", "LSQB", "_NULL", "_TRUE", "_FALSE"}) | _PARAMETERS
+_OPERATOR = frozenset(
+    {"COMPARISON", "EQUAL", "DISTANCE", "_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR"}
+)
+
+_OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]|[+-](?![0-9.]))+")  # the sign of a number is not part of it
+_WORD_RUN = re.compile(r"[\w.+-]+")
+_DISTANCE_HINT = "the distance operators are " + ", ".join(f"{sign} ({name})" for sign, name in DISTANCES.items())
+_QUOTE_HINT = "a quote inside a string is written twice: 'it''s'"
+_QUOTES_HINT = "a string stands in single quotes; double quotes are for names"
+_SELECT_CLAUSES = ("WHERE", "ORDER BY", "LIMIT", "OFFSET", "WITH")
+# What belongs where a keyword is missing; the first that may stand at the place is told.
+_MISSING = {
+    "_KIND": "say what kind of collection it is, then its dimension: KIND vector.turbo DIM 384",
+    "_DIM": "every collection has a fixed number of dimensions: DIM 384",
+    "_VALUES": "the rows come after the columns: VALUES (1, [0.1, 0.2])",
+}
+
+
+def excerpt(text: str, start: int, end: int) -> dict[str, Any]:
+    """Point at characters `start` to `end` of a source: its `line`, `column` and `excerpt`. Raises nothing."""
+    start = min(start, len(text))
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", start)
+    line = text[line_start : len(text) if line_end < 0 else line_end]
+    column = start - line_start
+    carets = max(1, min(end, line_start + len(line)) - start)
+    left, right = 0, len(line) + 1  # the end of the statement is a place, too
+    if len(line) > EXCERPT_CHARS_MAX:
+        left = max(0, min(column - EXCERPT_CHARS_MAX // 2, len(line) + 1 - EXCERPT_CHARS_MAX))
+        right = left + EXCERPT_CHARS_MAX
+    shown = "".join(char if char.isprintable() else " " for char in line[left:right])
+    if left > 0:
+        shown = _ELLIPSIS + shown[len(_ELLIPSIS) :]
+    if right < len(line):
+        shown = shown[: -len(_ELLIPSIS)] + _ELLIPSIS
+    pointer = " " * (column - left) + "^" * min(carets, right - column)
+    return {
+        "line": text.count("\n", 0, start) + 1,
+        "column": column + 1,
+        "excerpt": f"{shown.rstrip()}\n{pointer}",
+    }
+
+
+def located(code: errors.ErrorCode, message: str, text: str, span: Span, hint: str | None = None) -> errors.RedDBError:
+    """Make an error that points at a span of the source."""
+    detail = excerpt(text, span.start, span.end)
+    if hint is not None:
+        detail["hint"] = hint
+    return code.error(message, **detail)
+
+
+def syntax_error(error: UnexpectedToken | UnexpectedCharacters, text: str, offset: int) -> errors.RedDBError:
+    """Make the SYNTAX error for what lark raised; `offset` is where lark's text begins in `text`."""
+    if isinstance(error, UnexpectedCharacters):
+        return _bad_characters(text, error.pos_in_stream + offset)
+    return _bad_token(error, text, offset)
+
+
+# --- characters that begin no token ------------------------------------------------------------------------
+
+
+def _bad_characters(text: str, position: int) -> errors.RedDBError:
+    char = text[position]
+    span = Span(position, position + 1)
+    hint = None
+    if char == "'":
+        message, hint = "a string is not closed", _QUOTE_HINT
+    elif char == '"':
+        message = "a quoted name is not closed"
+    elif text.startswith("/*", position):
+        message, span = "a comment is not closed", Span(position, position + 2)
+    elif char in "$:":
+        message, hint = f"{char} begins no parameter here", "a parameter is written $1, :name or ?"
+    elif run := _run(_OPERATOR_RUN, text, position):
+        message, span, hint = f"there is no operator {text[run.start : run.end]}", run, _DISTANCE_HINT
+    elif char.isdecimal() or (char == "." and _WORD_RUN.match(text, position)):
+        span = _run(_WORD_RUN, text, position) or span
+        message, hint = f"{_short(text[span.start : span.end])} is no number", "numbers are written 5, -0.5 or 1e-3"
+    elif char in "‘’‚“”„":
+        message, hint = f"a typographic quote, {char}", "strings are written with straight quotes: 'text'"
+    else:
+        name = char if char.isprintable() else unicodedata.name(char, f"U+{ord(char):04X}")
+        message = f"unexpected character {name}"
+        if char.isalpha():
+            hint = "a name with letters beyond a to z stands in double quotes"
+    return located(errors.SYNTAX, message, text, span, hint)
+
+
+def _run(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
+    """The longest run of a pattern's characters around a position."""
+    if not pattern.match(text, position):
+        return None
+    start = position
+    while start > 0 and pattern.match(text[start - 1]):
+        start -= 1
+    found = pattern.match(text, start)
+    assert found is not None
+    return Span(start, found.end())
+
+
+# --- tokens out of place -----------------------------------------------------------------------------------
+
+
+def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBError:
+    found = error.token
+    stack = error.interactive_parser.parser_state.value_stack
+    if found.type == "$END":
+        end = len(text.rstrip())
+        if not stack:
+            return located(errors.SYNTAX, "the statement is empty", text, Span(end, end))
+        return located(
+            errors.SYNTAX, _message(error), text, Span(end, end), _unclosed_hint(stack) or _hint(error, stack)
+        )
+    assert found.start_pos is not None
+    assert found.end_pos is not None
+    span = Span(found.start_pos + offset, found.end_pos + offset)
+    operator = _run(_OPERATOR_RUN, text, span.start)
+    if operator and operator != span and found.type in _OPERATOR:
+        message = f"there is no operator {text[operator.start : operator.end]}"
+        return located(errors.SYNTAX, message, text, operator, _DISTANCE_HINT)
+    if text[span.start - 1 : span.start] == "'":
+        return located(errors.SYNTAX, _message(error), text, span, _QUOTE_HINT)
+    return located(errors.SYNTAX, _message(error), text, span, _hint(error, stack))
+
+
+def _unclosed_hint(stack: Sequence[object]) -> str | None:
+    bracket = _open_bracket(stack)
+    return bracket and f"the {bracket} is not closed"
+
+
+def _open_bracket(stack: Sequence[object]) -> Token | None:
+    """The innermost bracket that is open; the parser's stack holds what is not yet part of a whole."""
+    opened: list[Token] = []
+    for token in stack:
+        if isinstance(token, Token) and token.type in {"LPAR", "LSQB"}:
+            opened.append(token)
+        elif isinstance(token, Token) and token.type in {"RPAR", "RSQB"}:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+def _hint(error: UnexpectedToken, stack: Sequence[object]) -> str | None:
+    found, accepts = error.token, error.accepts
+    word = found.upper()
+    before = stack[-1].type if stack and isinstance(stack[-1], Token) else ""
+    wants_value = "STRING" in accepts
+    if before == "SEMICOLON":
+        return "send one statement at a time"
+    if word in {"TABLE", "INDEX", "DATABASE"} and "_COLLECTION" in accepts:
+        return "rows live in collections: CREATE COLLECTION docs KIND vector.turbo DIM 384"
+    if word in {"NAN", "INF", "INFINITY"} and wants_value:
+        return "a vector holds finite numbers only"
+    if found.type in {"NAME", "QUOTED_NAME"} and wants_value:
+        return _QUOTES_HINT
+    if before == "_IN" and found.type in {"LSQB", "VECTOR_LITERAL"}:
+        return "IN takes parentheses: IN (1, 2, 3)"
+    if found.type == "_VALUES" and "LPAR" in accepts:
+        return "name the columns before the rows: INSERT INTO docs (id, vector) VALUES (1, [0.1, 0.2])"
+    if "UNSIGNED" in accepts and not wants_value and found.type in {"SIGNED", "FLOAT", "STRING"}:
+        return "this takes a whole number, 0 or more"
+    if "DISTANCE" in accepts and found.type in _OPERATOR:
+        return _DISTANCE_HINT
+    possible = [terminal[1:] for terminal in accepts if terminal.startswith("_")]
+    nearest = difflib.get_close_matches(word, sorted(possible), 1) if found.type == "NAME" else []
+    if nearest:
+        return f"did you mean {nearest[0]}?"
+    for terminal, advice in _MISSING.items():
+        if terminal in accepts:
+            return advice
+    is_select = bool(stack) and isinstance(stack[0], Token) and stack[0].type == "_SELECT"
+    if is_select and any(clause.startswith(word) for clause in _SELECT_CLAUSES):
+        return f"each clause stands once, in this order: {', '.join(_SELECT_CLAUSES)}"
+    return None
+
+
+def _message(error: UnexpectedToken) -> str:
+    return f"expected {_one_of(_expected(error.accepts))}, found {_found(error.token)}"
+
+
+def _expected(accepts: Iterable[str]) -> list[str]:
+    """The terminals that may stand here as few phrases: what a person writes first, then keywords, then signs."""
+    left = set(accepts)
+    phrases = set()
+    if "NAME" in left:
+        phrases.add("a name")
+        left -= {"NAME", "QUOTED_NAME"} | {f"_{word}" for word in keywords() - reserved_words()}
+    if {"STRING", "FLOAT"} <= left:
+        phrases.add("a value")
+        left -= _VALUE | {"VECTOR_LITERAL"}
+    if "COMPARISON" in left:
+        phrases.add("an operator")
+        left -= _OPERATOR
+    if len(left) + len(phrases) > 1:
+        left.discard("DOT")
+    if "$END" in left:
+        left.discard("SEMICOLON")
+    words = sorted(terminal[1:] for terminal in left if terminal.startswith("_"))
+    phrases |= {_WORDS[terminal] for terminal in left if terminal in _WORDS and _WORDS[terminal][0].isalpha()} - {_END}
+    signs = sorted(_WORDS[terminal] for terminal in left if terminal in _WORDS and not _WORDS[terminal][0].isalpha())
+    return [*sorted(phrases), *words, *signs, *([_END] if "$END" in left else [])]
+
+
+def _one_of(phrases: list[str]) -> str:
+    *most, last = phrases
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _found(token: Token) -> str:
+    if token.type == "$END":
+        return _END
+    return "a vector" if token.type == "VECTOR_LITERAL" else _short(str(token))
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _FOUND_CHARS_MAX else text[: _FOUND_CHARS_MAX - len(_ELLIPSIS)] + _ELLIPSIS

@@ -1,0 +1,110 @@
+"""What a batch of rows must be before anything of it is written.
+
+Invariant: a batch either passes whole, or an error names the first wrong row and nothing has happened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from reddb import errors, limits
+from reddb.rows import PayloadColumn, RowBatch
+from reddb.types import Collection, IdColumn, RowId, Vectors
+
+RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})  # columns of their own in every result
+
+
+def check_batch(collection: Collection, batch: RowBatch) -> None:
+    """Check all that needs no look at the stored rows. Raises an input or limit error naming the row."""
+    if len(batch) > limits.BATCH_ROWS_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"a batch has at most {limits.BATCH_ROWS_MAX} rows, not {len(batch)}; send several"
+        )
+    check_ids(batch.ids)
+    check_vectors(collection, batch.vectors)
+    if batch.payloads is not None:
+        _check_payloads(batch.payloads)
+
+
+def check_ids(ids: IdColumn) -> None:
+    """Raises INVALID_ID for an empty or overlong string; integers fit by their type."""
+    if isinstance(ids, np.ndarray):
+        return
+    for row, text in enumerate(ids):
+        size = len(text.encode())
+        if not 1 <= size <= limits.ID_BYTES_MAX:
+            raise errors.INVALID_ID.error(
+                f"row {row}: a string id has 1 to {limits.ID_BYTES_MAX} UTF-8 bytes, not {size}", row=row
+            )
+
+
+def check_distinct(ids: list[RowId]) -> None:
+    """Raises DUPLICATE_ID naming both rows."""
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[RowId, int] = {}
+    for row, row_id in enumerate(ids):
+        if row_id in first:
+            raise errors.DUPLICATE_ID.error(f"row {row}: id {row_id!r} stands in row {first[row_id]} too", row=row)
+        first[row_id] = row
+
+
+def check_vectors(collection: Collection, vectors: Vectors) -> None:
+    """Raises INVALID_DIMENSION or INVALID_VECTOR, naming row and coordinate."""
+    if vectors.shape[1] != collection.dim:
+        raise errors.INVALID_DIMENSION.error(
+            f"collection {collection.name!r} has {collection.dim} dimensions, the vector has {vectors.shape[1]}"
+        )
+    finite = np.isfinite(vectors)
+    if not finite.all():
+        row, coordinate = (int(place) for place in np.argwhere(~finite)[0])
+        value = vectors[row, coordinate]
+        raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value}", row=row)
+
+
+def _check_payloads(payloads: PayloadColumn) -> None:
+    for row, content in enumerate(payloads.split()):
+        if not content:
+            continue
+        if len(content) > limits.PAYLOAD_BYTES_MAX:
+            raise errors.LIMIT_EXCEEDED.error(
+                f"row {row}: a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes, not {len(content)}", row=row
+            )
+        try:
+            payload = msgpack.unpackb(content, strict_map_key=False, max_ext_len=0)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload is no MessagePack map: {error}", row=row) from error
+        _check_payload(row, payload)
+
+
+def _check_payload(row: int, payload: Any) -> None:
+    if not isinstance(payload, dict):
+        raise errors.INVALID_PAYLOAD.error(f"row {row}: a payload is a map, not {type(payload).__name__}", row=row)
+    if len(payload) > limits.PAYLOAD_KEYS_MAX:
+        raise errors.LIMIT_EXCEEDED.error(f"row {row}: a payload has at most {limits.PAYLOAD_KEYS_MAX} keys", row=row)
+    for name, value in payload.items():
+        if not isinstance(name, str) or not 1 <= len(name.encode()) <= limits.NAME_BYTES_MAX:
+            raise errors.INVALID_PAYLOAD.error(
+                f"row {row}: a payload key is a string of 1 to {limits.NAME_BYTES_MAX} bytes, not {name!r}", row=row
+            )
+        if name in RESERVED_NAMES:
+            raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload key {name!r} is reserved", row=row)
+        _check_value(row, name, value, depth=1)
+
+
+def _check_value(row: int, name: str, value: Any, depth: int) -> None:
+    if depth > limits.PAYLOAD_DEPTH_MAX:
+        raise errors.LIMIT_EXCEEDED.error(f"row {row}: {name!r} nests deeper than {limits.PAYLOAD_DEPTH_MAX}", row=row)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise errors.INVALID_PAYLOAD.error(f"row {row}: {name!r} has the key {key!r}; keys are strings", row=row)
+            _check_value(row, name, inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_value(row, name, inner, depth + 1)
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise errors.INVALID_PAYLOAD.error(f"row {row}: {name!r} holds a {type(value).__name__}", row=row)

@@ -1,0 +1,202 @@
+"""The only door to files: append, sync, rename, and the errors they give, with the path in each.
+
+A storage class is handed a `Disk`; tests hand in one that fails or loses power. Rules that every caller relies on:
+
+    append      writes all bytes or raises; a short write is continued, never ignored
+    sync        returns only when the bytes are on the device; if it raises, nothing may be trusted any more
+                (the kernel may have dropped the dirty pages: a second sync would lie)
+    rename      is durable only after `sync_folder` of the parent
+
+Invariants:
+  * A full disk raises DISK_FULL, anything else DISK_FAILED; both name the path.
+  * No other module of the storage layer opens, writes or removes a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from reddb import errors
+from reddb.types import Buffer
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_IOV_MAX = 1024  # buffers one writev takes (IOV_MAX of Linux)
+
+
+class AppendFile(Protocol):
+    """A file that only grows at its end, or is cut back."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, without what is merely reserved."""
+
+    def append(self, parts: Sequence[Buffer]) -> None:
+        """Write the parts behind the end. On an error the file may hold a part of them: cut it back."""
+
+    def reserve(self, size: int) -> None:
+        """Give the file `size` bytes of disk, zeroed beyond what is written."""
+
+    def cut(self, size: int) -> None:
+        """Drop everything from byte `size` on."""
+
+    def sync(self) -> None:
+        """Return when all that was appended is on the device."""
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """The file system as the engine sees it."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create the folder and its parents durably; no error if it is there."""
+
+    def list_folder(self, path: Path) -> list[str]:
+        """Sorted names; empty if the folder is missing."""
+
+    def read_file(self, path: Path) -> bytes: ...
+
+    def open_append(self, path: Path, size: int) -> AppendFile:
+        """Open or create a file whose first `size` bytes are kept and appended to."""
+
+    def write_file(self, path: Path, content: bytes) -> None:
+        """Put `content` in place of the file, whole or not at all: temp, sync, rename, sync the folder."""
+
+    def remove_file(self, path: Path) -> None: ...
+
+    def remove_tree(self, path: Path) -> None: ...
+
+    def sync_folder(self, path: Path) -> None: ...
+
+    def lock(self, path: Path, owner: str) -> int:
+        """Take an exclusive lock, write `owner` into the file; return the descriptor that holds it."""
+
+
+@contextmanager
+def _named(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into an error of the catalogue that names the action and the path."""
+    try:
+        yield
+    except OSError as error:
+        code = errors.DISK_FULL if error.errno in _FULL else errors.DISK_FAILED
+        raise code.error(f"cannot {action} {path}: {error.strerror}", path=str(path)) from error
+
+
+class OsDisk:
+    """The operating system's files."""
+
+    def make_folder(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        with _named("create", path):
+            path.mkdir(mode=0o700, exist_ok=True)
+        self.sync_folder(path.parent)
+
+    def list_folder(self, path: Path) -> list[str]:
+        with _named("list", path):
+            return sorted(os.listdir(path)) if path.is_dir() else []
+
+    def read_file(self, path: Path) -> bytes:
+        with _named("read", path):
+            return path.read_bytes()
+
+    def open_append(self, path: Path, size: int) -> OsAppendFile:
+        with _named("open", path):
+            return OsAppendFile(path, size)
+
+    def write_file(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        file = self.open_append(temporary, 0)
+        try:
+            file.append([content])
+            file.sync()
+        finally:
+            file.close()
+        with _named("rename", temporary):
+            os.replace(temporary, path)
+        self.sync_folder(path.parent)
+
+    def remove_file(self, path: Path) -> None:
+        with _named("remove", path):
+            path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        with _named("remove", path):
+            if path.is_dir():
+                shutil.rmtree(path)
+
+    def sync_folder(self, path: Path) -> None:
+        with _named("sync", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def lock(self, path: Path, owner: str) -> int:
+        # flock, not lockf: a POSIX lock is lost as soon as any descriptor of the file is closed.
+        with _named("lock", path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise errors.DATA_IN_USE.error(
+                f"the data folder {path.parent} is in use by {holder}", path=str(path.parent)
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, owner.encode(), 0)
+        return descriptor
+
+
+class OsAppendFile:
+    """An open file of the operating system, written at a position of our own."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = size
+        os.ftruncate(self._descriptor, size)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, parts: Sequence[Buffer]) -> None:
+        with _named("write", self._path):
+            for first in range(0, len(parts), _IOV_MAX):
+                self._append_some([memoryview(part).cast("B") for part in parts[first : first + _IOV_MAX]])
+
+    def _append_some(self, views: list[memoryview]) -> None:
+        while views:
+            written = os.pwritev(self._descriptor, views, self._size)
+            self._size += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if views:
+                views[0] = views[0][written:]
+
+    def reserve(self, size: int) -> None:
+        with _named("extend", self._path):
+            os.posix_fallocate(self._descriptor, 0, size)
+
+    def cut(self, size: int) -> None:
+        with _named("cut", self._path):
+            os.ftruncate(self._descriptor, size)
+        self._size = size
+
+    def sync(self) -> None:
+        with _named("sync", self._path):
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,72 @@
+"""Every bound of the system, with its unit, its arithmetic and what happens beyond it.
+
+Invariant: relations between bounds are asserted here, at import, so that a changed number that breaks
+another one cannot start.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# --- names, ids, vectors, payloads: beyond it the request is refused ---------------------------------------
+NAME_BYTES_MAX = 63  # as in PostgreSQL; a collection name is also shown in tables, so it stays short
+ID_BYTES_MAX = 255  # UTF-8 bytes of a string id; its length is stored in one u16 beside a marker
+ID_INT_MIN = -(2**63)
+ID_INT_MAX = 2**63 - 1
+DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use (4096)
+PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
+PAYLOAD_KEYS_MAX = 256
+PAYLOAD_DEPTH_MAX = 16
+
+# --- searches ----------------------------------------------------------------------------------------------
+K_MAX = 10_000  # rows a search may ask for; the client pages or exports beyond it
+K_DEFAULT = 10  # rows of a search whose statement has no LIMIT
+EF_MAX = 100_000  # candidates re-ranked per segment
+QUERIES_MAX = 1_000  # query vectors in one search request
+SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
+
+# --- writes ------------------------------------------------------------------------------------------------
+BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing
+SEGMENT_ROWS = 65_536  # rows of one growing segment: the unit of encoding, later of sealing
+GROWING_ROWS_MAX = 64 * SEGMENT_ROWS  # 4,194,304 rows a partition keeps in memory; beyond it inserts are refused
+GROWING_ARENA_BYTES = 64 * GIB  # address space, not memory, for string ids and payloads of one partition
+
+# --- statements --------------------------------------------------------------------------------------------
+STATEMENT_BYTES_MAX = 16 * MIB  # several hundred rows of 4096 written-out numbers
+STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
+PARAMETERS_MAX = 65_535
+STATEMENT_CACHE_ENTRIES = 512
+STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
+
+# --- wire --------------------------------------------------------------------------------------------------
+FRAME_HEADER_BYTES = 16
+FRAME_BYTES_MAX = 256 * MIB  # body of a frame: 65,536 rows of 768 float32 are 192 MiB
+FRAME_BYTES_MAX_BEFORE_HELLO = 4 * KIB  # a stranger may make us hold this much
+MESSAGE_DEPTH_MAX = 32  # nesting of a MessagePack body
+RESULT_PART_ROWS = 1_024  # rows of one frame of a large result
+REQUESTS_IN_FLIGHT_MAX = 1_024  # per connection; beyond it the server stops reading that connection
+WRITE_BUFFER_BYTES_MAX = 1 * MIB  # unsent bytes of one connection, beyond which the server stops reading it
+CONNECTIONS_MAX = 4_096  # per server; beyond it a connection is told so and closed
+HELLO_TIMEOUT_S = 10.0  # from accept to a complete Hello
+
+# --- write-ahead log ---------------------------------------------------------------------------------------
+WAL_SEGMENT_BYTES = 64 * MIB  # a new file is begun at the first record that starts beyond it
+WAL_PREALLOCATE_BYTES = 4 * MIB  # reserved ahead, so that most syncs need not write a new file size
+WAL_RECORD_BYTES_MAX = 1 * GIB
+
+# --- processes ---------------------------------------------------------------------------------------------
+CORES_MAX = 64
+READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
+DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
+RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession
+RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
+
+assert BATCH_ROWS_MAX <= GROWING_ROWS_MAX
+assert GROWING_ROWS_MAX % SEGMENT_ROWS == 0
+assert SEGMENT_ROWS % 32 == 0, "FastScan packs rows in blocks of 32"
+assert BATCH_ROWS_MAX * 512 * 4 <= FRAME_BYTES_MAX, "a full batch of 512-d rows must fit a frame"
+assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
+assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
+assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

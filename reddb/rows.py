@@ -1,0 +1,194 @@
+"""A batch of rows as columns: one byte layout for the wire, the mailbox between cores and the WAL.
+
+    offset        type            content
+    0             u8              1, the layout's version
+    1             u8              id type: 0 = int64, 1 = strings
+    2             u16             0
+    4             u32             n, rows
+    8             u32             dim (0 where there are no vectors, as in a delete)
+    12            u32             bytes of the id block
+    16            u64             bytes of the payload block, 0 where no row has a payload
+    24            id block        int64[n], or u32 lengths[n] followed by the UTF-8 texts end to end
+    padded to 4   float32[n*dim]  the vectors
+                  payload block   u32 lengths[n] followed by the payloads end to end, each a MessagePack map
+
+All integers are little-endian. A batch is thus never a list of boxed floats: `decode` gives arrays over the
+received bytes and copies nothing.
+
+Invariants:
+  * `decode(encode(batch)) == batch`, and `decode` accepts exactly what `encode` can make: every length is checked
+    against the bytes at hand before it is used.
+  * All ids of a batch are of one type.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb import errors, limits
+from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
+
+_HEADER = struct.Struct("<BBHIIIQ")
+_VERSION = 1
+_INT_IDS, _STRING_IDS = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadColumn:
+    """The payloads of a batch: MessagePack maps end to end. `lengths` is uint32 (n,); 0 means no payload."""
+
+    lengths: NDArray[np.uint32]
+    content: memoryview
+
+    def split(self) -> list[bytes]:
+        """Each row's MessagePack bytes, empty where the row has no payload."""
+        ends = np.cumsum(self.lengths, dtype=np.int64).tolist()
+        return [bytes(self.content[end - size : end]) for end, size in zip(ends, self.lengths.tolist(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Rows to insert or upsert, or (with dim 0) ids to delete. `vectors` is float32 (n, dim)."""
+
+    ids: IdColumn
+    vectors: Vectors
+    payloads: PayloadColumn | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def id_list(self) -> list[RowId]:
+        """The ids as plain Python values."""
+        return self.ids.tolist() if isinstance(self.ids, np.ndarray) else list(self.ids)
+
+    def encode(self) -> list[Buffer]:
+        """The layout above, as buffers to be written end to end without joining them."""
+        count, dim = self.vectors.shape
+        assert count == len(self.ids)
+        id_type, id_block = _encode_ids(self.ids)
+        payload_bytes = 0
+        tail: list[Buffer] = []
+        if self.payloads is not None:
+            payload_bytes = 4 * count + len(self.payloads.content)
+            tail = [np.ascontiguousarray(self.payloads.lengths), self.payloads.content]
+        header = _HEADER.pack(_VERSION, id_type, 0, count, dim, len(id_block), payload_bytes)
+        padding = bytes(-len(id_block) % 4)
+        vectors: list[Buffer] = [np.ascontiguousarray(self.vectors)] if dim and count else []
+        return [header + id_block + padding, *vectors, *tail]
+
+    @staticmethod
+    def decode(buffer: Buffer) -> RowBatch:
+        """Read the layout above. Raises PROTOCOL where the bytes are not a batch."""
+        view = memoryview(buffer).cast("B")
+        if len(view) < _HEADER.size:
+            raise errors.PROTOCOL.error(f"a row batch has at least {_HEADER.size} bytes, not {len(view)}")
+        version, id_type, zero, count, dim, id_bytes, payload_bytes = _HEADER.unpack_from(view)
+        if version != _VERSION or zero != 0 or id_type not in (_INT_IDS, _STRING_IDS):
+            raise errors.PROTOCOL.error(f"unknown row batch layout (version {version}, id type {id_type})")
+        vectors_at = _HEADER.size + id_bytes + (-id_bytes % 4)
+        payloads_at = vectors_at + 4 * count * dim
+        if payloads_at + payload_bytes != len(view):
+            raise errors.PROTOCOL.error(f"a row batch of {len(view)} bytes does not have the lengths in its header")
+        ids = _decode_ids(id_type, count, view[_HEADER.size : _HEADER.size + id_bytes])
+        vectors = np.frombuffer(view[vectors_at:payloads_at], np.float32).reshape(count, dim)
+        return RowBatch(ids, vectors, _decode_payloads(count, view[payloads_at:]) if payload_bytes else None)
+
+
+def _encode_ids(ids: IdColumn) -> tuple[int, bytes]:
+    if isinstance(ids, np.ndarray):
+        return _INT_IDS, np.ascontiguousarray(ids, np.int64).tobytes()
+    texts = [text.encode() for text in ids]
+    return _STRING_IDS, np.array([len(text) for text in texts], np.uint32).tobytes() + b"".join(texts)
+
+
+def _decode_ids(id_type: int, count: int, block: memoryview) -> IdColumn:
+    if id_type == _INT_IDS:
+        if len(block) != 8 * count:
+            raise errors.PROTOCOL.error(f"{count} integer ids need {8 * count} bytes, not {len(block)}")
+        return np.frombuffer(block, np.int64)
+    lengths, content = _split_lengths(count, block, "string ids")
+    text = bytes(content)
+    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    try:
+        return [text[end - size : end].decode() for end, size in zip(ends, lengths.tolist(), strict=True)]
+    except UnicodeDecodeError as error:
+        raise errors.INVALID_ID.error(f"a string id is not UTF-8: {error.reason}") from error
+
+
+def _decode_payloads(count: int, block: memoryview) -> PayloadColumn:
+    return PayloadColumn(*_split_lengths(count, block, "payloads"))
+
+
+def _split_lengths(count: int, block: memoryview, what: str) -> tuple[NDArray[np.uint32], memoryview]:
+    if len(block) < 4 * count:
+        raise errors.PROTOCOL.error(f"the lengths of {count} {what} do not fit in {len(block)} bytes")
+    lengths = np.frombuffer(block[: 4 * count], np.uint32)
+    if int(lengths.sum(dtype=np.uint64)) != len(block) - 4 * count:
+        raise errors.PROTOCOL.error(f"the lengths of {count} {what} do not add up to the bytes that follow")
+    return lengths, block[4 * count :]
+
+
+def make_batch(
+    ids: IdColumn | Sequence[RowId], vectors: Vectors, payloads: Sequence[Payload | None] | None = None
+) -> RowBatch:
+    """Build a batch from what a user holds. Only its shape is checked here; the partition checks the rest.
+
+    Raises INVALID_ID, INVALID_VECTOR or INVALID_PAYLOAD naming the row.
+    """
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:
+        raise errors.INVALID_VECTOR.error(f"vectors must all have one length: {error}") from error
+    if array.dtype.kind not in "fiu" or array.ndim != 2:
+        raise errors.INVALID_VECTOR.error(f"vectors must be a two-dimensional array of numbers, not {_shape(array)}")
+    # A value beyond float32 becomes an infinity here, which the partition refuses by row and coordinate.
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    column = id_column(ids)
+    if len(column) != len(array):
+        raise errors.INVALID_VECTOR.error(f"{len(column)} ids but {len(array)} vectors")
+    if payloads is None:
+        return RowBatch(column, array)
+    if len(payloads) != len(array):
+        raise errors.INVALID_PAYLOAD.error(f"{len(payloads)} payloads but {len(array)} vectors")
+    return RowBatch(column, array, _payload_column(payloads))
+
+
+def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
+    """The ids as one column. Raises INVALID_ID naming the row whose id is of a wrong or another type."""
+    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
+        if ids.dtype.kind == "u" and len(ids) and int(ids.max()) > limits.ID_INT_MAX:
+            raise errors.INVALID_ID.error(f"an id must be at most {limits.ID_INT_MAX}")
+        return np.ascontiguousarray(ids, np.int64)
+    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if values and all(type(value) is str for value in values):
+        return values
+    for row, value in enumerate(values):
+        if type(value) is not int:
+            also = " (ids of one batch must be of one type)" if type(value) is str else ""
+            raise errors.INVALID_ID.error(f"row {row}: an id must be an integer or a string, not {value!r}{also}", row=row)
+        if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
+            raise errors.INVALID_ID.error(f"row {row}: id {value} does not fit in 64 bits", row=row)
+    return np.array(values, np.int64)
+
+
+def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:
+    packed: list[bytes] = []
+    for row, payload in enumerate(payloads):
+        if payload is not None and not isinstance(payload, dict):
+            raise errors.INVALID_PAYLOAD.error(f"row {row}: a payload must be a dict, not {type(payload).__name__}", row=row)
+        try:
+            packed.append(msgpack.packb(payload) if payload else b"")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload cannot be stored: {error}", row=row) from error
+    return PayloadColumn(np.array([len(item) for item in packed], np.uint32), memoryview(b"".join(packed)))
+
+
+def _shape(array: NDArray[np.generic]) -> str:
+    return f"{array.dtype} of shape {array.shape}"

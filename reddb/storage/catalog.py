@@ -1,0 +1,105 @@
+"""The catalog: which collections there are, in SQLite, written by one process.
+
+    collections(id, name, kind, dim, metric, settings)    one row each; ids are never used twice
+    dropped(id)                                           dropped, but its folder may still be there
+
+SQLite with synchronous=FULL is the best-tested way to change a few rows atomically; a format of our own would only be
+another thing to get wrong.
+
+Invariant: a change has been committed to disk when its method returns.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reddb import errors
+from reddb.types import Collection, Kind, Metric
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    dim INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    settings TEXT NOT NULL
+) STRICT;
+CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
+"""
+
+
+class Catalog:
+    """The open catalog. Raises CORRUPT_DATA for a damaged file, UNSUPPORTED_FORMAT for another version's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._named():
+            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database.execute("PRAGMA synchronous = FULL")
+            version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+            if version == 0:
+                self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+            elif version != _FORMAT:
+                raise errors.UNSUPPORTED_FORMAT.error(
+                    f"{path} has format {version}; this build reads {_FORMAT}", path=str(path)
+                )
+
+    def collections(self) -> list[Collection]:
+        """All collections by id."""
+        with self._named():
+            rows = self._database.execute(
+                "SELECT id, name, kind, dim, metric, settings FROM collections ORDER BY id"
+            ).fetchall()
+        return [
+            Collection(id, name, Kind(kind), dim, Metric(metric), json.loads(settings))
+            for id, name, kind, dim, metric, settings in rows
+        ]
+
+    def create(self, name: str, kind: Kind, dim: int, metric: Metric, settings: dict[str, int]) -> Collection:
+        """Add a collection. Raises COLLECTION_EXISTS."""
+        row = (name, str(kind), dim, str(metric), json.dumps(settings, sort_keys=True))
+        with self._named():
+            try:
+                cursor = self._database.execute(
+                    "INSERT INTO collections (name, kind, dim, metric, settings) VALUES (?, ?, ?, ?, ?)", row
+                )
+            except sqlite3.IntegrityError:
+                raise errors.COLLECTION_EXISTS.error(f"collection {name!r} exists already") from None
+        assert cursor.lastrowid is not None
+        return Collection(cursor.lastrowid, name, kind, dim, metric, settings)
+
+    def drop(self, collection_id: int) -> None:
+        """Forget the collection; its folder is known as garbage until `forget_dropped`."""
+        with self._named(), self._database:
+            self._database.execute("BEGIN")
+            self._database.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
+            self._database.execute("INSERT INTO dropped (id) VALUES (?)", (collection_id,))
+
+    def dropped(self) -> list[int]:
+        """Ids whose folders may be removed."""
+        with self._named():
+            return [id for (id,) in self._database.execute("SELECT id FROM dropped ORDER BY id")]
+
+    def forget_dropped(self, collection_id: int) -> None:
+        """The folder is gone."""
+        with self._named():
+            self._database.execute("DELETE FROM dropped WHERE id = ?", (collection_id,))
+
+    def close(self) -> None:
+        self._database.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            code = errors.DISK_FULL if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errors.DISK_FAILED
+            raise code.error(f"{self._path}: {error}", path=str(self._path)) from error
+        except sqlite3.DatabaseError as error:
+            raise errors.CORRUPT_DATA.error(f"{self._path}: {error}", path=str(self._path)) from error

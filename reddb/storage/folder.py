@@ -1,0 +1,80 @@
+"""The data folder: what lies where, who may open it, which format it has.
+
+    DATA/LOCK                                   held by flock while anyone has the folder open; names the holder
+    DATA/VERSION                                "reddb data format 1"
+    DATA/catalog.sqlite
+    DATA/collections/<collection id>/<partition>/wal/<first lsn>.wal
+
+Invariants:
+  * File names are made of numbers we chose, never of a user's words.
+  * A folder of an unknown format is refused before anything in it is written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reddb import errors
+from reddb.disk import Disk
+from reddb.storage.catalog import Catalog
+
+_FORMAT = 1
+_VERSION_TEXT = "reddb data format "
+
+
+class DataFolder:
+    """An opened and locked data folder."""
+
+    def __init__(self, disk: Disk, path: Path, lock: int) -> None:
+        """Use `open`."""
+        self.path = path
+        self.lock = lock
+        self._disk = disk
+        self.catalog = Catalog(path / "catalog.sqlite")
+        disk.sync_folder(path)
+
+    @classmethod
+    def open(cls, disk: Disk, path: Path) -> DataFolder:
+        """Create the folder or open it. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, CORRUPT_DATA or a disk error."""
+        disk.make_folder(path)
+        lock = disk.lock(path / "LOCK", f"pid {os.getpid()} on {os.uname().nodename}\n")
+        try:
+            _check_version(disk, path)
+            return cls(disk, path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def remove_dropped(self) -> None:
+        """Remove the folders of dropped collections. Unknown folders are left alone: nothing says they are garbage."""
+        for collection_id in self.catalog.dropped():
+            self._disk.remove_tree(collection_folder(self.path, collection_id))
+            self.catalog.forget_dropped(collection_id)
+
+    def close(self) -> None:
+        """Release the lock, unless a child process that inherited it still lives."""
+        self.catalog.close()
+        os.close(self.lock)
+
+
+def collection_folder(data: Path, collection_id: int) -> Path:
+    return data / "collections" / str(collection_id)
+
+
+def partition_folder(data: Path, collection_id: int, partition: int) -> Path:
+    return collection_folder(data, collection_id) / str(partition)
+
+
+def _check_version(disk: Disk, path: Path) -> None:
+    file = path / "VERSION"
+    if "VERSION" not in disk.list_folder(path):
+        if "catalog.sqlite" in disk.list_folder(path):
+            raise errors.CORRUPT_DATA.error(f"{path} has a catalog but no VERSION file", path=str(file))
+        disk.write_file(file, f"{_VERSION_TEXT}{_FORMAT}\n".encode())
+        return
+    text = disk.read_file(file).decode(errors="replace").strip()
+    if text != f"{_VERSION_TEXT}{_FORMAT}":
+        raise errors.UNSUPPORTED_FORMAT.error(
+            f"{path} says {text!r}; this build reads '{_VERSION_TEXT}{_FORMAT}'", path=str(file)
+        )

@@ -1,0 +1,74 @@
+"""The plain types that every layer shares.
+
+Invariants:
+  * A smaller distance is nearer, for every metric.
+  * An id is an `int` within 64 bits or a `str` of 1 to 255 UTF-8 bytes; `True` is no id.
+  * Row numbers (`int`, from 0) never leave the partition; ids never enter an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+RowId: TypeAlias = int | str
+Payload: TypeAlias = dict[str, Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
+Vectors: TypeAlias = NDArray[np.float32]  # (n, dim), C-contiguous
+IdColumn: TypeAlias = NDArray[np.int64] | Sequence[str]  # all ids of one batch are of one type
+
+
+class Kind(StrEnum):
+    """How a collection finds its rows."""
+
+    TURBO = "vector.turbo"
+
+
+class Metric(StrEnum):
+    """What "near" means; formulas stand in `reddb.index.metrics`."""
+
+    COSINE = "cosine"
+    L2 = "l2"
+    IP = "ip"
+
+
+METRIC_ALIASES = {"euclidean": Metric.L2, "inner_product": Metric.IP, "dot": Metric.IP}
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One row of the catalog: all that is fixed when a collection is created."""
+
+    id: int
+    name: str
+    kind: Kind
+    dim: int
+    metric: Metric
+    settings: dict[str, int]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as a map of plain values, for the catalog and the control channel."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "kind": str(self.kind),
+            "dim": self.dim,
+            "metric": str(self.metric),
+            "settings": self.settings,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Collection:
+        return cls(
+            id=plain["id"],
+            name=plain["name"],
+            kind=Kind(plain["kind"]),
+            dim=plain["dim"],
+            metric=Metric(plain["metric"]),
+            settings=plain["settings"],
+        )

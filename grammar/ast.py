@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reddb import limits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
 DISTANCES = {"<->": "l2", "<=>": "cosine", "<#>": "negative inner product", "<+>": "manhattan"}
@@ -62,7 +64,7 @@ class Identifier(Node):
 class Literal(Node):
     """NULL, a boolean, a 64-bit integer, a finite float or a string."""
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
 
     def __post_init__(self) -> None:
         if isinstance(self.value, float):

@@ -2,7 +2,8 @@
 
 Invariants:
   * The keywords, and which of them are reserved, are read from the grammar; there is no second list.
-  * The parser itself never recurses, and the stages after it recurse at most STATEMENT_DEPTH_MAX levels.
+  * Brackets and NOTs nest at most STATEMENT_DEPTH_MAX deep, known before a tree is built, and between two of them
+    lie at most four nodes (OR, AND, a predicate, a distance): whoever walks the AST may recurse.
 """
 
 from __future__ import annotations

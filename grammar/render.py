@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-
 from reddb.grammar import ast
 from reddb.grammar.language import reserved_words
 
@@ -39,7 +38,7 @@ def render(statement: ast.Statement) -> str:
                 statement.if_not_exists and "IF NOT EXISTS",
                 _name(statement.name.text),
                 f"KIND {_dotted_name(statement.kind.text)} DIM {statement.dim.value}",
-                statement.metric and f"METRIC {_name(statement.metric.text)}",
+                f"METRIC {_name(statement.metric.text)}" if statement.metric else None,
                 _options(statement.options),
             )
         case ast.DropCollection():
@@ -51,7 +50,7 @@ def render(statement: ast.Statement) -> str:
         case ast.Insert():
             return _insert(statement)
         case ast.Delete():
-            return _words("DELETE FROM", _name(statement.collection.text), _where(statement.where))
+            return _words("DELETE FROM", _name(statement.collection.text), _clause("WHERE", statement.where))
         case ast.Select():
             return _select(statement)
         case ast.VectorSearch():
@@ -70,10 +69,10 @@ def _select(statement: ast.Select) -> str:
         "SELECT",
         ", ".join(_select_item(item) for item in statement.items),
         f"FROM {_name(statement.collection.text)}",
-        _where(statement.where),
-        statement.order and _order(statement.order),
-        statement.limit and f"LIMIT {_expression(statement.limit)}",
-        statement.offset and f"OFFSET {_expression(statement.offset)}",
+        _clause("WHERE", statement.where),
+        _order(statement.order) if statement.order else None,
+        _clause("LIMIT", statement.limit),
+        _clause("OFFSET", statement.offset),
         _options(statement.options),
     )
 
@@ -98,10 +97,10 @@ def _vector_search(statement: ast.VectorSearch) -> str:
     return _words(
         f"VECTOR SEARCH {_name(statement.collection.text)} SIMILAR TO",
         f"ID {_expression(target.id)}" if isinstance(target, ast.StoredRow) else _expression(target),
-        _where(statement.where),
+        _clause("WHERE", statement.where),
         statement.include_vectors and "INCLUDE VECTORS",
         statement.include_metadata and "INCLUDE METADATA",
-        statement.limit and f"LIMIT {_expression(statement.limit)}",
+        _clause("LIMIT", statement.limit),
         _options(statement.options),
     )
 
@@ -110,8 +109,8 @@ def _words(*words: str | bool | None) -> str:
     return " ".join(word for word in words if isinstance(word, str) and word)
 
 
-def _where(where: ast.Expression | None) -> str:
-    return f"WHERE {_expression(where)}" if where else ""
+def _clause(keyword: str, value: ast.Expression | None) -> str:
+    return f"{keyword} {_expression(value)}" if value else ""
 
 
 def _options(options: tuple[ast.Option, ...]) -> str:
@@ -181,7 +180,7 @@ def _predicate(node: ast.Comparison | ast.InList | ast.Between | ast.Like | ast.
     return _words(_expression(node.operand, _OPERAND), node.negated and "NOT", tail)
 
 
-def _literal(value: None | bool | int | float | str) -> str:
+def _literal(value: bool | int | float | str | None) -> str:
     match value:
         case None:
             return "NULL"

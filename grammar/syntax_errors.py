@@ -17,10 +17,10 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from lark import Token, UnexpectedCharacters, UnexpectedToken
-
-from reddb import errors
 from reddb.grammar.ast import DISTANCES, Span
 from reddb.grammar.language import keywords, reserved_words
+
+from reddb import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,42 +36,54 @@ _WORDS = {
     "STRING": "a string",
     "UNSIGNED": "a whole number",
     "SIGNED": "a number",
-    "FLOAT": "a number",
+    "FLOAT": "a value",
     "VECTOR_LITERAL": "a vector",
     "NUMBERED": "a parameter",
     "NAMED": "a parameter",
     "POSITIONAL": "a parameter",
     "COMPARISON": "an operator",
     "DISTANCE": "a distance operator",
-    "EQUAL": "=",
-    "STAR": "*",
-    "COMMA": ",",
-    "DOT": ".",
-    "LPAR": "(",
-    "RPAR": ")",
-    "LSQB": "[",
-    "RSQB": "]",
-    "SEMICOLON": ";",
+    "EQUAL": '"="',
+    "STAR": '"*"',
+    "COMMA": '","',
+    "DOT": '"."',
+    "LPAR": '"("',
+    "RPAR": '")"',
+    "LSQB": '"["',
+    "RSQB": '"]"',
+    "SEMICOLON": '";"',
     "$END": _END,
 }
-_PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
-# Where the first terminal may stand, one phrase says more than the list of all that may stand there too.
-_VALUE = frozenset({"STRING", "UNSIGNED", "SIGNED", "FLOAT", "LSQB", "_NULL", "_TRUE", "_FALSE"}) | _PARAMETERS
 _OPERATOR = frozenset(
-    {"COMPARISON", "EQUAL", "DISTANCE", "_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR"}
+    {"EQUAL", "DISTANCE", "_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR", "COMPARISON"}
 )
+# Where the terminal may stand, its phrase says enough, and the others are not told.
+_COVERED = {
+    "FLOAT": frozenset(
+        {"STRING", "UNSIGNED", "SIGNED", "VECTOR_LITERAL", "LSQB", "NUMBERED", "NAMED", "POSITIONAL"}
+        | {"_NULL", "_TRUE", "_FALSE"}
+    ),
+    "COMPARISON": _OPERATOR - {"COMPARISON"},
+    "_AND": frozenset({"DISTANCE"}),
+    "SIGNED": frozenset({"UNSIGNED"}),
+    "$END": frozenset({"SEMICOLON"}),
+}
 
-_OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]|[+-](?![0-9.]))+")  # the sign of a number is not part of it
+_OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]++|[+-](?![0-9.]))++")  # the sign of a number is not part of it
 _WORD_RUN = re.compile(r"[\w.+-]+")
+_OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "&&": "AND", "||": "OR", "!": "NOT"}
+_NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)\b", re.IGNORECASE)
+_FINITE_HINT = "a vector holds finite numbers only"
 _DISTANCE_HINT = "the distance operators are " + ", ".join(f"{sign} ({name})" for sign, name in DISTANCES.items())
 _QUOTE_HINT = "a quote inside a string is written twice: 'it''s'"
 _QUOTES_HINT = "a string stands in single quotes; double quotes are for names"
+_LIST_HINT = "a vector holds numbers only; the strings of a list stand in single quotes"
 _SELECT_CLAUSES = ("WHERE", "ORDER BY", "LIMIT", "OFFSET", "WITH")
-# What belongs where a keyword is missing; the first that may stand at the place is told.
+# What belongs where this keyword is missing.
 _MISSING = {
-    "_KIND": "say what kind of collection it is, then its dimension: KIND vector.turbo DIM 384",
-    "_DIM": "every collection has a fixed number of dimensions: DIM 384",
-    "_VALUES": "the rows come after the columns: VALUES (1, [0.1, 0.2])",
+    "KIND": "say what kind of collection it is, then its dimension: KIND vector.turbo DIM 384",
+    "DIM": "every collection has a fixed number of dimensions: DIM 384",
+    "VALUES": "the rows come after the columns: VALUES (1, [0.1, 0.2])",
 }
 
 
@@ -111,6 +123,7 @@ def located(code: errors.ErrorCode, message: str, text: str, span: Span, hint: s
 def syntax_error(error: UnexpectedToken | UnexpectedCharacters, text: str, offset: int) -> errors.RedDBError:
     """Make the SYNTAX error for what lark raised; `offset` is where lark's text begins in `text`."""
     if isinstance(error, UnexpectedCharacters):
+        assert error.pos_in_stream is not None
         return _bad_characters(text, error.pos_in_stream + offset)
     return _bad_token(error, text, offset)
 
@@ -130,12 +143,14 @@ def _bad_characters(text: str, position: int) -> errors.RedDBError:
         message, span = "a comment is not closed", Span(position, position + 2)
     elif char in "$:":
         message, hint = f"{char} begins no parameter here", "a parameter is written $1, :name or ?"
+    elif not_finite := _NOT_FINITE.match(text, position):
+        message, span, hint = f"{not_finite[0]} is no number", Span(*not_finite.span()), _FINITE_HINT
     elif run := _run(_OPERATOR_RUN, text, position):
-        message, span, hint = f"there is no operator {text[run.start : run.end]}", run, _DISTANCE_HINT
-    elif char.isdecimal() or (char == "." and _WORD_RUN.match(text, position)):
-        span = _run(_WORD_RUN, text, position) or span
-        message, hint = f"{_short(text[span.start : span.end])} is no number", "numbers are written 5, -0.5 or 1e-3"
-    elif char in "‘’‚“”„":
+        return _unknown_operator(text, run)
+    elif char.isdecimal() and (run := _run(_WORD_RUN, text, position)):
+        message, span = f"{_short(text[run.start : run.end])} is no number", run
+        hint = "numbers are written 5, -0.5 or 1e-3"
+    elif "QUOTATION MARK" in unicodedata.name(char, ""):
         message, hint = f"a typographic quote, {char}", "strings are written with straight quotes: 'text'"
     else:
         name = char if char.isprintable() else unicodedata.name(char, f"U+{ord(char):04X}")
@@ -143,6 +158,15 @@ def _bad_characters(text: str, position: int) -> errors.RedDBError:
         if char.isalpha():
             hint = "a name with letters beyond a to z stands in double quotes"
     return located(errors.SYNTAX, message, text, span, hint)
+
+
+def _unknown_operator(text: str, span: Span) -> errors.RedDBError:
+    operator = text[span.start : span.end]
+    if operator in _OPERATOR_SLIPS:
+        hint = f"did you mean {_OPERATOR_SLIPS[operator]}?"
+    else:
+        hint = "expressions have no arithmetic" if operator in "+-*/%" else _DISTANCE_HINT
+    return located(errors.SYNTAX, f"there is no operator {_short(operator)}", text, span, hint)
 
 
 def _run(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
@@ -164,27 +188,26 @@ def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBEr
     found = error.token
     stack = error.interactive_parser.parser_state.value_stack
     if found.type == "$END":
-        end = len(text.rstrip())
-        if not stack:
-            return located(errors.SYNTAX, "the statement is empty", text, Span(end, end))
-        return located(
-            errors.SYNTAX, _message(error), text, Span(end, end), _unclosed_hint(stack) or _hint(error, stack)
-        )
-    assert found.start_pos is not None
-    assert found.end_pos is not None
-    span = Span(found.start_pos + offset, found.end_pos + offset)
+        end = len(text.rstrip())  # of a script as well: all statements but the last one have their `;`
+        span = Span(end, end)
+    else:
+        assert found.start_pos is not None
+        assert found.end_pos is not None
+        span = Span(found.start_pos + offset, found.end_pos + offset)
+    message = f"expected {_one_of(_expected(error.accepts))}, found {_found(found)}"
     operator = _run(_OPERATOR_RUN, text, span.start)
+    hint: str | None
     if operator and operator != span and found.type in _OPERATOR:
-        message = f"there is no operator {text[operator.start : operator.end]}"
-        return located(errors.SYNTAX, message, text, operator, _DISTANCE_HINT)
-    if text[span.start - 1 : span.start] == "'":
-        return located(errors.SYNTAX, _message(error), text, span, _QUOTE_HINT)
-    return located(errors.SYNTAX, _message(error), text, span, _hint(error, stack))
-
-
-def _unclosed_hint(stack: Sequence[object]) -> str | None:
-    bracket = _open_bracket(stack)
-    return bracket and f"the {bracket} is not closed"
+        return _unknown_operator(text, operator)
+    if found.type not in {"$END", "SEMICOLON"}:
+        hint = _QUOTE_HINT if text[span.start - 1 : span.start] == "'" else _hint(error, stack)
+    elif not stack:
+        message, hint = "the statement is empty", None
+    elif bracket := _open_bracket(stack):
+        hint = f"the {bracket} is not closed"
+    else:
+        hint = _hint(error, stack)
+    return located(errors.SYNTAX, message, text, span, hint)
 
 
 def _open_bracket(stack: Sequence[object]) -> Token | None:
@@ -207,10 +230,10 @@ def _hint(error: UnexpectedToken, stack: Sequence[object]) -> str | None:
         return "send one statement at a time"
     if word in {"TABLE", "INDEX", "DATABASE"} and "_COLLECTION" in accepts:
         return "rows live in collections: CREATE COLLECTION docs KIND vector.turbo DIM 384"
-    if word in {"NAN", "INF", "INFINITY"} and wants_value:
-        return "a vector holds finite numbers only"
+    if wants_value and _NOT_FINITE.fullmatch(word):
+        return _FINITE_HINT
     if found.type in {"NAME", "QUOTED_NAME"} and wants_value:
-        return _QUOTES_HINT
+        return _LIST_HINT if _open_bracket(stack) == "[" else _QUOTES_HINT
     if before == "_IN" and found.type in {"LSQB", "VECTOR_LITERAL"}:
         return "IN takes parentheses: IN (1, 2, 3)"
     if found.type == "_VALUES" and "LPAR" in accepts:
@@ -220,43 +243,32 @@ def _hint(error: UnexpectedToken, stack: Sequence[object]) -> str | None:
     if "DISTANCE" in accepts and found.type in _OPERATOR:
         return _DISTANCE_HINT
     possible = [terminal[1:] for terminal in accepts if terminal.startswith("_")]
-    nearest = difflib.get_close_matches(word, sorted(possible), 1) if found.type == "NAME" else []
-    if nearest:
+    # difflib takes a second for a word of a megabyte.
+    is_word = found.type == "NAME" and len(word) <= _FOUND_CHARS_MAX
+    if is_word and (nearest := difflib.get_close_matches(word, sorted(possible), 1)):
         return f"did you mean {nearest[0]}?"
-    for terminal, advice in _MISSING.items():
-        if terminal in accepts:
-            return advice
+    if "NAME" in accepts and word in reserved_words():
+        return f'{found} is a reserved word; as a name it stands in double quotes: "{found.lower()}"'
+    if len(possible) == 1 and possible[0] in _MISSING:
+        return _MISSING[possible[0]]
     is_select = bool(stack) and isinstance(stack[0], Token) and stack[0].type == "_SELECT"
-    if is_select and any(clause.startswith(word) for clause in _SELECT_CLAUSES):
+    if is_select and any(clause.split()[0] == word for clause in _SELECT_CLAUSES):
         return f"each clause stands once, in this order: {', '.join(_SELECT_CLAUSES)}"
     return None
 
 
-def _message(error: UnexpectedToken) -> str:
-    return f"expected {_one_of(_expected(error.accepts))}, found {_found(error.token)}"
-
-
 def _expected(accepts: Iterable[str]) -> list[str]:
-    """The terminals that may stand here as few phrases: what a person writes first, then keywords, then signs."""
+    """The terminals that may stand here, as few phrases: words for kinds of things, then keywords, then signs."""
     left = set(accepts)
-    phrases = set()
     if "NAME" in left:
-        phrases.add("a name")
-        left -= {"NAME", "QUOTED_NAME"} | {f"_{word}" for word in keywords() - reserved_words()}
-    if {"STRING", "FLOAT"} <= left:
-        phrases.add("a value")
-        left -= _VALUE | {"VECTOR_LITERAL"}
-    if "COMPARISON" in left:
-        phrases.add("an operator")
-        left -= _OPERATOR
-    if len(left) + len(phrases) > 1:
+        left -= {f"_{word}" for word in keywords() - reserved_words()}
+    for terminal, covered in _COVERED.items():
+        if terminal in left:
+            left -= covered
+    if len(left) > 1:
         left.discard("DOT")
-    if "$END" in left:
-        left.discard("SEMICOLON")
-    words = sorted(terminal[1:] for terminal in left if terminal.startswith("_"))
-    phrases |= {_WORDS[terminal] for terminal in left if terminal in _WORDS and _WORDS[terminal][0].isalpha()} - {_END}
-    signs = sorted(_WORDS[terminal] for terminal in left if terminal in _WORDS and not _WORDS[terminal][0].isalpha())
-    return [*sorted(phrases), *words, *signs, *([_END] if "$END" in left else [])]
+    phrases = {terminal[1:] if terminal.startswith("_") else _WORDS[terminal] for terminal in left}
+    return sorted(phrases, key=lambda phrase: (phrase == _END, phrase.startswith('"'), phrase.isupper(), phrase))
 
 
 def _one_of(phrases: list[str]) -> str:
@@ -267,7 +279,8 @@ def _one_of(phrases: list[str]) -> str:
 def _found(token: Token) -> str:
     if token.type == "$END":
         return _END
-    return "a vector" if token.type == "VECTOR_LITERAL" else _short(str(token))
+    known = _WORDS.get(token.type, "")
+    return known if known.startswith('"') or token.type == "VECTOR_LITERAL" else _short(str(token))
 
 
 def _short(text: str) -> str:

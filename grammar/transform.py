@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 from lark import Token, v_args
 from lark.visitors import Transformer_NonRecursive
-
-from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.grammar.syntax_errors import located
+
+from reddb import errors, limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,8 +59,10 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def UNSIGNED(self, token: Token) -> ast.Literal:
         span = self._span(token)
-        # The length first: int() takes quadratic time for digits without end.
-        value = int(token) if len(token.lstrip("+-0")) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 1
+        # The length first: int() takes quadratic time for digits without end, or refuses them.
+        digits = token.lstrip("+-0") or "0"
+        size = int(digits) if len(digits) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 2
+        value = -size if token.startswith("-") else size
         if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", span)
         return ast.Literal(value, span=span)
@@ -233,9 +235,7 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def create_collection(self, meta: Meta, parts: list[Any]) -> ast.CreateCollection:
         if_not_exists, name, kind, dim, metric, options = parts
-        return ast.CreateCollection(
-            name, kind, dim, metric, options or (), bool(if_not_exists), span=self._span(meta)
-        )
+        return ast.CreateCollection(name, kind, dim, metric, options or (), bool(if_not_exists), span=self._span(meta))
 
     def drop_collection(self, meta: Meta, parts: list[Any]) -> ast.DropCollection:
         if_exists, name = parts
@@ -296,8 +296,8 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         return ast.OrderBy(expression, bool(descending), span=self._span(meta))
 
     def select(self, meta: Meta, parts: list[Any]) -> ast.Select:
-        *most, options = parts
-        return ast.Select(*most, options or (), span=self._span(meta))
+        items, collection, where, order, limit, offset, options = parts
+        return ast.Select(items, collection, where, order, limit, offset, options or (), span=self._span(meta))
 
     # --- VECTOR SEARCH -------------------------------------------------------------------------------------
 

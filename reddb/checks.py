@@ -33,8 +33,10 @@ def check_ids(ids: IdColumn) -> None:
     """Raises INVALID_ID for an empty or overlong string; integers fit by their type."""
     if isinstance(ids, np.ndarray):
         return
-    for row, text in enumerate(ids):
-        size = len(text.encode())
+    for row, row_id in enumerate(ids):
+        if isinstance(row_id, int):
+            continue
+        size = len(row_id.encode())
         if not 1 <= size <= limits.ID_BYTES_MAX:
             raise errors.INVALID_ID.error(
                 f"row {row}: a string id has 1 to {limits.ID_BYTES_MAX} UTF-8 bytes, not {size}", row=row

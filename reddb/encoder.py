@@ -28,7 +28,7 @@ from reddb.types import Metric, Vectors
 
 FIT_ROWS = 1024
 _FIT_SAMPLE_ROWS = 4096
-_SLICE_ROWS = 2048  # about 5 ms of 384-d: what one step may take from the requests that wait
+_SLICE_ROWS = 512  # about 2 ms of 384-d: what one step may take from the requests that wait
 _ALIKE = (0.5, 2.0)  # mean square of normalised rows that suit a fit
 
 

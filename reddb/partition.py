@@ -213,8 +213,7 @@ class Partition:
 
     def _reserve(self, batch: RowBatch) -> Need:
         """Take memory for this batch behind all that is on its way; once it is on disk nothing can refuse it."""
-        texts = 0 if isinstance(batch.ids, np.ndarray) else sum(len(text.encode()) for text in batch.ids)
-        need = Need(len(batch), texts, len(batch.payloads.content) if batch.payloads is not None else 0)
+        need = Need(len(batch), batch.id_text_bytes(), len(batch.payloads.content) if batch.payloads is not None else 0)
         promised = self._promised.plus(need)
         self._writer.reserve(promised.rows, promised.id_text_bytes, promised.payload_bytes)
         self._promised = promised

@@ -18,7 +18,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -29,32 +28,15 @@ from reddb.encoder import CodecBlock
 from reddb.index.metrics import Distances
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
 from reddb.storage.growing import GrowingRows, Snapshot
-from reddb.types import Collection, RowId, Vectors
+from reddb.types import Collection, Found, RowId, SearchOptions, Vectors
 
 Steps: TypeAlias = "Generator[None, None, list[Found]]"
 
 _SCAN_BLOCK_ROWS = 4096  # about 0.3 ms of 384-d: an exact search yields between blocks
-_QUERIES_AT_ONCE = 16  # of one request in one FastScan call: about 1 ms for a full segment of 384-d
+_QUERIES_AT_ONCE = 32  # in one FastScan call: about 3 ms for a full segment of 384-d
 _CANDIDATES_MIN = 32  # so that k = 1 is not decided among a handful of codes
 _ASK_AGAIN = (1, 4, 16)  # times the candidates wanted, while dead rows take their places
 _EXACT_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Nearest rows of one query, nearest first. `rows` and `distances` are (n,); equal distances keep row order."""
-
-    rows: NDArray[np.int64]
-    distances: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """How to search. `ef` is the number of candidates a segment gives, None for `oversample` per wanted row."""
-
-    k: int
-    ef: int | None = None
-    exact: bool = False
 
 
 class PartitionReader:

@@ -2,13 +2,13 @@
 
     offset        type            content
     0             u8              1, the layout's version
-    1             u8              id type: 0 = int64, 1 = strings
+    1             u8              id type: 0 = int64, 1 = MessagePack
     2             u16             0
     4             u32             n, rows
     8             u32             dim (0 where there are no vectors, as in a delete)
     12            u32             bytes of the id block
     16            u64             bytes of the payload block, 0 where no row has a payload
-    24            id block        int64[n], or u32 lengths[n] followed by the UTF-8 texts end to end
+    24            id block        int64[n], or a MessagePack array of n strings and integers
     padded to 4   float32[n*dim]  the vectors
                   payload block   u32 lengths[n] followed by the payloads end to end, each a MessagePack map
 
@@ -18,7 +18,7 @@ received bytes and copies nothing.
 Invariants:
   * `decode(encode(batch)) == batch`, and `decode` accepts exactly what `encode` can make: every length is checked
     against the bytes at hand before it is used.
-  * All ids of a batch are of one type.
+  * Ids that are all integers are an array, so that they stay one from the socket to the columns.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
 
 _HEADER = struct.Struct("<BBHIIIQ")
 _VERSION = 1
-_INT_IDS, _STRING_IDS = 0, 1
+_INT_IDS, _MIXED_IDS = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,10 @@ class RowBatch:
         """The ids as plain Python values."""
         return self.ids.tolist() if isinstance(self.ids, np.ndarray) else list(self.ids)
 
+    def id_text_bytes(self) -> int:
+        """UTF-8 bytes of all string ids."""
+        return 0 if isinstance(self.ids, np.ndarray) else sum(len(i.encode()) for i in self.ids if isinstance(i, str))
+
     def encode(self) -> list[Buffer]:
         """The layout above, as buffers to be written end to end without joining them."""
         count, dim = self.vectors.shape
@@ -89,7 +93,7 @@ class RowBatch:
         if len(view) < _HEADER.size:
             raise errors.PROTOCOL.error(f"a row batch has at least {_HEADER.size} bytes, not {len(view)}")
         version, id_type, zero, count, dim, id_bytes, payload_bytes = _HEADER.unpack_from(view)
-        if version != _VERSION or zero != 0 or id_type not in (_INT_IDS, _STRING_IDS):
+        if version != _VERSION or zero != 0 or id_type not in (_INT_IDS, _MIXED_IDS):
             raise errors.PROTOCOL.error(f"unknown row batch layout (version {version}, id type {id_type})")
         vectors_at = _HEADER.size + id_bytes + (-id_bytes % 4)
         payloads_at = vectors_at + 4 * count * dim
@@ -103,8 +107,7 @@ class RowBatch:
 def _encode_ids(ids: IdColumn) -> tuple[int, bytes]:
     if isinstance(ids, np.ndarray):
         return _INT_IDS, np.ascontiguousarray(ids, np.int64).tobytes()
-    texts = [text.encode() for text in ids]
-    return _STRING_IDS, np.array([len(text) for text in texts], np.uint32).tobytes() + b"".join(texts)
+    return _MIXED_IDS, msgpack.packb(list(ids))
 
 
 def _decode_ids(id_type: int, count: int, block: memoryview) -> IdColumn:
@@ -112,26 +115,22 @@ def _decode_ids(id_type: int, count: int, block: memoryview) -> IdColumn:
         if len(block) != 8 * count:
             raise errors.PROTOCOL.error(f"{count} integer ids need {8 * count} bytes, not {len(block)}")
         return np.frombuffer(block, np.int64)
-    lengths, content = _split_lengths(count, block, "string ids")
-    text = bytes(content)
-    ends = np.cumsum(lengths, dtype=np.int64).tolist()
     try:
-        return [text[end - size : end].decode() for end, size in zip(ends, lengths.tolist(), strict=True)]
-    except UnicodeDecodeError as error:
-        raise errors.INVALID_ID.error(f"a string id is not UTF-8: {error.reason}") from error
+        ids = msgpack.unpackb(block, max_array_len=count, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise errors.PROTOCOL.error(f"the ids are no MessagePack array: {error}") from error
+    if not isinstance(ids, list) or len(ids) != count:
+        raise errors.PROTOCOL.error(f"the id block does not hold {count} ids")
+    return id_column(ids)
 
 
 def _decode_payloads(count: int, block: memoryview) -> PayloadColumn:
-    return PayloadColumn(*_split_lengths(count, block, "payloads"))
-
-
-def _split_lengths(count: int, block: memoryview, what: str) -> tuple[NDArray[np.uint32], memoryview]:
     if len(block) < 4 * count:
-        raise errors.PROTOCOL.error(f"the lengths of {count} {what} do not fit in {len(block)} bytes")
+        raise errors.PROTOCOL.error(f"the lengths of {count} payloads do not fit in {len(block)} bytes")
     lengths = np.frombuffer(block[: 4 * count], np.uint32)
     if int(lengths.sum(dtype=np.uint64)) != len(block) - 4 * count:
-        raise errors.PROTOCOL.error(f"the lengths of {count} {what} do not add up to the bytes that follow")
-    return lengths, block[4 * count :]
+        raise errors.PROTOCOL.error(f"the lengths of {count} payloads do not add up to the bytes that follow")
+    return PayloadColumn(lengths, block[4 * count :])
 
 
 def make_batch(
@@ -161,21 +160,22 @@ def make_batch(
 
 
 def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
-    """The ids as one column. Raises INVALID_ID naming the row whose id is of a wrong or another type."""
-    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
-        if ids.dtype.kind == "u" and len(ids) and int(ids.max()) > limits.ID_INT_MAX:
-            raise errors.INVALID_ID.error(f"an id must be at most {limits.ID_INT_MAX}")
-        return np.ascontiguousarray(ids, np.int64)
-    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    if values and all(type(value) is str for value in values):
+    """The ids as one column. Raises INVALID_ID naming the row whose id is neither a string nor a 64-bit integer."""
+    if isinstance(ids, np.ndarray):
+        if ids.ndim == 1 and (ids.dtype == np.int64 or len(ids) == 0):
+            return np.ascontiguousarray(ids, np.int64)
+        ids = ids.tolist()
+    values = list(ids)
+    if all(type(value) is str for value in values) and values:
         return values
     for row, value in enumerate(values):
-        if type(value) is not int:
-            also = " (ids of one batch must be of one type)" if type(value) is str else ""
-            raise errors.INVALID_ID.error(f"row {row}: an id must be an integer or a string, not {value!r}{also}", row=row)
-        if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
+        if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
+            continue
+        if type(value) is int:
             raise errors.INVALID_ID.error(f"row {row}: id {value} does not fit in 64 bits", row=row)
-    return np.array(values, np.int64)
+        if type(value) is not str:
+            raise errors.INVALID_ID.error(f"row {row}: an id must be an integer or a string, not {value!r}", row=row)
+    return values if any(type(value) is str for value in values) else np.array(values, np.int64)
 
 
 def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:

@@ -20,7 +20,7 @@ RowId: TypeAlias = int | str
 Payload: TypeAlias = dict[str, Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
 Vectors: TypeAlias = NDArray[np.float32]  # (n, dim), C-contiguous
-IdColumn: TypeAlias = NDArray[np.int64] | Sequence[str]  # all ids of one batch are of one type
+IdColumn: TypeAlias = NDArray[np.int64] | Sequence[RowId]  # an array where all are integers
 
 
 class Kind(StrEnum):
@@ -38,6 +38,23 @@ class Metric(StrEnum):
 
 
 METRIC_ALIASES = {"euclidean": Metric.L2, "inner_product": Metric.IP, "dot": Metric.IP}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How to search. `ef` is the number of candidates a segment gives, None for `oversample` per wanted row."""
+
+    k: int
+    ef: int | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Nearest rows of one query, nearest first. `rows` and `distances` are (n,); equal distances keep row order."""
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.rows import RowBatch
-from reddb.types import Buffer, RowId
+from reddb.types import Buffer, IdColumn, RowId
 
 _MAGIC = int.from_bytes(b"RDBGROW1", "little")
 _PAGE = 4096
@@ -81,7 +81,7 @@ class GrowingRows:
     """The mapped columns. Arrays cover the whole address space; only reserved parts may be touched."""
 
     def __init__(self, descriptor: int, shape: GrowingShape, *, writable: bool) -> None:
-        """Map the file; takes over the descriptor."""
+        """Map the file. The mapping stays when the descriptor is closed, which is its owner's business."""
         self.descriptor = descriptor
         self.shape = shape
         self._regions, size = _lay_out(shape)
@@ -134,12 +134,16 @@ class GrowingRows:
         start = int(self.id[row])
         return start if size == _INT_ID else bytes(self.id_texts[start : start + size]).decode()
 
+    def id_column(self, rows: NDArray[np.int64]) -> IdColumn:
+        """Ids of the rows (n,), an array where all are integers."""
+        if bool((self.id_bytes[rows] == _INT_ID).all()):
+            return self.id[rows]
+        return [self.row_id(row) for row in rows.tolist()]
+
     def row_ids(self, rows: NDArray[np.int64]) -> list[RowId]:
         """Ids of the rows (n,) as plain values."""
-        if bool((self.id_bytes[rows] == _INT_ID).all()):
-            ids: list[RowId] = self.id[rows].tolist()
-            return ids
-        return [self.row_id(row) for row in rows.tolist()]
+        ids = self.id_column(rows)
+        return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
 
     def payload(self, row: int) -> bytes:
         """MessagePack bytes of the row's payload, empty if it has none."""
@@ -205,7 +209,7 @@ class GrowingWriter:
             rows.id[first:last] = batch.ids
             rows.id_bytes[first:last] = _INT_ID
         else:
-            self._append_texts(first, last, batch.ids)
+            self._append_ids(first, last, batch.ids)
         if batch.payloads is not None:
             self._append_payloads(first, last, batch.payloads.lengths, batch.payloads.content)
         self.count = last
@@ -235,13 +239,17 @@ class GrowingWriter:
         _reserve(self.rows.descriptor, region.start + reserved, step - reserved)
         return step
 
-    def _append_texts(self, first: int, last: int, texts: Sequence[str]) -> None:
-        encoded = [text.encode() for text in texts]
-        lengths = np.array([len(text) for text in encoded], np.int64)
-        ends = self._id_text_end + np.cumsum(lengths)
-        self.rows.id[first:last] = ends - lengths
-        self.rows.id_bytes[first:last] = lengths
-        self._id_text_end = _append_bytes(self.rows.id_texts, self._id_text_end, b"".join(encoded))
+    def _append_ids(self, first: int, last: int, ids: Sequence[RowId]) -> None:
+        texts: list[bytes] = []
+        end = self._id_text_end
+        for row, row_id in zip(range(first, last), ids, strict=True):
+            if isinstance(row_id, int):
+                self.rows.id[row], self.rows.id_bytes[row] = row_id, _INT_ID
+                continue
+            texts.append(row_id.encode())
+            self.rows.id[row], self.rows.id_bytes[row] = end, len(texts[-1])
+            end += len(texts[-1])
+        self._id_text_end = _append_bytes(self.rows.id_texts, self._id_text_end, b"".join(texts))
 
     def _append_payloads(self, first: int, last: int, lengths: NDArray[np.uint32], content: Buffer) -> None:
         ends = self._payload_end + np.cumsum(lengths, dtype=np.uint64)

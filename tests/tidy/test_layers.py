@@ -38,7 +38,7 @@ LAYERS = {
     "index": ["reddb.index"],
     "query": ["reddb.query"],
     "partition": ["reddb.partition", "reddb.reader", "reddb.encoder", "reddb.checks"],
-    "database": ["reddb.database"],
+    "database": ["reddb.database", "reddb.requests"],
     "server": ["reddb.server"],
     "command line": ["reddb.server.main"],
     "client": ["reddb.client"],

@@ -1,0 +1,119 @@
+"""The synchronous client's way to a server: one TCP connection, opened again when it was lost.
+
+Reads (search, get, ping) whose connection was lost are sent once more: asking twice changes nothing. A write is never
+repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
+
+Invariant: a request ends within `timeout_s` of its last progress.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from reddb.client.url import ServerAddress
+
+from reddb import errors
+from reddb._version import __version__
+from reddb.wire.connection import Broken, WireConnection, encode
+from reddb.wire.messages import MAGIC, VERSION, Failure, Get, Hello, Message, Ping, Search, Welcome
+
+_RECEIVE_BYTES = 256 * 1024
+_NOT_READY_PAUSE_S = 0.1
+_READS = (Search, Get, Ping)
+
+
+class SocketTransport:
+    """A connection to a server."""
+
+    def __init__(self, address: ServerAddress, timeout_s: float) -> None:
+        """Connect and greet. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        self._address = address
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._correlation = 0
+        self._is_closed = False
+        self._connect()
+
+    def request(self, message: Message) -> Sequence[Message]:
+        with self._lock:
+            deadline = time.monotonic() + self._timeout_s
+            while True:
+                try:
+                    return self._request_once(message)
+                except errors.RedDBError as error:
+                    if error.code is not errors.NOT_READY or time.monotonic() >= deadline:
+                        raise
+                time.sleep(_NOT_READY_PAUSE_S)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._disconnect()
+
+    def _request_once(self, message: Message) -> Sequence[Message]:
+        if self._is_closed:
+            raise errors.CONNECTION_LOST.error("this client was closed")
+        if self._socket is not None:
+            try:
+                return self._exchange(message)
+            except errors.RedDBError as error:
+                if error.code is not errors.CONNECTION_LOST or not isinstance(message, _READS):
+                    raise
+        self._connect()
+        return self._exchange(message)
+
+    def _connect(self) -> None:
+        where = f"{self._address.host}:{self._address.port}"
+        try:
+            self._socket = socket.create_connection((self._address.host, self._address.port), self._timeout_s)
+        except TimeoutError as error:
+            raise errors.TIMEOUT.error(f"no connection to {where} within {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wire = WireConnection(expects_hello=False)
+        (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
+        if not isinstance(welcome, Welcome):
+            self._disconnect()
+            raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+
+    def _exchange(self, message: Message) -> list[Message]:
+        assert self._socket is not None
+        self._correlation += 1
+        data = encode(message, self._correlation)
+        try:
+            self._socket.sendall(data)
+            parts = self._receive()
+        except TimeoutError as error:
+            self._disconnect()  # a late answer must not be taken for that of the next request
+            raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s") from error
+        except OSError as error:
+            self._disconnect()
+            raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
+        if isinstance(parts[0], Failure):
+            raise parts[0].to_error()
+        return parts
+
+    def _receive(self) -> list[Message]:
+        assert self._socket is not None
+        parts: list[Message] = []
+        while True:
+            data = self._socket.recv(_RECEIVE_BYTES)
+            if not data:
+                self._disconnect()
+                raise errors.CONNECTION_LOST.error("the server closed the connection")
+            for event in self._wire.receive_data(data):
+                if isinstance(event, Broken):
+                    self._disconnect()
+                    raise event.error
+                parts.append(event.message)
+                if not event.more:
+                    return parts
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,45 @@
+"""RedDB: a vector database with a small SQL.
+
+    import reddb
+    with reddb.connect("red://127.0.0.1:5050") as db: ...          # a server
+    with reddb.connect("file:./data") as db: ...                   # a folder, in this process
+    async with reddb.aio.connect("red://127.0.0.1:5050") as db: ...
+"""
+
+from __future__ import annotations
+
+from reddb._version import __version__
+from reddb.client import aio
+from reddb.client.blocking import Client
+from reddb.client.rows import Hit, Hits, Result, Row
+from reddb.client.sockets import SocketTransport
+from reddb.client.url import ServerAddress, parse_url
+from reddb.errors import ErrorCode, ErrorKind, RedDBError
+
+__all__ = [
+    "Client",
+    "ErrorCode",
+    "ErrorKind",
+    "Hit",
+    "Hits",
+    "RedDBError",
+    "Result",
+    "Row",
+    "__version__",
+    "aio",
+    "connect",
+]
+
+
+def connect(url: str, timeout_s: float = 30.0) -> Client:
+    """Open a database: `red://host:port` for a server, `file:path` for a folder in this process.
+
+    Raises INVALID_URL, UNAVAILABLE or TIMEOUT for a server; DATA_IN_USE, CORRUPT_DATA, … for a folder.
+    """
+    target = parse_url(url)
+    if isinstance(target, ServerAddress):
+        return Client(SocketTransport(target, timeout_s))
+    # Only here: a client of a server must not load the engine and faiss.
+    from reddb.database import Database
+
+    return Client(Database(target))

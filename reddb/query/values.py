@@ -1,0 +1,123 @@
+"""Parameters and literals as checked values, with errors that point at their place in the statement.
+
+Invariant: every given parameter is used by the statement and every used one is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from reddb import errors, limits
+from reddb.grammar import ast, located
+from reddb.types import RowId, Vectors
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+
+class Values:
+    """The values of one statement: its text, its literals and its parameters."""
+
+    def __init__(self, text: str, statement: ast.Node, parameters: Parameters) -> None:
+        """Raises INVALID_PARAMETER for a parameter that is given but not used."""
+        self._text = text
+        self._named: dict[int | str, Any]
+        if isinstance(parameters, Mapping):
+            self._named = dict(parameters)
+        else:
+            self._named = {position: value for position, value in enumerate(parameters, 1)}
+        if self._named:
+            unused = self._named.keys() - {node.key for node in _parameters(statement)}
+            if unused:
+                names = ", ".join(_written(key) for key in sorted(unused, key=str))
+                raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
+
+    def error(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> errors.RedDBError:
+        """An error that points at the node."""
+        return located(code, message, self._text, node.span, hint)
+
+    def value(self, node: ast.Value) -> Any:
+        """The plain value: None, bool, int, float, str, a list, or a float32 array for a vector."""
+        if isinstance(node, ast.Literal):
+            return node.value
+        if isinstance(node, ast.VectorLiteral):
+            return node.array
+        if isinstance(node, ast.ListLiteral):
+            return [self.value(item) for item in node.items]
+        if node.key not in self._named:
+            raise self.error(errors.INVALID_PARAMETER, f"no value is given for {_written(node.key)}", node)
+        return self._named[node.key]
+
+    def vector(self, node: ast.Value, dim: int) -> Vectors:
+        """A finite float32 (1, dim). Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR."""
+        value = self.value(node)
+        try:
+            with np.errstate(over="ignore"):
+                vector = np.asarray(value, np.float32)
+        except (ValueError, TypeError):
+            vector = np.empty((0, 0), np.float32)
+        if isinstance(value, str | bool | int | float) or vector.ndim != 1:
+            raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node)
+        if len(vector) != dim:
+            message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
+            raise self.error(errors.INVALID_DIMENSION, message, node)
+        if not np.isfinite(vector).all():
+            place = int(np.argmin(np.isfinite(vector)))
+            message = f"coordinate {place} of the vector is {vector[place]}"
+            raise self.error(errors.INVALID_VECTOR, message, node)
+        return np.ascontiguousarray(vector).reshape(1, dim)
+
+    def row_id(self, node: ast.Value) -> RowId:
+        """Raises INVALID_ID unless the value is a 64-bit integer or a string of a valid length."""
+        value = self.value(node)
+        if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
+            return value
+        if type(value) is str and 1 <= len(value.encode()) <= limits.ID_BYTES_MAX:
+            return value
+        message = f"an id is a 64-bit integer or a string of 1 to {limits.ID_BYTES_MAX} bytes, not {_described(value)}"
+        raise self.error(errors.INVALID_ID, message, node)
+
+    def row_ids(self, node: ast.Value) -> list[RowId]:
+        """One id, or the ids of a list that came as a parameter."""
+        value = self.value(node)
+        if isinstance(node, ast.Parameter) and isinstance(value, list | tuple):
+            return [self.row_id(ast.Literal(item, span=node.span)) for item in value]
+        return [self.row_id(node)]
+
+    def count(self, node: ast.Value | None, default: int, maximum: int, what: str) -> int:
+        """A LIMIT or OFFSET: an integer from 0 to `maximum`. Raises INVALID_VALUE or LIMIT_EXCEEDED."""
+        if node is None:
+            return default
+        value = self.value(node)
+        if type(value) is not int or value < 0:
+            raise self.error(errors.INVALID_VALUE, f"{what} is an integer from 0, not {_described(value)}", node)
+        if value > maximum:
+            raise self.error(errors.LIMIT_EXCEEDED, f"{what} is at most {maximum}, not {value}", node)
+        return value
+
+
+def _parameters(node: Any) -> Iterator[ast.Parameter]:
+    """Every parameter below a node."""
+    if isinstance(node, ast.Parameter):
+        yield node
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _parameters(item)
+    elif isinstance(node, ast.Node):
+        for field in fields(node):
+            yield from _parameters(getattr(node, field.name))
+
+
+def _written(key: int | str) -> str:
+    return f"${key}" if isinstance(key, int) else f":{key}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"a vector of {len(value)}"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "NULL" if value is None else repr(value)

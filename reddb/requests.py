@@ -1,0 +1,112 @@
+"""What a server's session and the embedded database do alike: messages to plans, rows to answers.
+
+Invariant: nothing here waits, writes or touches a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+
+from reddb import errors, limits
+from reddb.checks import check_ids, check_vectors
+from reddb.grammar import ast, parse
+from reddb.partition import Operation
+from reddb.query import binder
+from reddb.query.execute import Table
+from reddb.query.plan import Plan, WriteKind
+from reddb.reader import PartitionReader
+from reddb.rows import PayloadColumn, RowBatch
+from reddb.types import Collection, Found, SearchOptions, Vectors
+from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Upsert
+
+Write: TypeAlias = Insert | Upsert | Delete
+
+OPERATIONS = {Insert: Operation.INSERT, Upsert: Operation.UPSERT, Delete: Operation.DELETE}
+WRITES: dict[WriteKind, type[Write]] = {
+    WriteKind.INSERT: Insert,
+    WriteKind.UPSERT: Upsert,
+    WriteKind.DELETE: Delete,
+}
+
+
+def plan(query: Query, catalog: Mapping[str, Collection]) -> Plan:
+    """Parse and bind a statement. Raises an input error that points at the place."""
+    return binder.bind(_parse(query.text), query.text, query.parameters, catalog)
+
+
+def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection:
+    """Raises UNKNOWN_COLLECTION."""
+    if name not in catalog:
+        raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
+    return catalog[name]
+
+
+def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchOptions]:
+    """Check a search. Gives float32 (q, dim) and the options; raises an input or limit error."""
+    if message.where is not None:
+        raise errors.NOT_SUPPORTED.error("a search with a filter is not supported yet", hint="leave out where")
+    if message.parameters:
+        raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
+    if not 0 <= message.k <= limits.K_MAX:
+        raise errors.LIMIT_EXCEEDED.error(f"k is from 0 to {limits.K_MAX}, not {message.k}")
+    if message.ef is not None and not 1 <= message.ef <= limits.EF_MAX:
+        raise errors.LIMIT_EXCEEDED.error(f"ef is from 1 to {limits.EF_MAX}, not {message.ef}")
+    if message.dim < 1 or len(message.queries) % (4 * message.dim):
+        raise errors.INVALID_VECTOR.error(f"{len(message.queries)} bytes are no vectors of {message.dim} float32")
+    queries = np.frombuffer(message.queries, np.float32).reshape(-1, message.dim)
+    if len(queries) > limits.QUERIES_MAX:
+        raise errors.LIMIT_EXCEEDED.error(f"a search has at most {limits.QUERIES_MAX} queries, not {len(queries)}")
+    check_vectors(collection, queries)
+    return queries, SearchOptions(message.k, message.ef, message.exact)
+
+
+def hits(message: Search, reader: PartitionReader, found: list[Found]) -> Hits:
+    """The answer to a search."""
+    rows = np.concatenate([item.rows for item in found]) if found else np.empty(0, np.int64)
+    distances = np.concatenate([item.distances for item in found]) if found else np.empty(0)
+    batch = _stored(reader, rows, with_payloads=message.with_payloads, with_vectors=message.with_vectors)
+    return Hits([len(item.rows) for item in found], distances.tobytes(), batch)
+
+
+def rows_of(message: Get, reader: PartitionReader) -> Rows:
+    """The answer to a get."""
+    ids = RowBatch.decode(message.batch)
+    check_ids(ids.ids)
+    rows = np.array([row for row in reader.get(ids.id_list()) if row is not None], np.int64)
+    return Rows(_stored(reader, rows, with_payloads=True, with_vectors=message.with_vectors))
+
+
+def results(table: Table) -> list[Result]:
+    """A table in parts that fit a frame each; at least one."""
+    size = limits.RESULT_PART_ROWS
+    starts = range(0, max(len(table.rows), 1), size)
+    return [Result(table.columns, table.rows[start : start + size], None) for start in starts]
+
+
+def affected(count: int) -> Result:
+    """The result of a statement that wrote `count` rows."""
+    return Result([], [], count)
+
+
+def _stored(reader: PartitionReader, rows: np.typing.NDArray[np.int64], *, with_payloads: bool, with_vectors: bool) -> bytes:
+    stored = reader.rows
+    vectors = stored.vectors[rows] if with_vectors else np.empty((len(rows), 0), np.float32)
+    payloads = None
+    if with_payloads:
+        contents = [stored.payload(row) for row in rows.tolist()]
+        if any(contents):
+            lengths = np.array([len(content) for content in contents], np.uint32)
+            payloads = PayloadColumn(lengths, memoryview(b"".join(contents)))
+    return b"".join(RowBatch(stored.id_column(rows), vectors, payloads).encode())
+
+
+def _parse(text: str) -> ast.Statement:
+    # A long text holds literals and is not seen again; keeping it would push out the short ones.
+    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
+
+
+_parse_cached = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse)

@@ -1,0 +1,89 @@
+"""One connection's state, either side, without a socket: `receive_data(bytes) -> events`, `send(message) -> bytes`.
+
+    client                      server
+      Hello           ──►
+                      ◄──         Welcome
+      requests, any number, pipelined
+                      ◄──         answers in any order, matched by correlation
+
+Before Hello the server takes one small frame of that kind and nothing else.
+
+Invariants:
+  * `receive_data` never raises: a peer that breaks the protocol gives one `Broken` event, and then nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reddb import errors, limits
+from reddb.wire.frames import Frame, FrameReader, encode_frame
+from reddb.wire.messages import MAGIC, VERSION, Hello, Message, decode_message, encode_body
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of the peer. `more`: further parts of the same answer follow."""
+
+    correlation: int
+    message: Message
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The peer broke the protocol; the error is to be sent, then the connection closed."""
+
+    correlation: int
+    error: errors.RedDBError
+
+
+Event: TypeAlias = Received | Broken
+
+
+def encode(message: Message, correlation: int, *, more: bool = False) -> bytes:
+    """The frame of a message."""
+    return encode_frame(message.KIND, correlation, encode_body(message), more=more)
+
+
+class WireConnection:
+    """The receiving half of a connection. `expects_hello`: we are the server of a peer that has yet to greet."""
+
+    def __init__(self, *, expects_hello: bool) -> None:
+        self._expects_hello = expects_hello
+        self._is_broken = False
+        self._frames = FrameReader(limits.FRAME_BYTES_MAX_BEFORE_HELLO if expects_hello else limits.FRAME_BYTES_MAX)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the greeting is done."""
+        return not self._expects_hello
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """What the peer said with these bytes and those before."""
+        if self._is_broken:
+            return []
+        events: list[Event] = []
+        correlation = 0
+        try:
+            for frame in self._frames.feed(data):
+                correlation = frame.correlation
+                events.append(Received(correlation, self._read(frame), frame.more))
+        except errors.RedDBError as error:
+            self._is_broken = True
+            events.append(Broken(correlation, error))
+        return events
+
+    def _read(self, frame: Frame) -> Message:
+        if not self._expects_hello:
+            return decode_message(frame.kind, frame.body)
+        if frame.kind != Hello.KIND:
+            raise errors.PROTOCOL.error("a connection begins with Hello")
+        message = decode_message(frame.kind, frame.body)
+        assert isinstance(message, Hello)
+        if message.magic != MAGIC or VERSION not in message.versions:
+            raise errors.PROTOCOL.error(f"this server speaks version {VERSION} of the {MAGIC} protocol")
+        self._expects_hello = False
+        self._frames.body_bytes_max = limits.FRAME_BYTES_MAX
+        return message

@@ -1,0 +1,230 @@
+"""Every message, declared once: its kind, its fields, who sends it.
+
+The body of a frame is a MessagePack array of the fields in the order below. `reddb.rows.RowBatch` bytes and float32
+bytes travel inside it as binary.
+
+Invariant: a decoded message has exactly the declared fields with exactly the declared types.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from reddb import errors
+from reddb.types import Buffer
+from reddb.wire.values import pack, unpack
+
+VERSION = 1
+MAGIC = "reddb"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the protocol."""
+
+    KIND: ClassVar[int]
+
+
+# --- sent by the client ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """The first message of a connection: `magic` is "reddb", `versions` what the client speaks."""
+
+    KIND = 0x01
+    magic: str
+    versions: list[int]
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Answered by Pong, from the core that serves the connection."""
+
+    KIND = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Message):
+    """One statement; `parameters` is a list for `$1` and `?`, a map for `:name`. Answered by Result."""
+
+    KIND = 0x03
+    text: str
+    parameters: list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert(Message):
+    """Rows as RowBatch bytes, stored all or none. Answered by Written when they are on disk and searchable."""
+
+    KIND = 0x04
+    collection: str
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert(Message):
+    """As Insert, but rows whose ids exist are replaced."""
+
+    KIND = 0x05
+    collection: str
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(Message):
+    """Ids as RowBatch bytes with dim 0; Written counts those that existed."""
+
+    KIND = 0x06
+    collection: str
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Message):
+    """Nearest rows for float32 `queries` of `dim` each. Answered by Hits.
+
+    `where` is a predicate as in SELECT with its `parameters`; `ef` the candidates each segment gives.
+    """
+
+    KIND = 0x07
+    collection: str
+    dim: int
+    queries: bytes
+    k: int
+    ef: int | None
+    exact: bool
+    with_payloads: bool
+    with_vectors: bool
+    where: str | None
+    parameters: list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Get(Message):
+    """Rows by id (RowBatch bytes with dim 0). Answered by Rows, without those that do not exist."""
+
+    KIND = 0x08
+    collection: str
+    batch: bytes
+    with_vectors: bool
+
+
+# --- sent by the server ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Message):
+    """The connection is open: protocol `version`, the server's release, the core that serves it."""
+
+    KIND = 0x81
+    version: int
+    server: str
+    core: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Message):
+    KIND = 0x82
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Message):
+    """Rows of a statement, in one or more parts (frame flag "more"). `affected` counts written rows, else None."""
+
+    KIND = 0x83
+    columns: list[str]
+    rows: list[list[Any]]
+    affected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Message):
+    KIND = 0x84
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Message):
+    """`counts[i]` rows for the i-th query, end to end in `batch` (RowBatch bytes) and float64 `distances`."""
+
+    KIND = 0x87
+    counts: list[int]
+    distances: bytes
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Message):
+    """Rows as RowBatch bytes, with dim 0 where vectors were not asked for."""
+
+    KIND = 0x88
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Message):
+    """An error of the catalogue; `detail` holds line, column, excerpt, hint, row, … where they apply."""
+
+    KIND = 0xFF
+    number: int
+    name: str
+    message: str
+    retryable: bool
+    detail: dict[str, Any]
+
+    @classmethod
+    def from_error(cls, error: errors.RedDBError) -> Failure:
+        return cls(error.code.number, error.code.name, error.message, error.code.retryable, error.detail)
+
+    def to_error(self) -> errors.RedDBError:
+        """The same error on this side. A name that a newer peer knows and we do not keeps its text."""
+        code = errors.CATALOGUE.get(self.name)
+        if code is None:
+            kind = errors.ErrorKind.UNAVAILABLE if self.retryable else errors.ErrorKind.BUG
+            code = errors.ErrorCode(self.number, self.name, kind, self.retryable, "An error of a newer server.")
+        return errors.RedDBError(code, self.message, dict(self.detail))
+
+
+def _types_of(annotation: Any) -> tuple[type, ...]:
+    """The runtime types a field may have: `list[int] | None` gives (list, NoneType)."""
+    if isinstance(annotation, types.UnionType):
+        return tuple(kind for part in typing.get_args(annotation) for kind in _types_of(part))
+    return (typing.get_origin(annotation) or annotation,)
+
+
+def _declared(message: type[Message]) -> list[tuple[str, tuple[type, ...]]]:
+    hints = typing.get_type_hints(message)
+    return [(field.name, _types_of(hints[field.name])) for field in fields(message)]
+
+
+_ALL = [item for item in list(globals().values()) if isinstance(item, type) and issubclass(item, Message)]
+_ALL.remove(Message)
+MESSAGES: dict[int, type[Message]] = {message.KIND: message for message in _ALL}
+_FIELDS = {message: _declared(message) for message in _ALL}
+assert len(MESSAGES) == len(_ALL), "two messages share a kind"
+
+
+def encode_body(message: Message) -> bytes:
+    """The message's fields as bytes."""
+    return pack([getattr(message, name) for name, _ in _FIELDS[type(message)]])
+
+
+def decode_message(kind: int, body: Buffer) -> Message:
+    """Read a message. Raises PROTOCOL naming the field that is wrong."""
+    message = MESSAGES.get(kind)
+    if message is None:
+        raise errors.PROTOCOL.error(f"unknown message kind {kind:#04x}")
+    declared = _FIELDS[message]
+    values = unpack(body)
+    if type(values) is not list or len(values) != len(declared):
+        raise errors.PROTOCOL.error(f"{message.__name__} is an array of {len(declared)} fields")
+    for (name, allowed), value in zip(declared, values, strict=True):
+        if type(value) not in allowed:
+            expected = " or ".join(kind.__name__ for kind in allowed)
+            raise errors.PROTOCOL.error(f"{message.__name__}.{name} is {expected}, not {type(value).__name__}")
+    return message(*values)

@@ -1,0 +1,95 @@
+"""Group commit: whatever arrives while one group is being synced goes into the next one.
+
+    submit ──► partition.prepare ──► (open group) ──► write + sync in a thread ──► complete ──► answer
+                                          ▲                     │
+                                          └── submits go on ◄───┘
+
+No timer delays a lone write: a group begins as soon as the one before is done. Encoding runs between requests once
+nothing is waiting to be written.
+
+Invariants:
+  * An answer is given only after the sync of its group returned.
+  * One group of a partition is under way at a time; one sync of a core is (they share `pool`, of one thread).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+
+import structlog
+
+from reddb import errors
+from reddb.partition import Group, Operation, Partition, Prepared
+from reddb.rows import RowBatch
+
+_log = structlog.get_logger()
+
+
+class Committer:
+    """Writes one partition's operations."""
+
+    def __init__(self, partition: Partition, pool: Executor) -> None:
+        self.partition = partition
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Prepared, asyncio.Future[int]] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._is_encoding = False
+        self._is_closed = False
+        self._encode_soon()
+
+    async def submit(self, operation: Operation, batch: RowBatch) -> int:
+        """Store and apply; returns the rows affected once they are on disk. Raises what `prepare` raises, or a disk error."""
+        if self._is_closed:
+            raise errors.UNKNOWN_COLLECTION.error(f"collection {self.partition.collection.name!r} was dropped")
+        prepared = self.partition.prepare(operation, batch)
+        if not prepared.ids:
+            return 0
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._waiting[prepared] = future
+        if self._writing is None:
+            self._writing = self._loop.create_task(self._write_groups())
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was submitted and close the partition."""
+        self._is_closed = True
+        if self._writing is not None:
+            await self._writing
+        self.partition.close()
+
+    async def _write_groups(self) -> None:
+        while (group := self.partition.take_group()) is not None:
+            try:
+                await self._loop.run_in_executor(self._pool, group.write, self.partition.wal)
+            except errors.RedDBError as error:
+                self._fail(group, error)
+            except Exception as error:
+                _log.exception("writing the log failed in an unforeseen way")
+                self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
+            else:
+                self.partition.complete(group)
+                for prepared in group.operations:
+                    future = self._waiting.pop(prepared)
+                    if not future.done():  # done: whoever asked has gone
+                        future.set_result(prepared.result)
+        self._writing = None
+        self._encode_soon()
+
+    def _fail(self, group: Group, error: errors.RedDBError) -> None:
+        _log.error("a group was not written", error=error.name, message=error.message)
+        for prepared in self.partition.abort(group):
+            future = self._waiting.pop(prepared)
+            if not future.done():
+                future.set_exception(error)
+
+    def _encode_soon(self) -> None:
+        if not self._is_encoding:
+            self._is_encoding = True
+            self._loop.call_soon(self._encode)
+
+    def _encode(self) -> None:
+        self._is_encoding = False
+        if self._writing is None and not self._is_closed and self.partition.encode_step():
+            self._encode_soon()

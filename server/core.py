@@ -1,0 +1,172 @@
+"""One core: a pinned process with one reactor thread, started and told what to do by the supervisor.
+
+    python -m reddb.server.core {"core": 0, "cores": 2, "data": "…", "control": <fd>, "lock": <fd>, "cpu": 0, "parent": <pid>}
+
+It holds a copy of the data folder's lock, so that the folder stays locked until the last core is gone, even if the
+supervisor is killed; the kernel kills it when its parent dies.
+
+Invariant: the process ends when the supervisor's end of the control channel closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+from reddb.server import logs
+from reddb.server.control import ControlChannel, ControlMessage
+from reddb.server.mailbox import PeerLink
+from reddb.server.service import Service
+from reddb.server.session import Session
+
+from reddb import errors
+from reddb.disk import OsDisk
+from reddb.index.turbo import packs_like_faiss
+from reddb.types import Collection
+
+_log = structlog.get_logger()
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """What the supervisor tells a core at its start. `control` and `lock` are inherited descriptors."""
+
+    core: int
+    cores: int
+    data: str
+    control: int
+    lock: int
+    cpu: int
+    parent: int
+
+
+class Core:
+    """The process: its control channel, its sessions, and the service they share."""
+
+    def __init__(self, options: CoreOptions) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._channel = ControlChannel(socket.socket(fileno=options.control), self._received, self._orphaned)
+        self._service = Service(
+            options.core, options.cores, Path(options.data), OsDisk(), _random_u32, self._send_keeping
+        )
+        self._sessions: set[Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.stopped = self._loop.create_future()
+        self._channel.send({"type": "ready"})
+
+    def _send_keeping(self, message: ControlMessage, descriptor: int | None) -> None:
+        self._channel.send(message, descriptor, keep=True)
+
+    def _received(self, message: ControlMessage, descriptor: int | None) -> None:
+        match message["type"]:
+            case "connection":
+                assert descriptor is not None
+                self._start(self._serve(socket.socket(fileno=descriptor)))
+                return
+            case "peer":
+                assert descriptor is not None
+                self._start(self._link(message["core"], socket.socket(fileno=descriptor)))
+            case "collection":
+                self._service.add_collection(Collection.from_plain(message["collection"]))
+            case "memory":
+                assert descriptor is not None
+                self._service.set_memory(message["collection"], descriptor)
+            case "failed":
+                error = errors.CATALOGUE[message["error"]["name"]].error(message["error"]["message"])
+                self._service.set_failure(message["collection"], error)
+            case "dropped":
+                self._start(self._drop(message["collection"], message["barrier"]))
+                return
+            case "changed":
+                error = message["error"]
+                known = None if error is None else errors.CATALOGUE[error["name"]].error(error["message"])
+                self._service.end_change(message["request"], known)
+            case "drain":
+                self._start(self._drain())
+            case "stop":
+                self._start(self._stop())
+        if "barrier" in message:
+            self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
+
+    def _start(self, work: asyncio.coroutines.Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        session = Session(self._service, self._session_closed)
+        self._sessions.add(session)
+        try:
+            await self._loop.connect_accepted_socket(lambda: session, client)
+        except OSError:
+            self._session_closed(session)  # the client left before it was served
+
+    def _session_closed(self, session: Session) -> None:
+        if session in self._sessions:
+            self._sessions.discard(session)
+            self._channel.send({"type": "closed"})
+
+    async def _link(self, core: int, end: socket.socket) -> None:
+        link = PeerLink(core, self._service.serve_peer)
+        await self._loop.create_unix_connection(lambda: link, sock=end)
+        await self._service.set_link(core, link)
+
+    async def _drop(self, collection_id: int, barrier: int) -> None:
+        await self._service.drop_collection(collection_id)
+        self._channel.send({"type": "acknowledged", "barrier": barrier})
+
+    async def _drain(self) -> None:
+        await asyncio.gather(*(session.drain() for session in list(self._sessions)))
+        self._channel.send({"type": "drained"})
+
+    async def _stop(self) -> None:
+        await self._service.close()
+        self.stopped.set_result(None)
+
+    def _orphaned(self) -> None:
+        if not self.stopped.done():
+            _log.error("the supervisor is gone")
+            os._exit(1)
+
+
+async def _run(options: CoreOptions) -> None:
+    core = Core(options)
+    await core.stopped
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        sys.exit(1)
+
+
+def _random_u32() -> int:
+    return int.from_bytes(os.urandom(4), "little")
+
+
+def main() -> None:
+    """Run a core with the options of the first argument."""
+    options = CoreOptions(**json.loads(sys.argv[1]))
+    _die_with_parent(options.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the supervisor decides
+    logs.configure()
+    logs.bind_process(f"core {options.core}")
+    os.sched_setaffinity(0, {options.cpu})
+    if not (packs_like_faiss(2) and packs_like_faiss(4)):
+        _log.warning("this faiss packs codes in another order: it encodes itself, slower")
+    uvloop.run(_run(options))
+
+
+if __name__ == "__main__":
+    main()

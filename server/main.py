@@ -1,0 +1,97 @@
+"""The command line: `reddb serve`, `reddb shell`, `reddb health`.
+
+Exit codes: 0 done, 1 the statement or the health check failed, 2 the server cannot be reached or the call was wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from reddb import limits
+from reddb._version import __version__
+from reddb.errors import RedDBError
+
+_DEFAULT_URL = "red://127.0.0.1:5050"
+
+
+@click.group()
+@click.version_option(__version__, prog_name="RedDB")
+def main() -> None:
+    """RedDB: a vector database."""
+
+
+@main.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="The data folder.")
+@click.option("--cores", type=click.IntRange(1, limits.CORES_MAX), default=None, help="Default: all of this machine.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5050, show_default=True, help="0 takes a free one.")
+@click.option("--insecure", is_flag=True, help="Allow an address that others can reach: there are no users yet.")
+def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool) -> None:
+    """Run the server in the foreground, until SIGTERM or Ctrl-C."""
+    import uvloop
+    from reddb.server import logs
+    from reddb.server.supervisor import ServeOptions, Supervisor
+
+    if not __debug__:
+        raise click.ClickException("the server does not run under python -O: its assertions guard your data")
+    if not (insecure or _is_loopback(host)):
+        raise click.ClickException(
+            f"{host} can be reached by others, and there are no users and passwords yet; "
+            "listen on 127.0.0.1, or say --insecure if the network is yours"
+        )
+    logs.configure()
+    logs.bind_process("supervisor")
+    os.umask(0o077)
+
+    async def run() -> None:
+        options = ServeOptions(data, cores or len(os.sched_getaffinity(0)), host, port)
+        await Supervisor(options).run()
+
+    try:
+        uvloop.run(run())
+    except RedDBError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("url", default=_DEFAULT_URL)
+@click.option("-c", "--command", help="Run these statements and exit.")
+def shell(url: str, command: str | None) -> None:
+    """Type statements, each ended by a semicolon, and see their results."""
+    from reddb.client.shell import run_shell
+
+    sys.exit(run_shell(url, command))
+
+
+@main.command()
+@click.argument("url", default=_DEFAULT_URL)
+@click.option("--timeout", "timeout_s", type=float, default=5.0, show_default=True, help="Seconds to wait.")
+def health(url: str, timeout_s: float) -> None:
+    """Ask a server whether it answers; for health checks of containers."""
+    import reddb
+
+    try:
+        with reddb.connect(url, timeout_s=timeout_s) as database:
+            database.ping()
+    except RedDBError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    click.echo("ok")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

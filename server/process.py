@@ -1,0 +1,161 @@
+"""One core's process as the supervisor sees it: started, watched, started again.
+
+Invariant: while `is_running`, there is exactly one process, and messages go to that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from reddb.server.control import ControlChannel, ControlMessage, control_pair
+
+from reddb import limits
+
+_log = structlog.get_logger()
+
+
+class _Options(Protocol):
+    @property
+    def data(self) -> Path: ...
+
+    @property
+    def cores(self) -> int: ...
+
+
+class _Supervisor(Protocol):
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def core_started(self, core: CoreProcess) -> None: ...
+
+    def core_ready(self) -> None: ...
+
+    def core_died(self, core: CoreProcess) -> None: ...
+
+    def core_said(self, core: CoreProcess, message: ControlMessage, descriptor: int | None) -> None: ...
+
+
+class CoreProcess:
+    """Keeps one core running."""
+
+    def __init__(self, index: int, options: _Options, cpu: int, lock: int, supervisor: _Supervisor) -> None:
+        self.index = index
+        self.connections = 0
+        self.is_running = False
+        self.is_ready = False
+        self._options = options
+        self._cpu = cpu
+        self._lock = lock
+        self._supervisor = supervisor
+        self._loop = asyncio.get_running_loop()
+        self._channel: ControlChannel | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process and return when it is ready for clients."""
+        self._keeper = self._loop.create_task(self._keep())
+        await self._ready.wait()
+
+    def send(self, message: ControlMessage, descriptor: int | None = None, *, keep: bool = False) -> None:
+        """Send to the process, if there is one: what it must know it is told again at its start."""
+        if self._channel is not None:
+            self._channel.send(message, descriptor, keep=keep)
+        elif descriptor is not None and not keep:
+            os.close(descriptor)
+
+    async def drain(self) -> None:
+        """Ask it to finish what it received; returns when it has, died, or took too long."""
+        if not self.is_running:
+            return
+        self.send({"type": "drain"})
+        try:
+            async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
+                await self._drained.wait()
+        except TimeoutError:
+            _log.warning("a core did not drain in time", core=self.index)
+
+    async def stop(self) -> None:
+        """Ask it to sync and exit; kill it if it does not."""
+        self.send({"type": "stop"})
+        assert self._keeper is not None
+        try:
+            async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
+                await asyncio.shield(self._keeper)
+        except TimeoutError:
+            _log.error("a core did not stop in time", core=self.index)
+            assert self._process is not None
+            self._process.kill()
+            await self._keeper
+
+    async def _keep(self) -> None:
+        deaths = 0
+        while not self._supervisor.is_stopping:
+            began = self._loop.time()
+            code = await self._run_once()
+            if self._supervisor.is_stopping:
+                return
+            lived_s = self._loop.time() - began
+            deaths = 1 if lived_s > limits.RESTART_FORGIVEN_AFTER_S else deaths + 1
+            pause_s = limits.RESTART_BACKOFF_S[min(deaths, len(limits.RESTART_BACKOFF_S)) - 1]
+            _log.error("a core died", core=self.index, exit_code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _run_once(self) -> int:
+        """Start the process and return its exit code."""
+        ours, theirs = control_pair()
+        options = {
+            "core": self.index,
+            "cores": self._options.cores,
+            "data": str(self._options.data),
+            "control": theirs.fileno(),
+            "lock": self._lock,
+            "cpu": self._cpu,
+            "parent": os.getpid(),
+        }
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "reddb.server.core", json.dumps(options)),
+                pass_fds=(theirs.fileno(), self._lock),
+                stdin=asyncio.subprocess.DEVNULL,
+                # One thread of work per core: more would fight over its processor.
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self._channel = ControlChannel(ours, self._received, self._hung_up)
+        self.connections = 0
+        self.is_running = True
+        self._supervisor.core_started(self)
+        code = await self._process.wait()
+        self._hung_up()
+        return code
+
+    def _received(self, message: ControlMessage, descriptor: int | None) -> None:
+        match message["type"]:
+            case "ready":
+                self.is_ready = True
+                self._ready.set()
+                self._supervisor.core_ready()
+            case "closed":
+                self.connections -= 1
+            case "drained":
+                self._drained.set()
+            case _:
+                self._supervisor.core_said(self, message, descriptor)
+
+    def _hung_up(self) -> None:
+        """The process is gone or going: nobody may count on it. Called when the channel breaks and when it has ended."""
+        if self._channel is None:
+            return
+        self._channel.close()
+        self._channel = None
+        self.is_running = self.is_ready = False
+        self._drained.set()
+        self._supervisor.core_died(self)

@@ -1,0 +1,227 @@
+"""What one core knows and can do for its sessions: find a reader, pass on a write, ask for a change.
+
+    reads      run here, on the shared memory of any partition
+    writes     go to the committer here, or by mailbox to the core that owns the partition
+    changes    (create, drop) go to the supervisor, and are in force on every core when it answers
+
+Invariant: what is asked of a partition that is not there yet is answered after `limits.READY_TIMEOUT_S` at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+from reddb.server.committer import Committer
+from reddb.server.mailbox import PeerLink
+from reddb.server.searches import Searches
+
+from reddb import errors, limits
+from reddb.disk import Disk
+from reddb.partition import Partition, growing_shape, turbo_codec
+from reddb.query.execute import Table, show, show_one
+from reddb.query.plan import CreatePlan, DropPlan, ShowPlan
+from reddb.reader import PartitionReader
+from reddb.requests import OPERATIONS, Write, collection_named
+from reddb.rows import RowBatch
+from reddb.storage.folder import partition_folder
+from reddb.storage.growing import GrowingRows
+from reddb.types import Collection
+from reddb.wire.messages import Delete, Insert, Message, Upsert, Written
+
+_log = structlog.get_logger()
+
+
+class Service:
+    """The state of one core that its sessions share."""
+
+    def __init__(
+        self,
+        core: int,
+        cores: int,
+        data: Path,
+        disk: Disk,
+        random_u32: Callable[[], int],
+        send: Callable[[dict[str, Any], int | None], None],
+    ) -> None:
+        """`send` sends a message, with a descriptor that stays ours, to the supervisor."""
+        self.core = core
+        self.catalog: dict[str, Collection] = {}
+        self.searches = Searches()
+        self._cores = cores
+        self._data = data
+        self._disk = disk
+        self._random_u32 = random_u32
+        self._send = send
+        self._readers: dict[int, PartitionReader] = {}
+        self._committers: dict[int, Committer] = {}
+        self._failures: dict[int, errors.RedDBError] = {}
+        self._opened: dict[int, asyncio.Event] = {}
+        self._links: dict[int, PeerLink] = {}
+        self._changes: dict[int, asyncio.Future[None]] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._sync_pool = ThreadPoolExecutor(1, "sync")
+
+    # --- what sessions ask ---------------------------------------------------------------------------------
+
+    def reader_now(self, collection: Collection) -> PartitionReader | None:
+        """The reader of a collection, if its rows are there."""
+        return self._readers.get(collection.id)
+
+    async def reader(self, collection: Collection) -> PartitionReader:
+        """The same, after a bounded wait. Raises NOT_READY, or the reason why the partition cannot be opened."""
+        await self._wait_opened(collection, lambda: collection.id in self._readers)
+        return self._readers[collection.id]
+
+    async def write(self, message: Message) -> Written:
+        """Store rows, wherever their owner is; returns when they are on disk and searchable."""
+        assert isinstance(message, Insert | Upsert | Delete)
+        collection = collection_named(message.collection, self.catalog)
+        owner = self._owner(collection)
+        if owner == self.core:
+            return await self._write_here(collection, message)
+        if owner not in self._links:
+            raise errors.UNAVAILABLE.error(f"core {owner}, which owns the rows, is starting; nothing was written")
+        answer = await self._links[owner].request(message)
+        assert isinstance(answer, Written)
+        return answer
+
+    async def change(self, plan: CreatePlan | DropPlan) -> None:
+        """Create or drop a collection, on every core."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        number = id(future)
+        self._changes[number] = future
+        if isinstance(plan, CreatePlan):
+            self._send({"type": "change", "request": number, "create": plan.to_plain()}, None)
+        else:
+            self._send({"type": "change", "request": number, "drop": plan.name, "if_exists": plan.if_exists}, None)
+        await future
+
+    def show(self, plan: ShowPlan) -> Table:
+        if plan.name is not None:
+            collection = self.catalog[plan.name]
+            return show_one(collection, self._count(collection))
+        return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
+
+    # --- what the supervisor says --------------------------------------------------------------------------
+
+    def add_collection(self, collection: Collection) -> None:
+        """It exists; if it is ours, open or recover it."""
+        self.catalog[collection.name] = collection
+        self._opened[collection.id] = asyncio.Event()
+        if self._owner(collection) == self.core:
+            task = asyncio.create_task(self._open(collection))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def set_memory(self, collection_id: int, descriptor: int) -> None:
+        """The rows of a collection are in this memory from now on."""
+        collection = next((item for item in self.catalog.values() if item.id == collection_id), None)
+        if collection is None or collection_id in self._committers:
+            os.close(descriptor)  # dropped; or ours, and newer than what our predecessor had left with the supervisor
+            return
+        codec = turbo_codec(collection)
+        rows = GrowingRows(descriptor, growing_shape(collection, codec), writable=False)
+        os.close(descriptor)
+        self._failures.pop(collection_id, None)
+        self._set_reader(PartitionReader(collection, rows, codec))
+
+    def set_failure(self, collection_id: int, error: errors.RedDBError) -> None:
+        """The collection cannot be opened by its owner."""
+        self._failures[collection_id] = error
+        self._opened[collection_id].set()
+
+    async def drop_collection(self, collection_id: int) -> None:
+        """It does not exist any more; finish and forget it."""
+        self.catalog = {name: item for name, item in self.catalog.items() if item.id != collection_id}
+        self._opened.pop(collection_id).set()
+        self._failures.pop(collection_id, None)
+        committer = self._committers.pop(collection_id, None)
+        if committer is not None:
+            await committer.close()
+        self._readers.pop(collection_id, None)
+
+    async def set_link(self, core: int, link: PeerLink) -> None:
+        if core in self._links:
+            self._links[core].close()
+        self._links[core] = link
+
+    def end_change(self, number: int, error: errors.RedDBError | None) -> None:
+        future = self._changes.pop(number)
+        if future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    async def serve_peer(self, message: Message) -> Message:
+        """A write that another core passed on."""
+        assert isinstance(message, Insert | Upsert | Delete)
+        return await self._write_here(collection_named(message.collection, self.catalog), message)
+
+    async def close(self) -> None:
+        """Finish every write and close every partition."""
+        await asyncio.gather(*self._opening)
+        for committer in self._committers.values():
+            await committer.close()
+        self._sync_pool.shutdown()
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _owner(self, collection: Collection) -> int:
+        return collection.id % self._cores
+
+    async def _write_here(self, collection: Collection, message: Write) -> Written:
+        await self._wait_opened(collection, lambda: collection.id in self._committers)
+        batch = RowBatch.decode(message.batch)
+        return Written(await self._committers[collection.id].submit(OPERATIONS[type(message)], batch))
+
+    async def _wait_opened(self, collection: Collection, is_there: Callable[[], bool]) -> None:
+        if not is_there():
+            try:
+                async with asyncio.timeout(limits.READY_TIMEOUT_S):
+                    while not is_there():
+                        opened = self._opened.get(collection.id)
+                        if opened is None:
+                            raise errors.UNKNOWN_COLLECTION.error(f"collection {collection.name!r} was dropped")
+                        if collection.id in self._failures:
+                            raise self._failures[collection.id]
+                        opened.clear()
+                        await opened.wait()
+            except TimeoutError:
+                raise errors.NOT_READY.error(f"collection {collection.name!r} is still recovering") from None
+
+    async def _open(self, collection: Collection) -> None:
+        loop = asyncio.get_running_loop()
+        folder = partition_folder(self._data, collection.id, 0)
+        try:
+            partition = await loop.run_in_executor(
+                None, Partition.open, self._disk, folder, collection, 0, self._random_u32
+            )
+        except errors.RedDBError as error:
+            _log.error("a partition cannot be opened", collection=collection.name, error=str(error))
+            self.set_failure(collection.id, error)
+            failure = {"number": error.code.number, "name": error.name, "message": error.message}
+            self._send({"type": "failed", "collection": collection.id, "error": failure}, None)
+            return
+        if partition.torn_tail is not None:
+            tail = partition.torn_tail
+            _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
+        _log.info("partition open", collection=collection.name, rows=partition.rows.snapshot().live_rows)
+        self._committers[collection.id] = Committer(partition, self._sync_pool)
+        self._set_reader(PartitionReader(collection, partition.rows, turbo_codec(collection)))
+        self._send({"type": "opened", "collection": collection.id}, partition.rows.descriptor)
+
+    def _set_reader(self, reader: PartitionReader) -> None:
+        self._readers[reader.collection.id] = reader
+        self._opened[reader.collection.id].set()
+
+    def _count(self, collection: Collection) -> int | None:
+        reader = self.reader_now(collection)
+        return None if reader is None else reader.count()

@@ -1,0 +1,255 @@
+"""One client's connection on its core: bytes to requests, requests to the service, answers to bytes.
+
+Searches take the short way: no task, no future, one call at the end of the turn (`reddb.server.searches`). Everything
+that may wait runs in a task of its own, so answers overtake one another.
+
+Invariants:
+  * Every request gets exactly one answer, or the connection ends.
+  * A client that sends faster than it reads is not read: neither requests nor unsent answers pile up without bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import structlog
+from reddb.server.searches import Outcome
+from reddb.server.service import Service
+
+from reddb import errors, limits
+from reddb._version import __version__
+from reddb.query.execute import found_table, query_vector, run
+from reddb.query.plan import CountPlan, CreatePlan, DropPlan, GetPlan, ScanPlan, SearchPlan, ShowPlan, WritePlan
+from reddb.reader import PartitionReader
+from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
+from reddb.types import Found
+from reddb.wire.connection import Broken, WireConnection, encode
+from reddb.wire.messages import (
+    VERSION,
+    Delete,
+    Failure,
+    Get,
+    Hello,
+    Insert,
+    Message,
+    Ping,
+    Pong,
+    Query,
+    Result,
+    Search,
+    Upsert,
+    Welcome,
+    Written,
+)
+
+_log = structlog.get_logger()
+
+
+class Session(asyncio.Protocol):
+    """Serves one connection."""
+
+    def __init__(self, service: Service, closed: Callable[[Session], None]) -> None:
+        self._service = service
+        self._closed = closed
+        self._loop = asyncio.get_running_loop()
+        self._wire = WireConnection(expects_hello=True)
+        self._transport: asyncio.Transport | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._reasons_to_pause: set[str] = set()
+        self._idle = asyncio.Event()
+        self._hello_deadline: asyncio.TimerHandle | None = None
+
+    # --- the transport's side ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
+        self._hello_deadline = self._loop.call_later(limits.HELLO_TIMEOUT_S, self._hello_too_late)
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._wire.receive_data(data):
+            if isinstance(event, Broken):
+                self._break(event.correlation, event.error)
+                return
+            self._in_flight += 1
+            self._handle(event.correlation, event.message)
+        if self._in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
+            self._pause("requests")
+
+    def pause_writing(self) -> None:
+        self._pause("answers")
+
+    def resume_writing(self) -> None:
+        self._resume("answers")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._hello_deadline is not None:
+            self._hello_deadline.cancel()
+        self._idle.set()
+        self._closed(self)
+
+    async def drain(self) -> None:
+        """Take nothing more, finish what was received, close."""
+        self._pause("stopping")
+        while self._in_flight and self._transport is not None:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- requests ------------------------------------------------------------------------------------------
+
+    def _handle(self, correlation: int, message: Message) -> None:
+        try:
+            if isinstance(message, Search):
+                self._search(correlation, message)
+            elif isinstance(message, Query):
+                self._query(correlation, message)
+            elif isinstance(message, Hello):
+                self._welcome(correlation)
+            elif isinstance(message, Ping):
+                self._answer(correlation, Pong())
+            elif isinstance(message, Insert | Upsert | Delete):
+                self._start(correlation, self._write(correlation, message))
+            elif isinstance(message, Get):
+                self._start(correlation, self._get(correlation, message))
+            else:
+                self._break(correlation, errors.PROTOCOL.error(f"{type(message).__name__} is not for a server"))
+        except Exception as error:
+            self._fail(correlation, error)
+
+    def _welcome(self, correlation: int) -> None:
+        if self._hello_deadline is None:
+            self._break(correlation, errors.PROTOCOL.error("Hello was said already"))
+            return
+        self._hello_deadline.cancel()
+        self._hello_deadline = None
+        self._answer(correlation, Welcome(VERSION, __version__, self._service.core))
+
+    def _search(self, correlation: int, message: Search) -> None:
+        collection = collection_named(message.collection, self._service.catalog)
+        queries, options = search_of(message, collection)
+        reader = self._service.reader_now(collection)
+        if reader is None:
+            self._start(correlation, self._search_later(correlation, message))
+            return
+        self._service.searches.add(
+            reader, queries, options, lambda outcome: self._found(correlation, outcome, lambda f: hits(message, reader, f))
+        )
+
+    async def _search_later(self, correlation: int, message: Search) -> None:
+        await self._service.reader(collection_named(message.collection, self._service.catalog))
+        self._search(correlation, message)
+
+    def _query(self, correlation: int, message: Query) -> None:
+        bound = plan(message, self._service.catalog)
+        if isinstance(bound, SearchPlan):
+            reader = self._service.reader_now(bound.collection)
+            if reader is not None:
+                self._search_by_statement(correlation, bound, reader)
+                return
+        self._start(correlation, self._run_plan(correlation, bound))
+
+    def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: PartitionReader) -> None:
+        def answer(found: list[Found]) -> list[Result]:
+            return results(found_table(bound, reader, found[0]))
+
+        self._service.searches.add(
+            reader, query_vector(bound, reader), bound.options, lambda outcome: self._found(correlation, outcome, answer)
+        )
+
+    async def _run_plan(
+        self,
+        correlation: int,
+        bound: SearchPlan | GetPlan | ScanPlan | CountPlan | WritePlan | CreatePlan | DropPlan | ShowPlan,
+    ) -> None:
+        if isinstance(bound, SearchPlan):
+            self._search_by_statement(correlation, bound, await self._service.reader(bound.collection))
+        elif isinstance(bound, ShowPlan):
+            self._answer(correlation, *results(self._service.show(bound)))
+        elif isinstance(bound, CreatePlan | DropPlan):
+            await self._service.change(bound)
+            self._answer(correlation, affected(0))
+        elif isinstance(bound, WritePlan):
+            batch = b"".join(bound.batch.encode())
+            written = await self._service.write(WRITES[bound.kind](bound.collection.name, batch))
+            self._answer(correlation, affected(written.count))
+        else:
+            reader = await self._service.reader(bound.collection)
+            self._answer(correlation, *results(run(bound, reader)))
+
+    async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
+        written: Written = await self._service.write(message)
+        self._answer(correlation, written)
+
+    async def _get(self, correlation: int, message: Get) -> None:
+        collection = collection_named(message.collection, self._service.catalog)
+        self._answer(correlation, rows_of(message, await self._service.reader(collection)))
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    def _found(
+        self, correlation: int, outcome: Outcome, answer: Callable[[list[Found]], Message | list[Result]]
+    ) -> None:
+        if isinstance(outcome, errors.RedDBError):
+            self._answer(correlation, Failure.from_error(outcome))
+            return
+        try:
+            made = answer(outcome)
+            self._answer(correlation, *(made if isinstance(made, list) else [made]))
+        except Exception as error:
+            self._fail(correlation, error)
+
+    def _answer(self, correlation: int, *parts: Message) -> None:
+        self._in_flight -= 1
+        if self._transport is not None:
+            for number, part in enumerate(parts, 1):
+                self._transport.write(encode(part, correlation, more=number < len(parts)))
+        if self._in_flight < limits.REQUESTS_IN_FLIGHT_MAX and self._reasons_to_pause:
+            self._resume("requests")
+        if not self._in_flight:
+            self._idle.set()
+
+    def _start(self, correlation: int, work: Awaitable[None]) -> None:
+        task = self._loop.create_task(self._guard(correlation, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, correlation: int, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._fail(correlation, error)
+
+    def _fail(self, correlation: int, error: Exception) -> None:
+        """Tell the client; a peer that broke the protocol inside a request is closed like one that broke a frame."""
+        if not isinstance(error, errors.RedDBError):
+            _log.error("a request failed in an unforeseen way", exc_info=error)
+            error = errors.INTERNAL.error(f"the request failed: {error!r}")
+        if error.code is errors.PROTOCOL:
+            self._break(correlation, error)
+        else:
+            self._answer(correlation, Failure.from_error(error))
+
+    def _break(self, correlation: int, error: errors.RedDBError) -> None:
+        _log.warning("connection closed", reason=error.message)
+        if self._transport is not None:
+            self._transport.write(encode(Failure.from_error(error), correlation))
+            self._transport.close()
+
+    def _hello_too_late(self) -> None:
+        self._break(0, errors.PROTOCOL.error(f"no Hello within {limits.HELLO_TIMEOUT_S:g} s"))
+
+    def _pause(self, reason: str) -> None:
+        if self._transport is not None and not self._reasons_to_pause:
+            self._transport.pause_reading()
+        self._reasons_to_pause.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        self._reasons_to_pause.discard(reason)
+        if self._transport is not None and not self._reasons_to_pause:
+            self._transport.resume_reading()

@@ -1,0 +1,287 @@
+"""The parent process: owns the data folder's lock, the listening socket and the catalog; starts and restarts the cores.
+
+    start      lock the folder, listen, spawn the cores, print the ready line
+    accept     each connection goes to the live core that has the fewest
+    change     catalog first, then a barrier over all live cores, then the answer: an acknowledged change is in force
+               on every core, and a core that was dead learns it at its start
+    death      a core that died is started again, at once the first time, later and later if it keeps dying; the
+               others go on reading its partitions from the memory whose descriptors are kept here
+    stop       accept no more; drain: every core finishes what it received; stop: final sync, exit
+
+It runs no query and touches no row.
+
+Invariants:
+  * One change at a time.
+  * No core runs without the lock: each inherited it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from reddb.server.control import ControlMessage
+from reddb.server.process import CoreProcess
+
+from reddb import errors, limits
+from reddb._version import __version__
+from reddb.disk import OsDisk
+from reddb.query.plan import CreatePlan
+from reddb.storage.folder import DataFolder
+from reddb.types import Collection
+from reddb.wire.connection import encode
+from reddb.wire.messages import Failure
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What `reddb serve` was told."""
+
+    data: Path
+    cores: int
+    host: str
+    port: int
+
+
+class Supervisor:
+    """Runs the server until it is told to stop."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        """Take the lock and the port. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, or UNAVAILABLE for a port in use."""
+        self._options = options
+        self._folder = DataFolder.open(OsDisk(), options.data)
+        self._folder.remove_dropped()
+        self._listener = _listen(options.host, options.port)
+        self._loop = asyncio.get_running_loop()
+        self._collections = {item.id: item for item in self._folder.catalog.collections()}
+        self._memory: dict[int, int] = {}
+        self._cores: list[CoreProcess] = []
+        self._barriers: dict[int, _Barrier] = {}
+        self._opened: dict[int, asyncio.Future[None]] = {}
+        self._changing = asyncio.Lock()
+        self._may_accept = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in order."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
+        cpus = sorted(os.sched_getaffinity(0))
+        for index in range(self._options.cores):
+            core = CoreProcess(index, self._options, cpus[index % len(cpus)], self._folder.lock, self)
+            self._cores.append(core)
+        await asyncio.gather(*(core.start() for core in self._cores))
+        host, port = self._listener.getsockname()[:2]
+        sys.stdout.write(
+            f"RedDB {__version__} is ready: address {host}:{port}, cores {self._options.cores}, "
+            f"data {self._options.data.resolve()}, pid {os.getpid()}\n"
+        )
+        sys.stdout.flush()
+        accepting = self._loop.create_task(self._accept())
+        await stop.wait()
+        await self._stop(accepting)
+
+    # --- what the cores' processes tell --------------------------------------------------------------------
+
+    def core_started(self, core: CoreProcess) -> None:
+        """A new process serves as this core: link it to the others and tell it what there is."""
+        for other in self._cores:
+            if other is not core and other.is_running:
+                mine, theirs = socket.socketpair()
+                core.send({"type": "peer", "core": other.index}, mine.detach())
+                other.send({"type": "peer", "core": core.index}, theirs.detach())
+        for collection in self._collections.values():
+            core.send({"type": "collection", "collection": collection.to_plain()})
+            if collection.id in self._memory:
+                core.send({"type": "memory", "collection": collection.id}, self._memory[collection.id], keep=True)
+
+    def core_ready(self) -> None:
+        self._may_accept.set()
+
+    def core_died(self, core: CoreProcess) -> None:
+        """Nobody waits for a dead core."""
+        for barrier in self._barriers.values():
+            barrier.leave(core.index)
+        if not any(other.is_ready for other in self._cores):
+            self._may_accept.clear()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def core_said(self, core: CoreProcess, message: ControlMessage, descriptor: int | None) -> None:
+        """A message that concerns more than the core itself."""
+        match message["type"]:
+            case "change":
+                self._start(self._change(core, message))
+            case "opened":
+                assert descriptor is not None
+                self._start(self._publish_memory(core, message["collection"], descriptor))
+            case "failed":
+                self._failed(core, message)
+            case "acknowledged":
+                if message["barrier"] in self._barriers:
+                    self._barriers[message["barrier"]].leave(core.index)
+
+    # --- changes -------------------------------------------------------------------------------------------
+
+    async def _change(self, core: CoreProcess, message: ControlMessage) -> None:
+        answer: ControlMessage = {"type": "changed", "request": message["request"], "error": None}
+        try:
+            async with self._changing:
+                if "create" in message:
+                    await self._create(CreatePlan.from_plain(message["create"]))
+                else:
+                    await self._drop(message["drop"], if_exists=message["if_exists"])
+        except errors.RedDBError as error:
+            answer["error"] = {"name": error.name, "message": error.message}
+        core.send(answer)
+
+    async def _create(self, plan: CreatePlan) -> None:
+        existing = self._named(plan.name)
+        if existing is not None and plan.if_not_exists:
+            return
+        collection = self._folder.catalog.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings)
+        self._collections[collection.id] = collection
+        opened = self._opened[collection.id] = self._loop.create_future()
+        try:
+            await self._tell_all({"type": "collection", "collection": collection.to_plain()})
+            await opened
+        except errors.RedDBError:
+            await self._forget(collection)
+            raise
+        finally:
+            del self._opened[collection.id]
+
+    async def _drop(self, name: str, *, if_exists: bool) -> None:
+        collection = self._named(name)
+        if collection is not None:
+            await self._forget(collection)
+        elif not if_exists:
+            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
+
+    async def _forget(self, collection: Collection) -> None:
+        self._folder.catalog.drop(collection.id)
+        del self._collections[collection.id]
+        await self._tell_all({"type": "dropped", "collection": collection.id})
+        if collection.id in self._memory:
+            os.close(self._memory.pop(collection.id))
+        self._folder.remove_dropped()
+
+    def _named(self, name: str) -> Collection | None:
+        return next((item for item in self._collections.values() if item.name == name), None)
+
+    async def _publish_memory(self, owner: CoreProcess, collection_id: int, descriptor: int) -> None:
+        """The owner has the rows in new memory: keep it for whoever starts later, and tell the others."""
+        if collection_id not in self._collections:
+            os.close(descriptor)  # dropped while it was being opened
+            return
+        if collection_id in self._memory:
+            os.close(self._memory[collection_id])
+        self._memory[collection_id] = descriptor
+        await self._tell_all({"type": "memory", "collection": collection_id}, descriptor, but=owner)
+        if collection_id in self._opened and not self._opened[collection_id].done():
+            self._opened[collection_id].set_result(None)
+
+    def _failed(self, owner: CoreProcess, message: ControlMessage) -> None:
+        for core in self._cores:
+            if core is not owner and core.is_running:
+                core.send({"type": "failed", "collection": message["collection"], "error": message["error"]})
+        opened = self._opened.get(message["collection"])
+        if opened is not None and not opened.done():
+            error = message["error"]
+            opened.set_exception(errors.CATALOGUE[error["name"]].error(error["message"]))
+
+    async def _tell_all(
+        self, message: ControlMessage, descriptor: int | None = None, but: CoreProcess | None = None
+    ) -> None:
+        """Send to every running core and return when each has acknowledged or died."""
+        told = [core for core in self._cores if core is not but and core.is_running]
+        barrier = _Barrier({core.index for core in told}, self._loop.create_future())
+        number = id(barrier)
+        self._barriers[number] = barrier
+        for core in told:
+            core.send({**message, "barrier": number}, descriptor, keep=True)
+        barrier.check()
+        await barrier.passed
+        del self._barriers[number]
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    async def _accept(self) -> None:
+        while True:
+            await self._may_accept.wait()
+            try:
+                client, _ = await self._loop.sock_accept(self._listener)
+            except OSError as error:
+                # Out of descriptors: those who wait in the queue stay there until some are free.
+                _log.error("cannot accept", error=error.strerror)
+                await asyncio.sleep(0.1)
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ready = [core for core in self._cores if core.is_ready]
+            if not ready or sum(core.connections for core in ready) >= limits.CONNECTIONS_MAX:
+                _refuse(client)
+                continue
+            chosen = min(ready, key=lambda core: core.connections)
+            chosen.connections += 1
+            chosen.send({"type": "connection"}, client.detach())
+
+    async def _stop(self, accepting: asyncio.Task[None]) -> None:
+        _log.info("stopping")
+        self._stopping = True
+        accepting.cancel()
+        self._listener.close()
+        await asyncio.gather(*(core.drain() for core in self._cores))
+        await asyncio.gather(*(core.stop() for core in self._cores))
+        self._folder.close()
+        _log.info("stopped")
+
+    def _start(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@dataclass(slots=True)
+class _Barrier:
+    """Cores that have yet to acknowledge, and what is fulfilled when none is left."""
+
+    missing: set[int]
+    passed: asyncio.Future[None]
+
+    def leave(self, core: int) -> None:
+        self.missing.discard(core)
+        self.check()
+
+    def check(self) -> None:
+        if not self.missing and not self.passed.done():
+            self.passed.set_result(None)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise errors.UNAVAILABLE.error(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _refuse(client: socket.socket) -> None:
+    error = errors.TOO_MANY_CONNECTIONS.error(f"the server holds {limits.CONNECTIONS_MAX} connections")
+    client.setblocking(False)
+    with client:
+        client.send(encode(Failure.from_error(error), 0))

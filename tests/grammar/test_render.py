@@ -1,0 +1,193 @@
+"""Statements to text and back: the corpus, and any statement that can be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reddb.grammar import ast, parse, render
+
+from reddb import limits
+
+CORPUS = Path(__file__).with_name("corpus.sql").read_text("utf-8").splitlines()
+
+
+def assert_round_trip(statement: ast.Statement) -> None:
+    again = parse(render(statement))
+    assert again == statement
+    assert repr(again) == repr(statement)  # equality alone takes 1, 1.0 and TRUE for one
+
+
+@pytest.mark.parametrize("line", CORPUS)
+def test_corpus(line: str) -> None:
+    statement = parse(line)
+    assert_round_trip(statement)
+    assert render(parse(render(statement))) == render(statement)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        (
+            'create collection if not exists "Docs" kind vector.turbo dim 0384 metric L2 with (m=+16, mode=Fast);',
+            "CREATE COLLECTION IF NOT EXISTS \"Docs\" KIND vector.turbo DIM 384 METRIC l2 WITH (m = 16, mode = 'fast')",
+        ),
+        ('create collection a kind x."Y" dim 3', 'CREATE COLLECTION a KIND "x.Y" DIM 3'),
+        ("drop collection if exists docs", "DROP COLLECTION IF EXISTS docs"),
+        ("show collections", "SHOW COLLECTIONS"),
+        ('show collection "from"', 'SHOW COLLECTION "from"'),
+        ('show collection "kind"', "SHOW COLLECTION kind"),
+        (
+            "upsert into d(id,v,t,n) values(1,[.1,2,3e-4],['a'],null),(?,?,[],-1.50)",
+            "UPSERT INTO d (id, v, t, n) VALUES (1, [0.1, 2.0, 0.0003], ['a'], NULL), ($1, $2, [], -1.5)",
+        ),
+        (
+            'select count( * ) as n_, "A".b as c from d',
+            'SELECT count(*) AS n_, "A".b AS c FROM d',
+        ),
+        (
+            "select * from d where (((a=1)) and (b!=2 or not (c))) order by v<=>$1 asc limit 5 offset 6",
+            "SELECT * FROM d WHERE a = 1 AND (b <> 2 OR NOT c) ORDER BY v <=> $1 LIMIT 5 OFFSET 6",
+        ),
+        (
+            "delete from d where a not in (1,'x') and b between 1 and 2 and c not like 'y' and d is not null",
+            "DELETE FROM d WHERE a NOT IN (1, 'x') AND b BETWEEN 1 AND 2 AND c NOT LIKE 'y' AND d IS NOT NULL",
+        ),
+        (
+            "search similar id 'it''s' collection d with (ef=1) k=5 include metadata include vectors where ok",
+            "VECTOR SEARCH d SIMILAR TO ID 'it''s' WHERE ok INCLUDE VECTORS INCLUDE METADATA LIMIT 5 WITH (ef = 1)",
+        ),
+    ],
+)
+def test_canonical_text(text: str, canonical: str) -> None:
+    assert render(parse(text)) == canonical
+
+
+def test_the_deepest_statement_renders() -> None:
+    depth = limits.STATEMENT_DEPTH_MAX
+    text = f"DELETE FROM docs WHERE z <-> {'(a OR b AND c < d <-> ' * depth}e{')' * depth}"
+    assert render(parse(text)) == text
+
+
+# --- any statement that can be made ------------------------------------------------------------------------
+
+names = st.one_of(
+    st.sampled_from(["docs", "id", "Docs", "select", "from", "kind", "k", "a b", 'q"q', "1st", "a.b", "a.", "ü", "_"]),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15),
+)
+identifiers = st.builds(ast.Identifier, names)
+columns = st.builds(ast.Column, st.lists(names, min_size=1, max_size=3).map(tuple))
+literals = st.builds(
+    ast.Literal,
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(limits.ID_INT_MIN, limits.ID_INT_MAX),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        st.sampled_from(["'", "''", "--", "/*", ";", "\n"]),
+    ),
+)
+parameters = st.builds(
+    ast.Parameter,
+    st.one_of(st.integers(1, limits.PARAMETERS_MAX), st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)),
+)
+vectors = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=5).map(
+    lambda numbers: ast.VectorLiteral(np.array(numbers, "<f4").tobytes())
+)
+
+
+def list_literals(values: st.SearchStrategy[Any]) -> st.SearchStrategy[ast.ListLiteral]:
+    def is_list(items: list[Any]) -> bool:
+        return not items or not all(isinstance(item, ast.Literal) and item.is_number for item in items)
+
+    return st.lists(values, max_size=3).filter(is_list).map(lambda items: ast.ListLiteral(tuple(items)))
+
+
+values = st.recursive(literals | parameters | vectors, list_literals, max_leaves=4)
+
+
+def conditions(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(parts, min_size=2, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(ast.Distance, st.sampled_from(sorted(ast.DISTANCES)), parts, parts),
+        st.builds(ast.Comparison, st.sampled_from(ast.COMPARISONS), parts, parts),
+        st.builds(ast.InList, parts, st.lists(values, min_size=1, max_size=3).map(tuple), st.booleans()),
+        st.builds(ast.Between, parts, parts, parts, st.booleans()),
+        st.builds(ast.Like, parts, parts, st.booleans(), st.booleans()),
+        st.builds(ast.IsNull, parts, st.booleans()),
+        st.builds(ast.Not, parts),
+        st.builds(ast.And, several),
+        st.builds(ast.Or, several),
+    )
+
+
+expressions = st.recursive(values | columns, conditions, max_leaves=12)
+wheres = st.none() | expressions
+counts = st.builds(ast.Literal, st.integers(0, limits.ID_INT_MAX)) | parameters
+options = st.lists(
+    st.builds(ast.Option, identifiers, literals | parameters), max_size=3, unique_by=lambda option: option.name
+).map(tuple)
+
+
+@st.composite
+def inserts(draw: st.DrawFn) -> ast.Insert:
+    inserted = draw(st.lists(identifiers, min_size=1, max_size=3, unique=True))
+    row = st.tuples(*[values] * len(inserted))
+    rows = draw(st.lists(row, min_size=1, max_size=3))
+    return ast.Insert(draw(identifiers), tuple(inserted), tuple(rows), draw(st.booleans()))
+
+
+select_items = st.one_of(
+    st.builds(ast.SelectItem, st.builds(ast.Star)),
+    st.builds(ast.SelectItem, st.builds(ast.CountStar) | columns, st.none() | identifiers),
+)
+distances = st.builds(ast.Distance, st.sampled_from(sorted(ast.DISTANCES)), expressions, expressions)
+statements = st.one_of(
+    st.builds(
+        ast.CreateCollection,
+        identifiers,
+        identifiers,
+        st.builds(ast.Literal, st.integers(0, limits.ID_INT_MAX)),
+        st.none() | identifiers,
+        options,
+        st.booleans(),
+    ),
+    st.builds(ast.DropCollection, identifiers, st.booleans()),
+    st.builds(ast.ShowCollections),
+    st.builds(ast.ShowCollection, identifiers),
+    inserts(),
+    st.builds(ast.Delete, identifiers, wheres),
+    st.builds(
+        ast.Select,
+        st.lists(select_items, min_size=1, max_size=3).map(tuple),
+        identifiers,
+        wheres,
+        st.none() | st.builds(ast.OrderBy, columns | distances, st.booleans()),
+        st.none() | counts,
+        st.none() | counts,
+        options,
+    ),
+    st.builds(
+        ast.VectorSearch,
+        identifiers,
+        vectors
+        | parameters
+        | st.builds(ast.StoredRow, st.builds(ast.Literal, st.integers(-9, 9) | st.text("a'", max_size=3)) | parameters),
+        wheres,
+        st.none() | counts,
+        st.booleans(),
+        st.booleans(),
+        options,
+    ),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(statements)
+def test_any_statement(statement: ast.Statement) -> None:
+    assert_round_trip(statement)

@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any, cast
 
 from numpy.typing import ArrayLike
+
+from reddb import errors
+from reddb._version import __version__
 from reddb.client import calls
 from reddb.client.calls import Ids, Parameters, Payloads
 from reddb.client.rows import Result, Row
 from reddb.client.url import ServerAddress, parse_url
-
-from reddb import errors
-from reddb._version import __version__
 from reddb.types import RowId
 from reddb.wire import messages
 from reddb.wire.connection import Broken, WireConnection, encode
@@ -86,9 +86,7 @@ class AsyncClient:
         with_vectors: bool = False,
     ) -> Any:
         """As `Client.search`."""
-        message, is_single = calls.search(
-            collection, query, k, where, params, ef, exact, with_payloads, with_vectors
-        )
+        message, is_single = calls.search(collection, query, k, where, params, ef, exact, with_payloads, with_vectors)
         (answer,) = await self._request(message)
         found = calls.hits_of(answer)
         return found[0] if is_single else found

@@ -10,16 +10,17 @@ Invariant: every method either returns the answer or raises a RedDBError.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
+
+from reddb import errors
 from reddb.client import calls
 from reddb.client.calls import Ids, Parameters, Payloads
 from reddb.client.rows import Hits, Result, Row
-
-from reddb import errors
 from reddb.types import RowId
 from reddb.wire import messages
 
@@ -39,10 +40,11 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         """Use `reddb.connect`."""
         self._transport = transport
+        self._turn = threading.Lock()
 
     def execute(self, statement: str, params: Parameters = ()) -> Result:
         """Run one statement; `params` is a list for `$1` and `?`, a dict for `:name`."""
-        return calls.result_of(self._transport.request(calls.query(statement, params)))
+        return calls.result_of(self._request(calls.query(statement, params)))
 
     def insert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
         """Store new rows, all or none; `vectors` is (n, dim). Returns their number once they are on disk.
@@ -62,14 +64,14 @@ class Client:
         if (ids is None) == (where is None):
             raise errors.INVALID_PARAMETER.error("delete takes either ids or where")
         if where is not None:
-            result = calls.result_of(self._transport.request(calls.delete_where(collection, where, params)))
+            result = calls.result_of(self._request(calls.delete_where(collection, where, params)))
             return result.affected or 0
         assert ids is not None
         return self._count(messages.Delete(collection, calls.ids_bytes(ids)))
 
     def get(self, collection: str, ids: Ids | RowId, with_vectors: bool = False) -> list[Row | None]:
         """Rows by id, in the order of `ids`, None where there is none."""
-        (answer,) = self._transport.request(messages.Get(collection, calls.ids_bytes(ids), with_vectors))
+        (answer,) = self._request(messages.Get(collection, calls.ids_bytes(ids), with_vectors))
         return calls.rows_of(answer, ids)
 
     def search(
@@ -88,16 +90,14 @@ class Client:
 
         `ef` is how many candidates each segment gives (default: `oversample` × k); `exact` compares with every row.
         """
-        message, is_single = calls.search(
-            collection, query, k, where, params, ef, exact, with_payloads, with_vectors
-        )
-        (answer,) = self._transport.request(message)
+        message, is_single = calls.search(collection, query, k, where, params, ef, exact, with_payloads, with_vectors)
+        (answer,) = self._request(message)
         found: list[Hits] = calls.hits_of(answer)
         return found[0] if is_single else found
 
     def ping(self) -> None:
         """Return when the database answers."""
-        self._transport.request(messages.Ping())
+        self._request(messages.Ping())
 
     def close(self) -> None:
         self._transport.close()
@@ -111,5 +111,9 @@ class Client:
         self.close()
 
     def _count(self, message: messages.Message) -> int:
-        (answer,) = self._transport.request(message)
+        (answer,) = self._request(message)
         return calls.count_of(answer)
+
+    def _request(self, message: messages.Message) -> Sequence[messages.Message]:
+        with self._turn:
+            return self._transport.request(message)

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from reddb.client.rows import Hits, Result, Row, rows_by_id
 
 from reddb import errors
+from reddb.client.rows import Hits, Result, Row, rows_by_id
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.types import IdColumn, Payload, RowId
 from reddb.wire import messages

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb.rows import RowBatch
 from reddb.types import Payload, RowId, Vectors
+from reddb.wire.values import unpack
 
 if TYPE_CHECKING:
     import pandas
@@ -131,4 +131,4 @@ def rows_by_id(batch: RowBatch) -> dict[RowId, Row]:
 def _payloads(batch: RowBatch) -> list[Payload]:
     if batch.payloads is None:
         return [{} for _ in range(len(batch))]
-    return [msgpack.unpackb(content) if content else {} for content in batch.payloads.split()]
+    return [unpack(content) if content else {} for content in batch.payloads.split()]

@@ -9,14 +9,12 @@ Invariant: a request ends within `timeout_s` of its last progress.
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Sequence
 
-from reddb.client.url import ServerAddress
-
 from reddb import errors
 from reddb._version import __version__
+from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import MAGIC, VERSION, Failure, Get, Hello, Message, Ping, Search, Welcome
 
@@ -32,22 +30,20 @@ class SocketTransport:
         """Connect and greet. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         self._address = address
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._is_closed = False
         self._connect()
 
     def request(self, message: Message) -> Sequence[Message]:
-        with self._lock:
-            deadline = time.monotonic() + self._timeout_s
-            while True:
-                try:
-                    return self._request_once(message)
-                except errors.RedDBError as error:
-                    if error.code is not errors.NOT_READY or time.monotonic() >= deadline:
-                        raise
-                time.sleep(_NOT_READY_PAUSE_S)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._request_once(message)
+            except errors.RedDBError as error:
+                if error.code is not errors.NOT_READY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_NOT_READY_PAUSE_S)
 
     def close(self) -> None:
         self._is_closed = True

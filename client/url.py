@@ -1,7 +1,7 @@
 """Connection URLs.
 
-    red://host[:port]      a server; the port defaults to 5050
-    file:path              a data folder, opened in this process
+red://host[:port]      a server; the port defaults to 5050
+file:path              a data folder, opened in this process
 """
 
 from __future__ import annotations

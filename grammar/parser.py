@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from lark import UnexpectedCharacters, UnexpectedToken
 from lark.exceptions import VisitError
+
+from reddb import errors, limits
 from reddb.grammar.language import language
 from reddb.grammar.syntax_errors import syntax_error
 from reddb.grammar.transform import AstBuilder
-
-from reddb import errors, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+
 from reddb.grammar import ast
 from reddb.grammar.language import reserved_words
 

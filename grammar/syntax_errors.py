@@ -17,10 +17,10 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from lark import Token, UnexpectedCharacters, UnexpectedToken
-from reddb.grammar.ast import DISTANCES, Span
-from reddb.grammar.language import keywords, reserved_words
 
 from reddb import errors
+from reddb.grammar.ast import DISTANCES, Span
+from reddb.grammar.language import keywords, reserved_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

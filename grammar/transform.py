@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 from lark import Token, v_args
 from lark.visitors import Transformer_NonRecursive
-from reddb.grammar import ast
-from reddb.grammar.syntax_errors import located
 
 from reddb import errors, limits
+from reddb.grammar import ast
+from reddb.grammar.syntax_errors import located
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

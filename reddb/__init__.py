@@ -1,9 +1,9 @@
 """RedDB: a vector database with a small SQL.
 
-    import reddb
-    with reddb.connect("red://127.0.0.1:5050") as db: ...          # a server
-    with reddb.connect("file:./data") as db: ...                   # a folder, in this process
-    async with reddb.aio.connect("red://127.0.0.1:5050") as db: ...
+import reddb
+with reddb.connect("red://127.0.0.1:5050") as db: ...          # a server
+with reddb.connect("file:./data") as db: ...                   # a folder, in this process
+async with reddb.aio.connect("red://127.0.0.1:5050") as db: ...
 """
 
 from __future__ import annotations

@@ -12,9 +12,7 @@ import numpy as np
 
 from reddb import errors, limits
 from reddb.rows import PayloadColumn, RowBatch
-from reddb.types import Collection, IdColumn, RowId, Vectors
-
-RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})  # columns of their own in every result
+from reddb.types import RESERVED_NAMES, Collection, IdColumn, RowId, Vectors
 
 
 def check_batch(collection: Collection, batch: RowBatch) -> None:
@@ -78,7 +76,9 @@ def _check_payloads(payloads: PayloadColumn) -> None:
         try:
             payload = msgpack.unpackb(content, strict_map_key=False, max_ext_len=0)
         except (ValueError, msgpack.UnpackException) as error:
-            raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload is no MessagePack map: {error}", row=row) from error
+            raise errors.INVALID_PAYLOAD.error(
+                f"row {row}: the payload is no MessagePack map: {error}", row=row
+            ) from error
         _check_payload(row, payload)
 
 
@@ -103,7 +103,9 @@ def _check_value(row: int, name: str, value: Any, depth: int) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise errors.INVALID_PAYLOAD.error(f"row {row}: {name!r} has the key {key!r}; keys are strings", row=row)
+                raise errors.INVALID_PAYLOAD.error(
+                    f"row {row}: {name!r} has the key {key!r}; keys are strings", row=row
+                )
             _check_value(row, name, inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:

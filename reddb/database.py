@@ -10,7 +10,6 @@ Invariant: a request is done, and a write is on disk, when `request` returns.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +31,6 @@ class Database:
     def __init__(self, path: str | Path, disk: Disk | None = None) -> None:
         """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
         self._disk = disk or OsDisk()
-        self._lock = threading.Lock()
         self._folder = DataFolder.open(self._disk, Path(path))
         self._catalog: dict[str, Collection] = {}
         self._partitions: dict[int, Partition] = {}
@@ -47,23 +45,22 @@ class Database:
 
     def request(self, message: Message) -> Sequence[Message]:
         """Answer one message. Raises the RedDBError that a server would send."""
-        with self._lock:
-            match message:
-                case Query():
-                    return self._query(message)
-                case Insert() | Upsert() | Delete():
-                    return [self._write(message)]
-                case Search():
-                    collection = requests.collection_named(message.collection, self._catalog)
-                    queries, options = requests.search_of(message, collection)
-                    reader = self._readers[collection.id]
-                    return [requests.hits(message, reader, reader.search(queries, options))]
-                case Get():
-                    collection = requests.collection_named(message.collection, self._catalog)
-                    return [requests.rows_of(message, self._readers[collection.id])]
-                case Ping():
-                    return [Pong()]
-            raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
+        match message:
+            case Query():
+                return self._query(message)
+            case Insert() | Upsert() | Delete():
+                return [self._write(message)]
+            case Search():
+                collection = requests.collection_named(message.collection, self._catalog)
+                queries, options = requests.search_of(message, collection)
+                reader = self._readers[collection.id]
+                return [requests.hits(message, reader, reader.search(queries, options))]
+            case Get():
+                collection = requests.collection_named(message.collection, self._catalog)
+                return [requests.rows_of(message, self._readers[collection.id])]
+            case Ping():
+                return [Pong()]
+        raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
 
     def close(self) -> None:
         """Release everything; closing twice is no error."""
@@ -79,10 +76,10 @@ class Database:
         plan = requests.plan(message, self._catalog)
         if isinstance(plan, CreatePlan):
             self._create(plan)
-            return [requests.affected(0)]
+            return [requests.affected(None)]
         if isinstance(plan, DropPlan):
             self._drop(plan)
-            return [requests.affected(0)]
+            return [requests.affected(None)]
         if isinstance(plan, WritePlan):
             batch = b"".join(plan.batch.encode())
             written = self._write(requests.WRITES[plan.kind](plan.collection.name, batch))

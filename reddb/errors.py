@@ -117,7 +117,11 @@ OUT_OF_MEMORY = _declare(
 )
 
 UNAVAILABLE = _declare(
-    4001, "UNAVAILABLE", _K.UNAVAILABLE, "The part that must answer is away; a write's outcome may be unknown.", retryable=True
+    4001,
+    "UNAVAILABLE",
+    _K.UNAVAILABLE,
+    "The part that must answer is away; a write's outcome may be unknown.",
+    retryable=True,
 )
 NOT_READY = _declare(4002, "NOT_READY", _K.UNAVAILABLE, "The collection is still recovering.", retryable=True)
 CONNECTION_LOST = _declare(

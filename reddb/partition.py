@@ -229,7 +229,9 @@ class Partition:
 
     def _replay(self, record: Record) -> None:
         if record.operation not in set(Operation):
-            raise errors.UNSUPPORTED_FORMAT.error(f"WAL record {record.lsn} has the unknown operation {record.operation}")
+            raise errors.UNSUPPORTED_FORMAT.error(
+                f"WAL record {record.lsn} has the unknown operation {record.operation}"
+            )
         batch = RowBatch.decode(record.body)
         need = self._reserve(batch) if record.operation != Operation.DELETE else Need(0, 0, 0)
         self._apply(record.lsn, Operation(record.operation), batch, batch.id_list())
@@ -242,4 +244,3 @@ class Partition:
         if operation is not Operation.DELETE:
             rows = self._writer.append(batch, inverse_norms(batch.vectors))
             self._row_of.update(zip(ids, rows.tolist(), strict=True))
-

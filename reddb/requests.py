@@ -87,12 +87,14 @@ def results(table: Table) -> list[Result]:
     return [Result(table.columns, table.rows[start : start + size], None) for start in starts]
 
 
-def affected(count: int) -> Result:
-    """The result of a statement that wrote `count` rows."""
+def affected(count: int | None) -> Result:
+    """The result of a statement that wrote `count` rows, or of one that changed the catalog (None)."""
     return Result([], [], count)
 
 
-def _stored(reader: PartitionReader, rows: np.typing.NDArray[np.int64], *, with_payloads: bool, with_vectors: bool) -> bytes:
+def _stored(
+    reader: PartitionReader, rows: np.typing.NDArray[np.int64], *, with_payloads: bool, with_vectors: bool
+) -> bytes:
     stored = reader.rows
     vectors = stored.vectors[rows] if with_vectors else np.empty((len(rows), 0), np.float32)
     payloads = None

@@ -182,7 +182,9 @@ def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:
     packed: list[bytes] = []
     for row, payload in enumerate(payloads):
         if payload is not None and not isinstance(payload, dict):
-            raise errors.INVALID_PAYLOAD.error(f"row {row}: a payload must be a dict, not {type(payload).__name__}", row=row)
+            raise errors.INVALID_PAYLOAD.error(
+                f"row {row}: a payload must be a dict, not {type(payload).__name__}", row=row
+            )
         try:
             packed.append(msgpack.packb(payload) if payload else b"")
         except (TypeError, ValueError, OverflowError) as error:

@@ -29,7 +29,9 @@ class Setting:
         allowed = (
             " or ".join(map(str, self.choices)) if self.choices else f"an integer from {self.minimum} to {self.maximum}"
         )
-        valid = type(value) is int and (value in self.choices if self.choices else self.minimum <= value <= self.maximum)
+        valid = type(value) is int and (
+            value in self.choices if self.choices else self.minimum <= value <= self.maximum
+        )
         if not valid:
             raise errors.INVALID_SETTING.error(f"{self.name} must be {allowed}, not {value!r}", setting=self.name)
         return int(value)

@@ -37,6 +37,9 @@ class Metric(StrEnum):
     IP = "ip"
 
 
+# Columns that every row or result has of its own, so that no payload key may be called so.
+RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})
+
 METRIC_ALIASES = {"euclidean": Metric.L2, "inner_product": Metric.IP, "dot": Metric.IP}
 
 

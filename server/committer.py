@@ -40,7 +40,10 @@ class Committer:
         self._encode_soon()
 
     async def submit(self, operation: Operation, batch: RowBatch) -> int:
-        """Store and apply; returns the rows affected once they are on disk. Raises what `prepare` raises, or a disk error."""
+        """Store and apply; returns the rows affected once they are on disk.
+
+        Raises what `prepare` raises, or a disk error.
+        """
         if self._is_closed:
             raise errors.UNKNOWN_COLLECTION.error(f"collection {self.partition.collection.name!r} was dropped")
         prepared = self.partition.prepare(operation, batch)

@@ -1,6 +1,6 @@
 """One core: a pinned process with one reactor thread, started and told what to do by the supervisor.
 
-    python -m reddb.server.core {"core": 0, "cores": 2, "data": "…", "control": <fd>, "lock": <fd>, "cpu": 0, "parent": <pid>}
+    python -m reddb.server.core '{"core": 0, "cores": 2, …}'      the fields of CoreOptions
 
 It holds a copy of the data folder's lock, so that the folder stays locked until the last core is gone, even if the
 supervisor is killed; the kernel kills it when its parent dies.
@@ -17,20 +17,22 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import uvloop
+
+from reddb import errors
+from reddb.disk import OsDisk
+from reddb.grammar import parse
+from reddb.index.turbo import packs_like_faiss
 from reddb.server import logs
 from reddb.server.control import ControlChannel, ControlMessage
 from reddb.server.mailbox import PeerLink
 from reddb.server.service import Service
 from reddb.server.session import Session
-
-from reddb import errors
-from reddb.disk import OsDisk
-from reddb.index.turbo import packs_like_faiss
 from reddb.types import Collection
 
 _log = structlog.get_logger()
@@ -99,7 +101,7 @@ class Core:
         if "barrier" in message:
             self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
 
-    def _start(self, work: asyncio.coroutines.Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -163,6 +165,7 @@ def main() -> None:
     logs.configure()
     logs.bind_process(f"core {options.core}")
     os.sched_setaffinity(0, {options.cpu})
+    parse("SHOW COLLECTIONS")  # builds the parser, 85 ms that no client should wait for
     if not (packs_like_faiss(2) and packs_like_faiss(4)):
         _log.warning("this faiss packs codes in another order: it encodes itself, slower")
     uvloop.run(_run(options))

@@ -34,7 +34,9 @@ class PeerLink(asyncio.Protocol):
     async def request(self, message: Message) -> Message:
         """Send a request and return its answer. Raises what the owner raised, or UNAVAILABLE."""
         if self._transport is None or self._transport.is_closing():
-            raise errors.UNAVAILABLE.error(f"core {self._core}, which owns the rows, is restarting; nothing was written")
+            raise errors.UNAVAILABLE.error(
+                f"core {self._core}, which owns the rows, is restarting; nothing was written"
+            )
         self._next += 1
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[self._next] = future

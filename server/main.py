@@ -34,6 +34,7 @@ def main() -> None:
 def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C."""
     import uvloop
+
     from reddb.server import logs
     from reddb.server.supervisor import ServeOptions, Supervisor
 

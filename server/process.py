@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from reddb.server.control import ControlChannel, ControlMessage, control_pair
 
 from reddb import limits
+from reddb.server.control import ControlChannel, ControlMessage, control_pair
 
 _log = structlog.get_logger()
 
@@ -151,7 +151,7 @@ class CoreProcess:
                 self._supervisor.core_said(self, message, descriptor)
 
     def _hung_up(self) -> None:
-        """The process is gone or going: nobody may count on it. Called when the channel breaks and when it has ended."""
+        """The process is gone or going, and nobody may count on it: its channel broke, or it has ended."""
         if self._channel is None:
             return
         self._channel.close()

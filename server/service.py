@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from reddb.server.committer import Committer
-from reddb.server.mailbox import PeerLink
-from reddb.server.searches import Searches
 
 from reddb import errors, limits
 from reddb.disk import Disk
@@ -29,6 +26,9 @@ from reddb.query.plan import CreatePlan, DropPlan, ShowPlan
 from reddb.reader import PartitionReader
 from reddb.requests import OPERATIONS, Write, collection_named
 from reddb.rows import RowBatch
+from reddb.server.committer import Committer
+from reddb.server.mailbox import PeerLink
+from reddb.server.searches import Searches
 from reddb.storage.folder import partition_folder
 from reddb.storage.growing import GrowingRows
 from reddb.types import Collection

@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 import structlog
-from reddb.server.searches import Outcome
-from reddb.server.service import Service
 
 from reddb import errors, limits
 from reddb._version import __version__
@@ -24,6 +22,8 @@ from reddb.query.execute import found_table, query_vector, run
 from reddb.query.plan import CountPlan, CreatePlan, DropPlan, GetPlan, ScanPlan, SearchPlan, ShowPlan, WritePlan
 from reddb.reader import PartitionReader
 from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
+from reddb.server.searches import Outcome
+from reddb.server.service import Service
 from reddb.types import Found
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
@@ -66,7 +66,7 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-        transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
+        self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
         self._hello_deadline = self._loop.call_later(limits.HELLO_TIMEOUT_S, self._hello_too_late)
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +138,10 @@ class Session(asyncio.Protocol):
             self._start(correlation, self._search_later(correlation, message))
             return
         self._service.searches.add(
-            reader, queries, options, lambda outcome: self._found(correlation, outcome, lambda f: hits(message, reader, f))
+            reader,
+            queries,
+            options,
+            lambda outcome: self._found(correlation, outcome, lambda f: hits(message, reader, f)),
         )
 
     async def _search_later(self, correlation: int, message: Search) -> None:
@@ -159,7 +162,10 @@ class Session(asyncio.Protocol):
             return results(found_table(bound, reader, found[0]))
 
         self._service.searches.add(
-            reader, query_vector(bound, reader), bound.options, lambda outcome: self._found(correlation, outcome, answer)
+            reader,
+            query_vector(bound, reader),
+            bound.options,
+            lambda outcome: self._found(correlation, outcome, answer),
         )
 
     async def _run_plan(
@@ -173,7 +179,7 @@ class Session(asyncio.Protocol):
             self._answer(correlation, *results(self._service.show(bound)))
         elif isinstance(bound, CreatePlan | DropPlan):
             await self._service.change(bound)
-            self._answer(correlation, affected(0))
+            self._answer(correlation, affected(None))
         elif isinstance(bound, WritePlan):
             batch = b"".join(bound.batch.encode())
             written = await self._service.write(WRITES[bound.kind](bound.collection.name, batch))

@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from reddb.server.control import ControlMessage
-from reddb.server.process import CoreProcess
 
 from reddb import errors, limits
 from reddb._version import __version__
 from reddb.disk import OsDisk
 from reddb.query.plan import CreatePlan
+from reddb.server.control import ControlMessage
+from reddb.server.process import CoreProcess
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
 from reddb.wire.connection import encode

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb.types import Metric, Vectors
+
+# faiss's distance kernels, which its stubs do not list.
+_L2_OF_ROWS: Any = faiss.fvec_L2sqr_by_idx  # type: ignore[attr-defined]
+_L2_OF_RANGE: Any = faiss.fvec_L2sqr_ny  # type: ignore[attr-defined]
+_PRODUCTS_OF_ROWS: Any = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
+_PRODUCTS_OF_RANGE: Any = faiss.fvec_inner_products_ny  # type: ignore[attr-defined]
 
 _BLOCK_ROWS = 1024  # rows converted to float64 at once: 3 MiB of 384-d
 
@@ -43,7 +50,9 @@ METRICS = {
 def inverse_norms(vectors: Vectors) -> NDArray[np.float64]:
     """1 / length of each vector (n,), and 0 for the zero vector. In float64: squares of float32 overflow."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return np.divide(1.0, lengths, out=np.zeros(len(vectors)), where=lengths > 0)
+    inverse: NDArray[np.float64] = np.zeros(len(vectors))
+    np.divide(1.0, lengths, out=inverse, where=lengths > 0)
+    return inverse
 
 
 class Distances:
@@ -64,7 +73,7 @@ class Distances:
     def keys_of_rows(self, query: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Keys (n,) of the rows (n,), for a query (dim,)."""
         keys = np.empty(len(rows), np.float32)
-        kernel = faiss.fvec_L2sqr_by_idx if self.metric is Metric.L2 else faiss.fvec_inner_products_by_idx
+        kernel = _L2_OF_ROWS if self.metric is Metric.L2 else _PRODUCTS_OF_ROWS
         ptr = faiss.swig_ptr
         kernel(ptr(keys), ptr(query), self._pointer, ptr(rows), self._dim, 1, len(rows))
         return self._finish(keys, rows)
@@ -72,7 +81,7 @@ class Distances:
     def keys_of_range(self, query: Vectors, first: int, last: int) -> NDArray[np.float32]:
         """Keys (last - first,) of consecutive rows, for a query (dim,)."""
         keys = np.empty(last - first, np.float32)
-        kernel = faiss.fvec_L2sqr_ny if self.metric is Metric.L2 else faiss.fvec_inner_products_ny
+        kernel = _L2_OF_RANGE if self.metric is Metric.L2 else _PRODUCTS_OF_RANGE
         block = self._vectors[first:last].reshape(-1)
         kernel(faiss.swig_ptr(keys), faiss.swig_ptr(query), faiss.swig_ptr(block), self._dim, last - first)
         return self._finish(keys, slice(first, last))
@@ -96,7 +105,8 @@ class Distances:
         block = self._vectors[rows].astype(np.float64)
         if self.metric is Metric.L2:
             block -= query
-            return np.sqrt(np.einsum("ij,ij->i", block, block))
+            distances: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", block, block))
+            return distances
         products = block @ query
         if self.metric is Metric.IP:
             return -products

@@ -62,7 +62,7 @@ class Rotation:
 
 def _hadamard(size: int) -> NDArray[np.float64]:
     """Sylvester's construction, scaled to be orthogonal. `size` is a power of two."""
-    matrix = np.ones((1, 1))
+    matrix: NDArray[np.float64] = np.full((1, 1), 1.0 / np.sqrt(size))
     while len(matrix) < size:
         matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return matrix / np.sqrt(size)
+    return matrix

@@ -70,11 +70,11 @@ class TurboCodec:
         assert len(normalised) % BLOCK_ROWS == 0
         if not packs_like_faiss(self.bits):
             return self._encode_with_faiss(normalised)
-        codes = np.zeros(normalised.shape, np.uint8)
+        codes: NDArray[np.uint8] = np.zeros(normalised.shape, np.uint8)
         for threshold in self._thresholds:
             codes += normalised > threshold
         if self.bits == 2:
-            codes = codes[:, 0::2] | codes[:, 1::2] << 2
+            codes = codes[:, 0::2] | codes[:, 1::2] << np.uint8(2)
         return pack(codes)
 
     def centroids(self, fit: Fit) -> Vectors:
@@ -113,7 +113,7 @@ class TurboIndex:
         target[self.rows * self._code_bytes :] = packed
         self.rows += rows
         self._index.ntotal = self.rows
-        self._index.ntotal2 = self.rows
+        self._index.ntotal2 = self.rows  # type: ignore[attr-defined]  # rows with padding; missing in faiss's stubs
 
     def search(self, rotated: Vectors, count: int) -> NDArray[np.int64]:
         """The `count` nearest rows by code for each rotated query: (q, count), -1 where there are fewer."""
@@ -134,7 +134,7 @@ def pack(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Arrange nibbles (rows, columns) into the packed layout; rows a multiple of 32, columns even."""
     rows, columns = codes.shape
     blocks = codes.reshape(rows // BLOCK_ROWS, BLOCK_ROWS, columns)
-    paired = blocks[:, _ORDER] | blocks[:, _ORDER + 16] << 4
+    paired = blocks[:, _ORDER] | blocks[:, _ORDER + 16] << np.uint8(4)
     return np.ascontiguousarray(paired.transpose(0, 2, 1)).reshape(-1)
 
 
@@ -149,7 +149,7 @@ def packs_like_faiss(bits: int) -> bool:
     normalised = codec.levels.astype(np.float32)[coordinates]
     ours = coordinates.astype(np.uint8)
     if bits == 2:
-        ours = ours[:, 0::2] | ours[:, 1::2] << 2
+        ours = ours[:, 0::2] | ours[:, 1::2] << np.uint8(2)
     return bool(np.array_equal(pack(ours), codec._encode_with_faiss(normalised)))
 
 

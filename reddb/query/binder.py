@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from reddb import errors, limits
-from reddb.checks import RESERVED_NAMES
 from reddb.grammar import ast
 from reddb.query.plan import (
     CountPlan,
@@ -32,7 +31,7 @@ from reddb.query.plan import (
 from reddb.query.values import Parameters, Values
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.settings import resolve
-from reddb.types import METRIC_ALIASES, Collection, Kind, Metric, RowId, SearchOptions, Vectors
+from reddb.types import METRIC_ALIASES, RESERVED_NAMES, Collection, Kind, Metric, RowId, SearchOptions, Vectors
 
 _OPERATOR_OF = {Metric.L2: "<->", Metric.COSINE: "<=>", Metric.IP: "<#>"}
 _FILTER_HINT = "WHERE can be id = … or id IN (…)"
@@ -114,7 +113,9 @@ class _Binder:
         for wanted in ("id", "vector"):
             if wanted not in names:
                 message = f"INSERT needs the column {wanted}"
-                self._refuse(errors.UNKNOWN_COLUMN, message, statement.collection, "INSERT INTO c (id, vector, …) VALUES …")
+                self._refuse(
+                    errors.UNKNOWN_COLUMN, message, statement.collection, "INSERT INTO c (id, vector, …) VALUES …"
+                )
         for column in statement.columns:
             if column.text in RESERVED_NAMES - {"id", "vector"}:
                 self._refuse(errors.UNKNOWN_COLUMN, f"the column {column.text} is computed, not stored", column)
@@ -165,7 +166,9 @@ class _Binder:
             return GetPlan(collection, self._ids(statement.where), limit, offset, projection)
         if statement.limit is None:
             message = "a SELECT without a vector and without WHERE needs a LIMIT"
-            self._refuse(errors.INVALID_VALUE, message, statement.collection, f"LIMIT is at most {limits.SCAN_ROWS_MAX}")
+            self._refuse(
+                errors.INVALID_VALUE, message, statement.collection, f"LIMIT is at most {limits.SCAN_ROWS_MAX}"
+            )
         return ScanPlan(collection, limit, offset, projection)
 
     def _count(self, statement: ast.Select, collection: Collection, item: ast.SelectItem) -> CountPlan:
@@ -204,7 +207,9 @@ class _Binder:
         if statement.order.descending:
             self._refuse(errors.NOT_SUPPORTED, "the farthest rows cannot be searched for", statement.order)
         if expression.operator != _OPERATOR_OF[collection.metric]:
-            message = f"{expression.operator} is not the distance of {collection.name!r}, whose metric is {collection.metric}"
+            message = (
+                f"{expression.operator} is not the distance of {collection.name!r}, whose metric is {collection.metric}"
+            )
             self._refuse(errors.NOT_SUPPORTED, message, expression, f"write {_OPERATOR_OF[collection.metric]}")
         sides = [expression.left, expression.right]
         if _is_column(sides[1], "vector"):
@@ -228,7 +233,9 @@ class _Binder:
             if len(item.expression.path) > 1:
                 self._refuse(errors.NOT_SUPPORTED, f"the path {shown} is not supported yet", item)
             if shown == "score" or (shown == "distance" and not has_distance):
-                hint = "ORDER BY vector <=> $1 gives a distance" if shown == "distance" else "smaller distance is nearer"
+                hint = (
+                    "ORDER BY vector <=> $1 gives a distance" if shown == "distance" else "smaller distance is nearer"
+                )
                 self._refuse(errors.UNKNOWN_COLUMN, f"there is no column {shown} here", item, hint)
             columns.append((item.alias.text if item.alias else shown, shown))
         return Projection(tuple(columns), all_payload)

@@ -26,9 +26,9 @@ class Values:
         self._text = text
         self._named: dict[int | str, Any]
         if isinstance(parameters, Mapping):
-            self._named = dict(parameters)
+            self._named = {str(name): value for name, value in parameters.items()}
         else:
-            self._named = {position: value for position, value in enumerate(parameters, 1)}
+            self._named = dict(enumerate(parameters, 1))
         if self._named:
             unused = self._named.keys() - {node.key for node in _parameters(statement)}
             if unused:

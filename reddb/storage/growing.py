@@ -184,7 +184,9 @@ class GrowingWriter:
         self._reserved_id_texts = self._reserve_bytes(
             "id_texts", self._reserved_id_texts, self._id_text_end + id_text_bytes
         )
-        self._reserved_payloads = self._reserve_bytes("payloads", self._reserved_payloads, self._payload_end + payload_bytes)
+        self._reserved_payloads = self._reserve_bytes(
+            "payloads", self._reserved_payloads, self._payload_end + payload_bytes
+        )
 
     def rows_reserve(self, first: int, last: int) -> None:
         """Take memory for rows `first` to `last` in each region that has a part per row."""
@@ -235,7 +237,9 @@ class GrowingWriter:
         region = self.rows._regions[name]
         step = min(-(-needed // _RESERVE_BYTES) * _RESERVE_BYTES, region.size)
         if needed > step:
-            raise errors.LIMIT_EXCEEDED.error(f"the {name.replace('_', ' ')} of a partition take at most {region.size} bytes")
+            raise errors.LIMIT_EXCEEDED.error(
+                f"the {name.replace('_', ' ')} of a partition take at most {region.size} bytes"
+            )
         _reserve(self.rows.descriptor, region.start + reserved, step - reserved)
         return step
 

@@ -47,7 +47,7 @@ Invariants:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,7 +142,9 @@ class Wal:
         Raises DISK_FULL after taking everything back; DISK_FAILED if that could not be done.
         """
         self._refuse_if_poisoned()
-        file = self._file if self._file is not None and self._file.size < limits.WAL_SEGMENT_BYTES else self._begin_file()
+        file = (
+            self._file if self._file is not None and self._file.size < limits.WAL_SEGMENT_BYTES else self._begin_file()
+        )
         parts: list[Buffer] = []
         for position, (operation, body) in enumerate(records):
             parts += self._encode(self.next_lsn + position, operation, body)
@@ -218,7 +220,8 @@ class Wal:
             return
         self._salt = self._check_file_header(path, content)
         end = _FILE_HEADER.size
-        for end, record in _records(memoryview(content), self._salt, self.next_lsn, end):
+        while (found := _record_at(memoryview(content), self._salt, end)) is not None and found[1].lsn == self.next_lsn:
+            end, record = found
             replay(record)
             self.next_lsn = record.lsn + 1
         rest = content[end:]
@@ -235,7 +238,9 @@ class Wal:
         """Bytes that are no record follow `end`: a torn tail is noted, corruption raised."""
         later = _find_proof(content, self._salt, self.next_lsn, end)
         if later is not None or not is_last:
-            proof = f"the record at byte {later} was written after its sync" if later is not None else "a later file exists"
+            proof = (
+                f"the record at byte {later} was written after its sync" if later is not None else "a later file exists"
+            )
             raise errors.CORRUPT_DATA.error(
                 f"{path.name}: the record at byte {end} (LSN {self.next_lsn}) is damaged; {proof}",
                 path=str(path),
@@ -258,7 +263,8 @@ class Wal:
             )
         if first_lsn != self.next_lsn and self.next_lsn != 1:
             raise errors.CORRUPT_DATA.error(
-                f"{path.name} begins with LSN {first_lsn}, but {self.next_lsn} is next: a file is missing", path=str(path)
+                f"{path.name} begins with LSN {first_lsn}, but {self.next_lsn} is next: a file is missing",
+                path=str(path),
             )
         self.next_lsn = first_lsn
         return int(salt)
@@ -293,13 +299,6 @@ def _record_at(content: memoryview, salt: int, offset: int) -> tuple[int, Record
     if crc != crc32c([numbers, length.to_bytes(4, "little"), body], salt):
         return None
     return end, Record(lsn, durable_lsn, operation, body)
-
-
-def _records(content: memoryview, salt: int, lsn: int, offset: int) -> Iterator[tuple[int, Record]]:
-    """Each valid record in order, with the offset behind it."""
-    while (found := _record_at(content, salt, offset)) is not None and found[1].lsn == lsn:
-        offset, lsn = found[0], lsn + 1
-        yield found
 
 
 def _find_proof(content: bytes, salt: int, lsn: int, offset: int) -> int | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from reddb.grammar import ast, excerpt, keywords, parse, parse_script, reserved_words, split_statements
-from reddb.grammar.ast import Column, Comparison, Identifier, Literal, Parameter
 
 from reddb import limits
 from reddb.errors import RedDBError
+from reddb.grammar import ast, excerpt, keywords, parse, parse_script, reserved_words, split_statements
+from reddb.grammar.ast import Column, Comparison, Identifier, Literal, Parameter
 
 
 def where(condition: str) -> ast.Expression:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reddb.grammar import ast, parse, render
 
 from reddb import limits
+from reddb.grammar import ast, parse, render
 
 CORPUS = Path(__file__).with_name("corpus.sql").read_text("utf-8").splitlines()
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from reddb.grammar import keywords, parse, parse_script, render, split_statements
 
 from reddb.errors import RedDBError
+from reddb.grammar import keywords, parse, parse_script, render, split_statements
 
 HERE = Path(__file__).parent
 CASES = [

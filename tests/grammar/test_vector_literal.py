@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reddb.grammar import ast, parse, render
 
 from reddb.errors import RedDBError
+from reddb.grammar import ast, parse, render
 
 FLOAT32 = np.finfo(np.float32)
 TARGET = "VECTOR SEARCH docs SIMILAR TO "

@@ -73,7 +73,7 @@ MAY_IMPORT_LATE_ONLY = {
 }
 
 _MOVING = ["reddb.server", "reddb.client"]
-_TERMINAL = ["reddb.server.main", "reddb.client.shell", "reddb.client.demo"]
+_TERMINAL = ["reddb.server.main", "reddb.client.tables", "reddb.client.demo"]
 
 # Where a library that is not the standard one, or a part of it that is confined, may be imported.
 LIBRARIES: dict[str, list[str]] = {

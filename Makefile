@@ -43,7 +43,7 @@ types: $(READY) ## Check types with mypy --strict
 	$(PY) -m mypy
 
 bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
-	$(PY) tests/bench/run.py $(ARGS)
+	$(PY) -m tests.bench.run $(ARGS)
 
 wheel: $(READY) ## Build the source archive and the wheel into dist/
 	rm -rf dist

@@ -31,7 +31,7 @@ SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
 BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing
 SEGMENT_ROWS = 65_536  # rows of one growing segment: the unit of encoding, later of sealing
 GROWING_ROWS_MAX = 64 * SEGMENT_ROWS  # 4,194,304 rows a partition keeps in memory; beyond it inserts are refused
-GROWING_ARENA_BYTES = 64 * GIB  # address space, not memory, for string ids and payloads of one partition
+GROWING_ARENA_BYTES = 16 * GIB  # address space, not memory, for string ids and payloads of one partition
 
 # --- statements --------------------------------------------------------------------------------------------
 STATEMENT_BYTES_MAX = 16 * MIB  # several hundred rows of 4096 written-out numbers

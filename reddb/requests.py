@@ -99,10 +99,9 @@ def _stored(
     vectors = stored.vectors[rows] if with_vectors else np.empty((len(rows), 0), np.float32)
     payloads = None
     if with_payloads:
-        contents = [stored.payload(row) for row in rows.tolist()]
-        if any(contents):
-            lengths = np.array([len(content) for content in contents], np.uint32)
-            payloads = PayloadColumn(lengths, memoryview(b"".join(contents)))
+        lengths = stored.payload_bytes[rows]
+        if lengths.any():
+            payloads = PayloadColumn(lengths, memoryview(b"".join(map(stored.payload, rows.tolist()))))
     return b"".join(RowBatch(stored.id_column(rows), vectors, payloads).encode())
 
 

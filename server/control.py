@@ -5,6 +5,7 @@
       peer {core} + fd     your link to that core       closed                      a client went away
       collection {…}       it exists; owner opens it    opened {collection} + fd    its rows are in this memory
       memory {…} + fd      its rows are in this memory  failed {collection, error}  it cannot be opened
+      writable {…}         all cores read your memory
       dropped {…}          it does not exist any more   change {request, …}         create or drop a collection
       changed {request, …} your change is done or not   acknowledged {barrier}      that message is in force here
       drain, stop          see `server.supervisor`      drained                     nothing is under way here

@@ -84,6 +84,8 @@ class Core:
             case "memory":
                 assert descriptor is not None
                 self._service.set_memory(message["collection"], descriptor)
+            case "writable":
+                self._service.set_writable(message["collection"])
             case "failed":
                 error = errors.CATALOGUE[message["error"]["name"]].error(message["error"]["message"])
                 self._service.set_failure(message["collection"], error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool) -
     logs.configure()
     logs.bind_process("supervisor")
     os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor, and so is a collection
 
     async def run() -> None:
         options = ServeOptions(data, cores or len(os.sched_getaffinity(0)), host, port)

@@ -85,8 +85,11 @@ class CoreProcess:
 
     async def stop(self) -> None:
         """Ask it to sync and exit; kill it if it does not."""
-        self.send({"type": "stop"})
         assert self._keeper is not None
+        if not self.is_running:
+            self._keeper.cancel()
+            return
+        self.send({"type": "stop"})
         try:
             async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
                 await asyncio.shield(self._keeper)

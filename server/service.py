@@ -60,6 +60,7 @@ class Service:
         self._send = send
         self._readers: dict[int, PartitionReader] = {}
         self._committers: dict[int, Committer] = {}
+        self._recovered: dict[int, Partition] = {}
         self._failures: dict[int, errors.RedDBError] = {}
         self._opened: dict[int, asyncio.Event] = {}
         self._links: dict[int, PeerLink] = {}
@@ -122,7 +123,7 @@ class Service:
     def set_memory(self, collection_id: int, descriptor: int) -> None:
         """The rows of a collection are in this memory from now on."""
         collection = next((item for item in self.catalog.values() if item.id == collection_id), None)
-        if collection is None or collection_id in self._committers:
+        if collection is None or collection_id in self._recovered or collection_id in self._committers:
             os.close(descriptor)  # dropped; or ours, and newer than what our predecessor had left with the supervisor
             return
         codec = turbo_codec(collection)
@@ -130,6 +131,13 @@ class Service:
         os.close(descriptor)
         self._failures.pop(collection_id, None)
         self._set_reader(PartitionReader(collection, rows, codec))
+
+    def set_writable(self, collection_id: int) -> None:
+        """Every core reads our memory of this collection: from now on a write is seen by all when it is acknowledged."""
+        partition = self._recovered.pop(collection_id, None)
+        if partition is not None:
+            self._committers[collection_id] = Committer(partition, self._sync_pool)
+            self._opened[collection_id].set()
 
     def set_failure(self, collection_id: int, error: errors.RedDBError) -> None:
         """The collection cannot be opened by its owner."""
@@ -141,10 +149,13 @@ class Service:
         self.catalog = {name: item for name, item in self.catalog.items() if item.id != collection_id}
         self._opened.pop(collection_id).set()
         self._failures.pop(collection_id, None)
+        self._readers.pop(collection_id, None)
+        recovered = self._recovered.pop(collection_id, None)
+        if recovered is not None:
+            recovered.close()
         committer = self._committers.pop(collection_id, None)
         if committer is not None:
             await committer.close()
-        self._readers.pop(collection_id, None)
 
     async def set_link(self, core: int, link: PeerLink) -> None:
         if core in self._links:
@@ -168,6 +179,8 @@ class Service:
     async def close(self) -> None:
         """Finish every write and close every partition."""
         await asyncio.gather(*self._opening)
+        for partition in self._recovered.values():
+            partition.close()
         for committer in self._committers.values():
             await committer.close()
         self._sync_pool.shutdown()
@@ -214,7 +227,7 @@ class Service:
             tail = partition.torn_tail
             _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
         _log.info("partition open", collection=collection.name, rows=partition.rows.snapshot().live_rows)
-        self._committers[collection.id] = Committer(partition, self._sync_pool)
+        self._recovered[collection.id] = partition
         self._set_reader(PartitionReader(collection, partition.rows, turbo_codec(collection)))
         self._send({"type": "opened", "collection": collection.id}, partition.rows.descriptor)
 

@@ -81,6 +81,15 @@ class Supervisor:
         for index in range(self._options.cores):
             core = CoreProcess(index, self._options, cpus[index % len(cpus)], self._folder.lock, self)
             self._cores.append(core)
+        starting = self._loop.create_task(self._start_cores())
+        stopping = self._loop.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        accepting = self._loop.create_task(self._accept())
+        await stopping
+        starting.cancel()
+        await self._stop(accepting)
+
+    async def _start_cores(self) -> None:
         await asyncio.gather(*(core.start() for core in self._cores))
         host, port = self._listener.getsockname()[:2]
         sys.stdout.write(
@@ -88,9 +97,6 @@ class Supervisor:
             f"data {self._options.data.resolve()}, pid {os.getpid()}\n"
         )
         sys.stdout.flush()
-        accepting = self._loop.create_task(self._accept())
-        await stop.wait()
-        await self._stop(accepting)
 
     # --- what the cores' processes tell --------------------------------------------------------------------
 
@@ -191,6 +197,8 @@ class Supervisor:
             os.close(self._memory[collection_id])
         self._memory[collection_id] = descriptor
         await self._tell_all({"type": "memory", "collection": collection_id}, descriptor, but=owner)
+        # Only now: a write acknowledged while some core still read the old memory would be missing there.
+        owner.send({"type": "writable", "collection": collection_id})
         if collection_id in self._opened and not self._opened[collection_id].done():
             self._opened[collection_id].set_result(None)
 

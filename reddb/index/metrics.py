@@ -113,4 +113,4 @@ class Distances:
         length = math.sqrt(query @ query)
         similarity = products * self._inverse_norm[rows] * (1.0 / length if length > 0 else 0.0)
         # Rounding may leave -1e-16 for a vector and itself; a distance below zero would surprise.
-        return np.clip(1.0 - similarity, 0.0, 2.0)
+        return np.maximum(1.0 - similarity, 0.0)

@@ -53,8 +53,10 @@ _MAGIC = int.from_bytes(b"RDBGROW1", "little")
 _PAGE = 4096
 _COUNTER_AT, _SLOTS_AT, _SLOT_WORDS = 1, 16, 8
 _INT_ID = 0xFFFF
-_RESERVE_ROWS = 4096  # rows of memory taken at once: 6 MiB of 384-d vectors, and few system calls
-_RESERVE_BYTES = 1 * limits.MIB
+# Rows of memory taken at once: as many again as there are, so that a small collection stays small, up to 6 MiB of
+# 384-d vectors, so that a large one needs few system calls.
+_RESERVE_ROWS_MIN, _RESERVE_ROWS_MAX = 256, 4096
+_RESERVE_BYTES = 64 * limits.KIB
 
 assert limits.ID_BYTES_MAX < _INT_ID
 
@@ -86,7 +88,10 @@ class GrowingRows:
         self.shape = shape
         self._regions, size = _lay_out(shape)
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self._map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, access)
+        try:
+            self._map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, access)
+        except OSError as error:
+            raise errors.OUT_OF_MEMORY.error(f"no address space for a partition: {error.strerror}") from error
         rows = limits.GROWING_ROWS_MAX
         self._words = self._column("header", np.uint64)
         self.codec = self._column("codec", np.uint8).reshape(-1, shape.codec_bytes)
@@ -178,8 +183,9 @@ class GrowingWriter:
         if needed > limits.GROWING_ROWS_MAX:
             raise errors.LIMIT_EXCEEDED.error(f"a partition holds at most {limits.GROWING_ROWS_MAX} unsealed rows")
         if needed > self._reserved_rows:
-            step = -(-needed // _RESERVE_ROWS) * _RESERVE_ROWS
-            self.rows_reserve(self._reserved_rows, step)
+            chunk = min(max(self._reserved_rows, _RESERVE_ROWS_MIN), _RESERVE_ROWS_MAX)
+            step = min(-(-needed // chunk) * chunk, limits.GROWING_ROWS_MAX)
+            self._reserve_rows(self._reserved_rows, step)
             self._reserved_rows = step
         self._reserved_id_texts = self._reserve_bytes(
             "id_texts", self._reserved_id_texts, self._id_text_end + id_text_bytes
@@ -188,7 +194,7 @@ class GrowingWriter:
             "payloads", self._reserved_payloads, self._payload_end + payload_bytes
         )
 
-    def rows_reserve(self, first: int, last: int) -> None:
+    def _reserve_rows(self, first: int, last: int) -> None:
         """Take memory for rows `first` to `last` in each region that has a part per row."""
         segments = slice(first // limits.SEGMENT_ROWS, -(-last // limits.SEGMENT_ROWS))
         for region in self.rows._regions.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.server.harness import Server
 
 NewServer = Callable[..., Server]
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,6 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
+def name() -> str:
     """A collection name that no other test uses."""
-    return "".join(letter if letter.isalnum() else "_" for letter in request.node.name.lower())[-60:].lstrip("_0123456789")
+    return f"c{next(_numbers)}"

@@ -1,0 +1,77 @@
+"""The three faces of the database, each asked in the same words: sync client, async client, embedded."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reddb
+from reddb.client.demo.sample import Sample, load
+from tests.server.harness import Server
+
+_numbers = itertools.count()
+
+
+class AwaitedClient:
+    """The asynchronous client as the synchronous one: each call runs until its answer is there."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._client = self._runner.run(self._connect(url))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **words: Any) -> Any:
+            return self._runner.run(getattr(self._client, name)(*args, **words))
+
+        return call
+
+    def close(self) -> None:
+        async def close() -> None:
+            await self._client.close()
+            await asyncio.sleep(0)  # the transport lets go of its socket in the next turn
+
+        self._runner.run(close())
+        self._runner.close()
+
+    async def _connect(self, url: str) -> reddb.aio.AsyncClient:
+        return await reddb.aio.connect(url)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two cores that run as long as the tests do."""
+    folder = tmp_path_factory.mktemp("server")
+    server = Server(folder / "data", folder).start()
+    yield server
+    try:
+        server.stop()
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["sync", "async", "embedded"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A database behind one of its faces."""
+    if request.param == "embedded":
+        client: Any = reddb.connect(f"file:{tmp_path / 'embedded'}")
+    else:
+        url = request.getfixturevalue("server").url
+        client = reddb.connect(url) if request.param == "sync" else AwaitedClient(url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A collection name that no other test uses."""
+    return f"c{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Sample:
+    return load()

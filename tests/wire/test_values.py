@@ -1,0 +1,134 @@
+"""Values on the wire: plain ones, vectors as extension 1, and what has no place there."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reddb import errors, limits
+from reddb.wire.values import pack, unpack
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.binary(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def refused(data: bytes) -> errors.RedDBError:
+    with pytest.raises(errors.RedDBError) as caught:
+        unpack(data)
+    assert caught.value.code is errors.PROTOCOL
+    return caught.value
+
+
+@given(PLAIN)
+def test_plain_values_come_back(value):
+    assert unpack(pack(value)) == value
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "f8", "f2", "i8", "u1"])
+def test_a_vector_of_any_number_type_comes_back_as_float32(dtype):
+    vector = unpack(pack([np.array([0, 1, 2, 100], dtype)]))[0]
+    assert vector.dtype == np.float32
+    assert vector.tolist() == [0, 1, 2, 100]
+
+
+def test_a_vector_is_raw_little_endian_float32_in_extension_1():
+    assert pack(np.array([1.0, -2.0])) == b"\xd7\x01" + bytes.fromhex("0000803f 000000c0")
+
+
+def test_a_view_with_steps_is_sent_in_its_own_order():
+    assert unpack(pack(np.arange(8.0)[::-2])).tolist() == [7, 5, 3, 1]
+
+
+def test_numpy_scalars_are_plain_numbers():
+    assert unpack(pack([np.int64(-3), np.float32(0.5), np.bool_(True)])) == [-3, 0.5, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (np.zeros((2, 2)), "ndarray"),
+        (np.array(["a"]), "ndarray"),
+        (np.array([True]), "ndarray"),
+        ({1, 2}, "set"),
+        (object(), "object"),
+        (1j, "complex"),
+        (datetime.date(2024, 1, 1), "date"),
+        (2**64, "Integer value out of range"),
+        ("\ud800", "surrogates"),
+    ],
+)
+def test_what_has_no_form_on_the_wire_is_refused_by_type(value, named):
+    with pytest.raises(errors.RedDBError, match=named) as caught:
+        pack([value])
+    assert caught.value.code is errors.INVALID_VALUE
+
+
+def test_a_value_that_holds_itself_is_refused():
+    loop: list[object] = []
+    loop.append(loop)
+    with pytest.raises(errors.RedDBError) as caught:
+        pack(loop)
+    assert caught.value.code is errors.INVALID_VALUE
+
+
+@pytest.mark.parametrize("code", [-128, -2, -1, 0, 2, 127])
+@pytest.mark.parametrize("size", [1, 4, 8, 12])
+def test_every_other_extension_is_refused(code, size):
+    # -1 with 4, 8 or 12 bytes is MessagePack's own timestamp: no plain value of ours either.
+    refused(b"\xc7" + bytes([size, code & 0xFF]) + b"\0" * size)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 4 * limits.DIM_MAX + 4])
+def test_a_vector_of_broken_length_is_refused(size):
+    refused(msgpack.packb(msgpack.ExtType(1, b"\0" * size)))
+
+
+def test_the_longest_vector_passes():
+    assert len(unpack(msgpack.packb(msgpack.ExtType(1, b"\0" * (4 * limits.DIM_MAX))))) == limits.DIM_MAX
+
+
+@pytest.mark.parametrize("data", [b"", b"\x92\x01", b"\x01\x01", b"\xc1", b"\xa1\xff", b"\x81\x01\x02", b"\x81\x90\x01"])
+def test_what_is_not_one_complete_value_is_refused(data):
+    refused(data)
+
+
+@pytest.mark.parametrize("depth", [limits.MESSAGE_DEPTH_MAX + 1, 1000, 100_000])
+@pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa0"])
+def test_nesting_beyond_the_limit_is_refused(opening, depth):
+    refused(opening * depth + b"\xc0")
+
+
+def test_nesting_of_the_limit_passes():
+    value = unpack(b"\x91" * limits.MESSAGE_DEPTH_MAX + b"\xc0")
+    for _ in range(limits.MESSAGE_DEPTH_MAX):
+        (value,) = value
+    assert value is None
+
+
+def test_an_announced_length_takes_no_memory():
+    for huge in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"):
+        refused(huge)
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_value_or_a_protocol_error(data):
+    try:
+        value = unpack(data)
+    except errors.RedDBError as error:
+        assert error.code is errors.PROTOCOL
+    else:
+        # What came in can be sent on, up to the spelling of numbers and lengths.
+        assert len(pack(value)) <= len(data) * 2

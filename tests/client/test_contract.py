@@ -44,8 +44,13 @@ def test_create_with_defaults(db: Any, name: str) -> None:
     assert (result.affected, list(result)) == (None, [])
     shown = properties(db, name)
     assert {key: shown[key] for key in ("name", "kind", "dim", "metric", "rows", "bits", "oversample")} == {
-        **{"name": name, "kind": "vector.turbo", "dim": 384, "metric": "cosine", "rows": 0},
-        **{"bits": 2, "oversample": 10},
+        "name": name,
+        "kind": "vector.turbo",
+        "dim": 384,
+        "metric": "cosine",
+        "rows": 0,
+        "bits": 2,
+        "oversample": 10,
     }
 
 

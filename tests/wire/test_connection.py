@@ -150,7 +150,7 @@ def test_a_truncated_frame_waits():
         assert connection.receive_data(data[cut:]) == [Received(4, Query("SHOW COLLECTIONS", []), False)]
 
 
-@pytest.mark.parametrize("depth", [100, 2000, 200_000])
+@pytest.mark.parametrize("depth", [2000, 200_000])
 @pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa1x"])
 def test_deep_nesting_breaks_the_connection(opening, depth):
     breaks(greeted(), encode_frame(Query.KIND, 1, b"\x92\xa1x" + opening * depth + b"\xc0"))

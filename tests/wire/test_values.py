@@ -66,7 +66,7 @@ def test_numpy_scalars_are_plain_numbers():
         (object(), "object"),
         (1j, "complex"),
         (datetime.date(2024, 1, 1), "date"),
-        (2**64, "Integer value out of range"),
+        (2**64, "(?i)integer"),
         ("\ud800", "surrogates"),
     ],
 )

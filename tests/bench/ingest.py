@@ -26,4 +26,6 @@ def run() -> None:
         elapsed_s = time.perf_counter() - began
         ((count,),) = database.execute("SELECT count(*) FROM docs")
         assert count == _ROWS
-    print(f"ingest {_ROWS / elapsed_s:,.0f} acknowledged rows/s  {_ROWS:,} x {base.shape[1]}, batches of {_BATCH_ROWS:,}")
+    print(
+        f"ingest {_ROWS / elapsed_s:,.0f} acknowledged rows/s  {_ROWS:,} x {base.shape[1]}, batches of {_BATCH_ROWS:,}"
+    )

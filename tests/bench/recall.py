@@ -24,7 +24,9 @@ def run() -> None:
             if name == f"set{number}":
                 _load(database, name, data)
             found = database.search(name, data.queries, k=_K)
-            right = [len(set(hits.ids) & set(truth[:_K])) for hits, truth in zip(found, data.truth.tolist(), strict=True)]
+            right = [
+                len(set(hits.ids) & set(truth[:_K])) for hits, truth in zip(found, data.truth.tolist(), strict=True)
+            ]
             error = max(_error(data, query, hits) for query, hits in zip(data.queries, found, strict=True))
             print(
                 f"recall@{_K} {np.mean(right) / _K:.4f}  {data.name}, {len(data.base):,} x {data.base.shape[1]} "

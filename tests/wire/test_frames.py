@@ -31,7 +31,7 @@ def header(length: int = 0, kind: int = 1, flags: int = 0, stream: int = 0, corr
 
 def test_the_bytes_of_a_frame_are_those_of_the_layout():
     assert encode_frame(0x83, 0x0102030405060708, b"xyz", more=True) == bytes.fromhex(
-        "03000000" "83" "01" "0000" "0807060504030201" "78797a"
+        "03000000 83 01 0000 0807060504030201 78797a"
     )
 
 

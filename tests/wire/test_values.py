@@ -66,7 +66,7 @@ def test_numpy_scalars_are_plain_numbers():
         (object(), "object"),
         (1j, "complex"),
         (datetime.date(2024, 1, 1), "date"),
-        (2**64, "(?i)integer"),
+        (2**64, "int"),
         ("\ud800", "surrogates"),
     ],
 )
@@ -128,7 +128,9 @@ def test_any_bytes_are_a_value_or_a_protocol_error(data):
     try:
         value = unpack(data)
     except errors.RedDBError as error:
-        assert error.code is errors.PROTOCOL
+        value = error
+    if isinstance(value, errors.RedDBError):
+        assert value.code is errors.PROTOCOL
     else:
-        # What came in can be sent on, up to the spelling of numbers and lengths.
+        # What came in can be sent on, in at most as many bytes but for numbers in a longer form than needed.
         assert len(pack(value)) <= len(data) * 2

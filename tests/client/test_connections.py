@@ -1,0 +1,166 @@
+"""Connections of both clients: wrong addresses, silent servers, lost connections."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import reddb
+from tests.server.harness import Server, wait_for
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that a test may halt, with one collection `c` of ten rows."""
+    server = Server(tmp_path / "data", tmp_path, cores=1).start()
+    with reddb.connect(server.url) as db:
+        db.execute("CREATE COLLECTION c KIND vector.turbo DIM 1 METRIC l2")
+        db.insert("c", list(range(10)), [[n] for n in range(10)])
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "red:", "red://", "http://127.0.0.1:5050", "red://h:99999", "red://h:x", "red://u@h", "red://h/db", "file:"],
+)
+def test_wrong_urls(url: str) -> None:
+    for connect in (reddb.connect, reddb.aio.connect):
+        with pytest.raises(reddb.RedDBError) as caught:
+            connect(url)
+        assert caught.value.name == "INVALID_URL"
+
+
+def test_the_async_client_opens_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(reddb.RedDBError, match="INVALID_URL"):
+        reddb.aio.connect(f"file:{tmp_path}")
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for attempt in (lambda: reddb.connect(f"red://127.0.0.1:{port}"),):
+        with pytest.raises(reddb.RedDBError) as caught:
+            attempt()
+        assert (caught.value.name, caught.value.retryable) == ("UNAVAILABLE", True)
+        assert f"127.0.0.1:{port}" in caught.value.message
+    with pytest.raises(reddb.RedDBError, match="UNAVAILABLE"):
+        await reddb.aio.connect(f"red://127.0.0.1:{port}")
+
+
+async def test_a_peer_that_is_no_reddb() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer_like_http() -> None:
+            for _ in range(2):
+                client, _ = listener.accept()
+                with client:
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                    client.recv(4096)
+
+        answering = pool.submit(answer_like_http)
+        url = "red://{}:{}".format(*listener.getsockname())
+        with pytest.raises(reddb.RedDBError) as caught:
+            reddb.connect(url, timeout_s=5)
+        assert caught.value.name == "PROTOCOL"
+        with pytest.raises(reddb.RedDBError) as caught:
+            await reddb.aio.connect(url, timeout_s=5)
+        assert caught.value.name == "PROTOCOL"
+        answering.result(timeout=5)
+
+
+def test_a_late_answer_is_not_taken_for_the_next(own_server: Server) -> None:
+    with reddb.connect(own_server.url, timeout_s=0.3) as db:
+        (core,) = own_server.core_pids().values()
+        os.kill(core, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(reddb.RedDBError) as caught:
+                db.search("c", [3], k=1)
+            assert (caught.value.name, caught.value.retryable) == ("TIMEOUT", True)
+            assert time.monotonic() - began < 3
+        finally:
+            os.kill(core, signal.SIGCONT)
+        assert db.search("c", [7], k=1).ids == [7]
+
+
+async def test_a_late_answer_to_the_async_client(own_server: Server) -> None:
+    async with reddb.aio.connect(own_server.url, timeout_s=0.3) as db:
+        (core,) = own_server.core_pids().values()
+        os.kill(core, signal.SIGSTOP)
+        try:
+            with pytest.raises(reddb.RedDBError, match="TIMEOUT"):
+                await db.search("c", [3], k=1)
+        finally:
+            os.kill(core, signal.SIGCONT)
+        assert (await db.search("c", [7], k=1)).ids == [7]
+
+
+async def test_clients_find_a_restarted_server(own_server: Server) -> None:
+    async with reddb.aio.connect(own_server.url) as awaited:
+        with reddb.connect(own_server.url) as db:
+            assert db.search("c", [2], k=1).ids == (await awaited.search("c", [2], k=1)).ids == [2]
+            own_server.stop()
+            with pytest.raises(reddb.RedDBError) as caught:
+                db.search("c", [2], k=1)
+            assert caught.value.retryable
+            with pytest.raises(reddb.RedDBError) as caught:
+                await awaited.search("c", [2], k=1)
+            assert caught.value.retryable
+            own_server.start()
+            assert db.insert("c", [20], [[20]]) == 1
+            assert (await awaited.search("c", [20], k=1)).ids == [20]
+
+
+def test_a_read_is_asked_again_when_its_connection_was_lost(own_server: Server) -> None:
+    with reddb.connect(own_server.url) as db:
+        db.ping()
+        old = own_server.kill_core(0)
+        own_server.wait_core_restarted(0, old)
+        assert db.search("c", [4], k=1).ids == [4]
+        assert db.get("c", 5)[0].id == 5
+
+
+def test_a_write_is_never_repeated_by_itself(own_server: Server) -> None:
+    with reddb.connect(own_server.url) as db:
+        old = own_server.kill_core(0)
+        own_server.wait_core_restarted(0, old)
+        with pytest.raises(reddb.RedDBError) as caught:
+            db.insert("c", [30], [[30]])
+        assert (caught.value.name, caught.value.retryable) == ("CONNECTION_LOST", True)
+        assert db.insert("c", [30], [[30]]) == 1, "the second call connects again"
+
+
+def test_a_closed_client_says_so(own_server: Server) -> None:
+    db = reddb.connect(own_server.url)
+    db.close()
+    db.close()
+    with pytest.raises(reddb.RedDBError, match="closed"):
+        db.ping()
+
+
+def test_threads_share_a_client(own_server: Server) -> None:
+    failures: list[str] = []
+
+    def ask(number: int, db: reddb.Client) -> None:
+        for _ in range(50):
+            found = db.search("c", [number], k=1).ids
+            if found != [number]:
+                failures.append(f"{number}: {found}")
+
+    with reddb.connect(own_server.url) as db:
+        threads = [threading.Thread(target=ask, args=(number, db)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        wait_for(lambda: not any(thread.is_alive() for thread in threads), "the threads")
+    assert failures == []

@@ -1,0 +1,165 @@
+"""What a batch must be before anything of it is written: the first wrong row is named, with the reason."""
+
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reddb import errors, limits
+from reddb.checks import RESERVED_NAMES, check_batch, check_distinct
+from reddb.rows import PayloadColumn, RowBatch, make_batch
+from tests.engine.partitions import collection
+
+DOCS = collection(dim=2)
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def refused(batch: RowBatch) -> errors.RedDBError:
+    with pytest.raises(errors.RedDBError) as caught:
+        check_batch(DOCS, batch)
+    return caught.value
+
+
+def with_payload(content: bytes) -> RowBatch:
+    """Two rows, the second with this payload as a client may send it."""
+    column = PayloadColumn(np.array([0, len(content)], np.uint32), memoryview(content))
+    return RowBatch(np.array([1, 2]), np.zeros((2, 2), np.float32), column)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.5e38, -1e300])
+def test_a_number_that_is_no_float32_is_named_with_row_and_coordinate(value):
+    vectors = np.zeros((3, 2))
+    vectors[1, 1] = value
+    error = refused(make_batch([1, 2, 3], vectors))
+    assert error.code is errors.INVALID_VECTOR
+    assert error.detail == {"row": 1}
+    assert error.message == f"row 1: coordinate 1 of the vector is {np.float32(value) if abs(value) < 3e38 else np.sign(value) * np.inf}" \
+        or np.isnan(value)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 3])
+def test_vectors_of_another_dimension_are_refused(dim):
+    error = refused(RowBatch(np.array([1]), np.zeros((1, dim), np.float32)))
+    assert error.code is errors.INVALID_DIMENSION
+    assert f"2 dimensions, the vector has {dim}" in error.message
+
+
+@pytest.mark.parametrize(("row_id", "size"), [("", 0), ("x" * 256, 256), ("é" * 128, 256)])
+def test_an_id_too_short_or_too_long_is_named(row_id, size):
+    error = refused(make_batch(["a", row_id], np.zeros((2, 2))))
+    assert error.code is errors.INVALID_ID
+    assert error.detail == {"row": 1}
+    assert f"not {size}" in error.message
+
+
+def test_ids_of_the_longest_length_pass():
+    check_batch(DOCS, make_batch(["x" * 255, "é" * 127 + "x", "😀" * 63], np.zeros((3, 2))))
+
+
+def test_an_id_twice_in_a_batch_is_named_with_both_rows():
+    with pytest.raises(errors.RedDBError) as caught:
+        check_distinct([5, "5", 6, 5, 6])
+    assert caught.value.code is errors.DUPLICATE_ID
+    assert caught.value.message == "row 3: id 5 stands in row 0 too"
+    assert caught.value.detail == {"row": 3}
+
+
+def test_distinct_ids_pass():
+    check_distinct([1, "1", -1, ""])
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
+def test_a_reserved_payload_key_is_named(name):
+    error = refused(make_batch([1, 2], np.zeros((2, 2)), [{"fine": 1}, {name: 1}]))
+    assert error.code is errors.INVALID_PAYLOAD
+    assert error.message == f"row 1: the payload key {name!r} is reserved"
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "reason"),
+    [
+        ({1: "a"}, errors.INVALID_PAYLOAD, "not 1"),
+        ({b"k": "a"}, errors.INVALID_PAYLOAD, "not b'k'"),
+        ({None: "a"}, errors.INVALID_PAYLOAD, "not None"),
+        ({"": "a"}, errors.INVALID_PAYLOAD, "not ''"),
+        ({"k" * 64: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
+        ({"é" * 32: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
+        ({"k": {1: 2}}, errors.INVALID_PAYLOAD, "keys are strings"),
+        ({"k": b"bytes"}, errors.INVALID_PAYLOAD, "'k' holds a bytes"),
+        ({"k": [{"x": b"bytes"}]}, errors.INVALID_PAYLOAD, "'k' holds a bytes"),
+        ({"k": nested(limits.PAYLOAD_DEPTH_MAX)}, errors.LIMIT_EXCEEDED, "nests deeper than 16"),
+        ({"k": nested(400)}, errors.LIMIT_EXCEEDED, "nests deeper than 16"),
+        ({f"k{i}": i for i in range(257)}, errors.LIMIT_EXCEEDED, "at most 256 keys"),
+        ({"k": "x" * limits.PAYLOAD_BYTES_MAX}, errors.LIMIT_EXCEEDED, "at most 65536 bytes"),
+    ],
+    ids=lambda part: repr(part)[:30],
+)
+def test_a_wrong_payload_is_named_with_its_row(payload, code, reason):
+    error = refused(make_batch([1, 2], np.zeros((2, 2)), [None, payload]))
+    assert error.code is code
+    assert error.message.startswith("row 1: ")
+    assert reason in error.message
+
+
+def test_payloads_at_their_limits_pass():
+    payloads = [
+        {"k": nested(limits.PAYLOAD_DEPTH_MAX - 1)},
+        {"k" * 63: 1},
+        {f"k{i}": i for i in range(256)},
+        {"k": "x" * (limits.PAYLOAD_BYTES_MAX - 6)},
+        {"k": [None, True, 1, 1.5, "x", {"deep": []}]},
+    ]
+    check_batch(DOCS, make_batch(list(range(5)), np.zeros((5, 2)), payloads))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        msgpack.packb([1]),
+        msgpack.packb(None),
+        b"\xc1",
+        b"\x81",
+        b"\x80\x80",
+        b"\x81\xa1k\xa1\xff",
+        b"\x81\x90\xc0",  # a list as a key
+        b"\x81\x80\xc0",  # a map as a key
+        b"\x81\xa1k\x81\x90\xc0",  # a list as a key of an inner map
+        b"\x81\xa1k\xc7\x00\x05",  # an extension without bytes
+        b"\x81\xa1k\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\x91" * 5000 + b"\xc0",
+        b"\x81\xa1k" * 5000 + b"\xc0",
+    ],
+    ids=lambda content: content[:8].hex(),
+)
+def test_payload_bytes_that_are_no_map_of_plain_values_are_refused(content):
+    error = refused(with_payload(content))
+    assert error.code is errors.INVALID_PAYLOAD
+    assert error.detail == {"row": 1}
+
+
+@given(st.binary(max_size=30))
+def test_random_payload_bytes_pass_or_are_refused_by_row(content):
+    try:
+        check_batch(DOCS, with_payload(b"\x81\xa1k" + content))
+    except errors.RedDBError as error:
+        refusal = error
+    else:
+        return
+    assert refusal.code in (errors.INVALID_PAYLOAD, errors.LIMIT_EXCEEDED)
+    assert refusal.detail == {"row": 1}
+
+
+def test_more_rows_than_a_batch_may_have_are_refused():
+    count = limits.BATCH_ROWS_MAX + 1
+    error = refused(RowBatch(np.arange(count), np.zeros((count, 2), np.float32)))
+    assert error.code is errors.LIMIT_EXCEEDED
+    assert f"{limits.BATCH_ROWS_MAX} rows, not {count}" in error.message

@@ -29,7 +29,7 @@ def query(statement: str, parameters: Parameters) -> messages.Query:
 
 def rows_bytes(ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> bytes:
     """Rows to write. Raises an input error naming the row."""
-    return b"".join(make_batch(ids, np.asarray(vectors), payloads).encode())
+    return b"".join(make_batch(ids, vectors, payloads).encode())
 
 
 def ids_bytes(ids: Ids | RowId) -> bytes:
@@ -55,7 +55,10 @@ def search(
     with_vectors: bool,
 ) -> tuple[messages.Search, bool]:
     """The message, and whether one query was given (one-dimensional) rather than several."""
-    array = np.asarray(queries)
+    try:
+        array = np.asarray(queries)
+    except ValueError as error:
+        raise errors.INVALID_VECTOR.error(f"the queries must all have one length: {error}") from error
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
         message = f"a query is an array of numbers with one or two dimensions, not {array.dtype} of {array.shape}"
         raise errors.INVALID_VECTOR.error(message)

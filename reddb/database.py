@@ -32,6 +32,7 @@ class Database:
         """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path))
+        self._is_open = True
         self._catalog: dict[str, Collection] = {}
         self._partitions: dict[int, Partition] = {}
         self._readers: dict[int, PartitionReader] = {}
@@ -45,6 +46,8 @@ class Database:
 
     def request(self, message: Message) -> Sequence[Message]:
         """Answer one message. Raises the RedDBError that a server would send."""
+        if not self._is_open:
+            raise errors.CONNECTION_LOST.error("this database was closed")
         match message:
             case Query():
                 return self._query(message)
@@ -69,7 +72,8 @@ class Database:
         self._partitions.clear()
         self._readers.clear()
         self._catalog.clear()
-        if self._folder is not None:
+        if self._is_open:
+            self._is_open = False
             self._folder.close()
 
     def _query(self, message: Query) -> Sequence[Message]:

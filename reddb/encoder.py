@@ -41,27 +41,27 @@ class CodecBlock:
     """Views of the fields of one segment's codec block."""
 
     def __init__(self, block: NDArray[np.uint8], padded: int) -> None:
-        self._numbers = block[:16].view(np.uint64)
+        self._numbers = memoryview(block[:16]).cast("Q")  # plain integers; read before every search
         self._scale = block[16:20].view(np.float32)
         self._mean = block[20 : 20 + 4 * padded].view(np.float32)
 
     @property
     def generation(self) -> int:
-        return int(self._numbers[0])
+        return self._numbers[0]
 
     @property
     def encoded(self) -> int:
-        return int(self._numbers[1])
+        return self._numbers[1]
 
     def read_fit(self) -> Fit:
         return Fit(self._mean.copy(), float(self._scale[0]))
 
     def write_fit(self, fit: Fit) -> None:
-        self._numbers[0] += np.uint64(1)
+        self._numbers[0] += 1
         self._numbers[1] = 0
         self._mean[:] = fit.mean
         self._scale[0] = fit.scale
-        self._numbers[0] += np.uint64(1)
+        self._numbers[0] += 1
 
     def write_encoded(self, rows: int) -> None:
         self._numbers[1] = rows

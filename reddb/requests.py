@@ -66,8 +66,11 @@ def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchO
 
 def hits(message: Search, reader: PartitionReader, found: list[Found]) -> Hits:
     """The answer to a search."""
-    rows = np.concatenate([item.rows for item in found]) if found else np.empty(0, np.int64)
-    distances = np.concatenate([item.distances for item in found]) if found else np.empty(0)
+    if len(found) == 1:
+        rows, distances = found[0]
+    else:
+        rows = np.concatenate([np.empty(0, np.int64), *(item.rows for item in found)])
+        distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
     batch = _stored(reader, rows, with_payloads=message.with_payloads, with_vectors=message.with_vectors)
     return Hits([len(item.rows) for item in found], distances.tobytes(), batch)
 

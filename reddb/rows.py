@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors, limits
 from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
@@ -134,7 +134,7 @@ def _decode_payloads(count: int, block: memoryview) -> PayloadColumn:
 
 
 def make_batch(
-    ids: IdColumn | Sequence[RowId], vectors: Vectors, payloads: Sequence[Payload | None] | None = None
+    ids: IdColumn | Sequence[RowId], vectors: ArrayLike, payloads: Sequence[Payload | None] | None = None
 ) -> RowBatch:
     """Build a batch from what a user holds. Only its shape is checked here; the partition checks the rest.
 
@@ -166,8 +166,6 @@ def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
             return np.ascontiguousarray(ids, np.int64)
         ids = ids.tolist()
     values = list(ids)
-    if all(type(value) is str for value in values) and values:
-        return values
     for row, value in enumerate(values):
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             continue
@@ -175,7 +173,16 @@ def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
             raise errors.INVALID_ID.error(f"row {row}: id {value} does not fit in 64 bits", row=row)
         if type(value) is not str:
             raise errors.INVALID_ID.error(f"row {row}: an id must be an integer or a string, not {value!r}", row=row)
+        if not value.isascii():
+            _check_unicode(row, value)
     return values if any(type(value) is str for value in values) else np.array(values, np.int64)
+
+
+def _check_unicode(row: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise errors.INVALID_ID.error(f"row {row}: the id {text!r} is not valid Unicode", row=row) from error
 
 
 def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:

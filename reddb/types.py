@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,7 @@ RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})
 METRIC_ALIASES = {"euclidean": Metric.L2, "inner_product": Metric.IP, "dot": Metric.IP}
 
 
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
+class SearchOptions(NamedTuple):
     """How to search. `ef` is the number of candidates a segment gives, None for `oversample` per wanted row."""
 
     k: int
@@ -52,8 +51,7 @@ class SearchOptions:
     exact: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Nearest rows of one query, nearest first. `rows` and `distances` are (n,); equal distances keep row order."""
 
     rows: NDArray[np.int64]

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import structlog
@@ -28,8 +27,7 @@ Outcome: TypeAlias = list[Found] | errors.RedDBError
 _LONG_WORK = 20_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     queries: Vectors
     done: Callable[[Outcome], None]
 

@@ -133,7 +133,7 @@ class Service:
         self._set_reader(PartitionReader(collection, rows, codec))
 
     def set_writable(self, collection_id: int) -> None:
-        """Every core reads our memory of this collection: from now on a write is seen by all when it is acknowledged."""
+        """Every core reads our memory of this collection: a write is seen by all once it is acknowledged."""
         partition = self._recovered.pop(collection_id, None)
         if partition is not None:
             self._committers[collection_id] = Committer(partition, self._sync_pool)

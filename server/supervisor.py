@@ -238,8 +238,9 @@ class Supervisor:
                 await asyncio.sleep(0.1)
                 continue
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ready = [core for core in self._cores if core.is_ready]
-            if not ready or sum(core.connections for core in ready) >= limits.CONNECTIONS_MAX:
+            while not (ready := [core for core in self._cores if core.is_ready]):
+                await self._may_accept.wait()
+            if sum(core.connections for core in ready) >= limits.CONNECTIONS_MAX:
                 _refuse(client)
                 continue
             chosen = min(ready, key=lambda core: core.connections)

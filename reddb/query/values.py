@@ -75,7 +75,7 @@ class Values:
         value = self.value(node)
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             return value
-        if type(value) is str and 1 <= len(value.encode()) <= limits.ID_BYTES_MAX:
+        if type(value) is str and 1 <= len(value.encode(errors="surrogatepass")) <= limits.ID_BYTES_MAX:
             return value
         message = f"an id is a 64-bit integer or a string of 1 to {limits.ID_BYTES_MAX} bytes, not {_described(value)}"
         raise self.error(errors.INVALID_ID, message, node)

@@ -40,7 +40,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +70,7 @@ class GrowingShape:
     codec_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The rows that a read may see: all below `rows` that were not dead at `lsn`."""
 
     lsn: int
@@ -93,7 +92,8 @@ class GrowingRows:
         except OSError as error:
             raise errors.OUT_OF_MEMORY.error(f"no address space for a partition: {error.strerror}") from error
         rows = limits.GROWING_ROWS_MAX
-        self._words = self._column("header", np.uint64)
+        # A view, not an array: it gives plain integers, and a snapshot is taken for every search.
+        self._words = memoryview(self._map)[:_PAGE].cast("Q")
         self.codec = self._column("codec", np.uint8).reshape(-1, shape.codec_bytes)
         self.id = self._column("id", np.int64)
         self.id_bytes = self._column("id_bytes", np.uint16)
@@ -105,7 +105,7 @@ class GrowingRows:
         self.codes = self._column("codes", np.uint8)
         self.id_texts = self._column("id_texts", np.uint8)
         self.payloads = self._column("payloads", np.uint8)
-        if int(self._words[0]) != _MAGIC:
+        if self._words[0] != _MAGIC:
             raise errors.CORRUPT_DATA.error("the shared memory of a partition has another layout")
 
     @classmethod
@@ -122,11 +122,11 @@ class GrowingRows:
         """The newest published snapshot."""
         words = self._words
         while True:
-            counter = int(words[_COUNTER_AT])
+            counter = words[_COUNTER_AT]
             start = _SLOTS_AT + _SLOT_WORDS * (counter % 2)
-            lsn, rows, live_rows = words[start : start + 3].tolist()
-            if int(words[_COUNTER_AT]) == counter:
-                return Snapshot(lsn, rows, live_rows)
+            snapshot = Snapshot(words[start], words[start + 1], words[start + 2])
+            if words[_COUNTER_AT] == counter:
+                return snapshot
 
     def live(self, rows: NDArray[np.int64], snapshot: Snapshot) -> NDArray[np.bool_]:
         """Which of the rows (n,) the snapshot sees; rows must be below `snapshot.rows`."""
@@ -234,7 +234,7 @@ class GrowingWriter:
         words = self.rows._words
         self._counter += 1
         start = _SLOTS_AT + _SLOT_WORDS * (self._counter % 2)
-        words[start : start + 3] = (lsn, self.count, self.live_count)
+        words[start], words[start + 1], words[start + 2] = lsn, self.count, self.live_count
         words[_COUNTER_AT] = self._counter
 
     def _reserve_bytes(self, name: str, reserved: int, needed: int) -> int:

@@ -14,16 +14,14 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from reddb import errors, limits
 from reddb.wire.frames import Frame, FrameReader, encode_frame
 from reddb.wire.messages import MAGIC, VERSION, Hello, Message, decode_message, encode_body
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message of the peer. `more`: further parts of the same answer follow."""
 
     correlation: int
@@ -31,8 +29,7 @@ class Received:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(NamedTuple):
     """The peer broke the protocol; the error is to be sent, then the connection closed."""
 
     correlation: int

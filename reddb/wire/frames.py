@@ -18,7 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reddb import errors, limits
 
@@ -28,8 +28,7 @@ _MORE = 1
 assert _HEADER.size == limits.FRAME_HEADER_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame; `body` is a view of what was received."""
 
     kind: int

@@ -4,10 +4,13 @@ The body of a frame is a MessagePack array of the fields in the order below. `re
 bytes travel inside it as binary.
 
 Invariant: a decoded message has exactly the declared fields with exactly the declared types.
+
+(Messages are not frozen: a frozen dataclass sets each field through a call, and each request makes two of them.)
 """
 
 from __future__ import annotations
 
+import itertools
 import types
 import typing
 from dataclasses import dataclass, fields
@@ -21,7 +24,7 @@ VERSION = 1
 MAGIC = "reddb"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A message of the protocol."""
 
@@ -31,7 +34,7 @@ class Message:
 # --- sent by the client ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hello(Message):
     """The first message of a connection: `magic` is "reddb", `versions` what the client speaks."""
 
@@ -41,14 +44,14 @@ class Hello(Message):
     client: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ping(Message):
     """Answered by Pong, from the core that serves the connection."""
 
     KIND = 0x02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query(Message):
     """One statement; `parameters` is a list for `$1` and `?`, a map for `:name`. Answered by Result."""
 
@@ -57,7 +60,7 @@ class Query(Message):
     parameters: list[Any] | dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Insert(Message):
     """Rows as RowBatch bytes, stored all or none. Answered by Written when they are on disk and searchable."""
 
@@ -66,7 +69,7 @@ class Insert(Message):
     batch: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upsert(Message):
     """As Insert, but rows whose ids exist are replaced."""
 
@@ -75,7 +78,7 @@ class Upsert(Message):
     batch: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delete(Message):
     """Ids as RowBatch bytes with dim 0; Written counts those that existed."""
 
@@ -84,7 +87,7 @@ class Delete(Message):
     batch: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Search(Message):
     """Nearest rows for float32 `queries` of `dim` each. Answered by Hits.
 
@@ -104,7 +107,7 @@ class Search(Message):
     parameters: list[Any] | dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Get(Message):
     """Rows by id (RowBatch bytes with dim 0). Answered by Rows, without those that do not exist."""
 
@@ -117,7 +120,7 @@ class Get(Message):
 # --- sent by the server ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Welcome(Message):
     """The connection is open: protocol `version`, the server's release, the core that serves it."""
 
@@ -127,12 +130,12 @@ class Welcome(Message):
     core: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pong(Message):
     KIND = 0x82
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result(Message):
     """Rows of a statement, in one or more parts (frame flag "more"). `affected` counts written rows, else None."""
 
@@ -142,13 +145,13 @@ class Result(Message):
     affected: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written(Message):
     KIND = 0x84
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hits(Message):
     """`counts[i]` rows for the i-th query, end to end in `batch` (RowBatch bytes) and float64 `distances`."""
 
@@ -158,7 +161,7 @@ class Hits(Message):
     batch: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows(Message):
     """Rows as RowBatch bytes, with dim 0 where vectors were not asked for."""
 
@@ -166,7 +169,7 @@ class Rows(Message):
     batch: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failure(Message):
     """An error of the catalogue; `detail` holds line, column, excerpt, hint, row, … where they apply."""
 
@@ -206,6 +209,8 @@ _ALL = [item for item in list(globals().values()) if isinstance(item, type) and 
 _ALL.remove(Message)
 MESSAGES: dict[int, type[Message]] = {message.KIND: message for message in _ALL}
 _FIELDS = {message: _declared(message) for message in _ALL}
+# Every combination of types that a message's fields may have, so that one look-up accepts a good one.
+_ACCEPTED = {message: set(itertools.product(*(allowed for _, allowed in _FIELDS[message]))) for message in _ALL}
 assert len(MESSAGES) == len(_ALL), "two messages share a kind"
 
 
@@ -223,8 +228,12 @@ def decode_message(kind: int, body: Buffer) -> Message:
     values = unpack(body)
     if type(values) is not list or len(values) != len(declared):
         raise errors.PROTOCOL.error(f"{message.__name__} is an array of {len(declared)} fields")
-    for (name, allowed), value in zip(declared, values, strict=True):
-        if type(value) not in allowed:
-            expected = " or ".join(kind.__name__ for kind in allowed)
-            raise errors.PROTOCOL.error(f"{message.__name__}.{name} is {expected}, not {type(value).__name__}")
-    return message(*values)
+    if tuple(map(type, values)) in _ACCEPTED[message]:
+        return message(*values)
+    name, allowed, value = next(
+        (name, allowed, value)
+        for (name, allowed), value in zip(declared, values, strict=True)
+        if type(value) not in allowed
+    )
+    expected = " or ".join(kind.__name__ for kind in allowed)
+    raise errors.PROTOCOL.error(f"{message.__name__}.{name} is {expected}, not {type(value).__name__}")

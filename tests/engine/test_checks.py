@@ -35,15 +35,16 @@ def with_payload(content: bytes) -> RowBatch:
     return RowBatch(np.array([1, 2]), np.zeros((2, 2), np.float32), column)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.5e38, -1e300])
-def test_a_number_that_is_no_float32_is_named_with_row_and_coordinate(value):
+@pytest.mark.parametrize(
+    ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (3.5e38, "inf"), (-1e300, "-inf")]
+)
+def test_a_number_that_is_no_float32_is_named_with_row_and_coordinate(value, shown):
     vectors = np.zeros((3, 2))
     vectors[1, 1] = value
     error = refused(make_batch([1, 2, 3], vectors))
     assert error.code is errors.INVALID_VECTOR
     assert error.detail == {"row": 1}
-    assert error.message == f"row 1: coordinate 1 of the vector is {np.float32(value) if abs(value) < 3e38 else np.sign(value) * np.inf}" \
-        or np.isnan(value)
+    assert error.message == f"row 1: coordinate 1 of the vector is {shown}"
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3])

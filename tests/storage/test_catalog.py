@@ -1,0 +1,141 @@
+"""The catalog: what was created is there after reopening, and a damaged file is told from a missing one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reddb import errors
+from reddb.storage.catalog import Catalog
+from reddb.types import Collection, Kind, Metric
+
+SETTINGS = {"bits": 4, "oversample": 7}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.sqlite"
+
+
+def collections(path: Path) -> list[Collection]:
+    with closing(Catalog(path)) as catalog:
+        return catalog.collections()
+
+
+def error_of(path: Path) -> errors.RedDBError | None:
+    """What goes wrong when the catalog is opened and read; any other exception is let through."""
+    try:
+        collections(path)
+    except errors.RedDBError as error:
+        return error
+    return None
+
+
+def test_a_collection_comes_back_as_it_was_created(path):
+    with closing(Catalog(path)) as catalog:
+        made = catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+        other = catalog.create("a 'name'; with \"quotes\"", Kind.TURBO, 1, Metric.L2, {})
+        assert made == Collection(made.id, "docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+        assert catalog.collections() == [made, other]
+    assert collections(path) == [made, other]
+
+
+def test_a_name_is_taken_once(path):
+    with closing(Catalog(path)) as catalog:
+        made = catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+        with pytest.raises(errors.RedDBError, match="collection 'docs' exists already") as caught:
+            catalog.create("docs", Kind.TURBO, 2, Metric.L2, {})
+        assert caught.value.code is errors.COLLECTION_EXISTS
+        assert catalog.collections() == [made]
+
+
+def test_a_dropped_collection_is_garbage_until_forgotten(path):
+    with closing(Catalog(path)) as catalog:
+        first = catalog.create("a", Kind.TURBO, 2, Metric.L2, {})
+        second = catalog.create("b", Kind.TURBO, 2, Metric.L2, {})
+        catalog.drop(first.id)
+        assert catalog.collections() == [second]
+    with closing(Catalog(path)) as catalog:
+        assert catalog.dropped() == [first.id]
+        catalog.forget_dropped(first.id)
+        assert catalog.dropped() == []
+        assert catalog.collections() == [second]
+
+
+def test_ids_are_never_used_twice(path):
+    ids = []
+    for _ in range(3):
+        with closing(Catalog(path)) as catalog:
+            made = catalog.create("a", Kind.TURBO, 2, Metric.L2, {})
+            catalog.drop(made.id)
+            catalog.forget_dropped(made.id)
+            ids.append(made.id)
+    assert len(set(ids)) == 3
+
+
+def test_a_catalog_of_another_version_is_named_as_such(path):
+    collections(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+    error = error_of(path)
+    assert error is not None
+    assert error.code is errors.UNSUPPORTED_FORMAT
+    assert "has format 2; this build reads 1" in error.message
+
+
+@pytest.mark.parametrize("content", [b"not a database " * 500, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_file_that_is_no_database_is_damaged(path, content):
+    path.write_bytes(content)
+    error = error_of(path)
+    assert error is not None
+    assert error.code is errors.CORRUPT_DATA
+    assert error.detail == {"path": str(path)}
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE collections SET metric = 'cosXne'",
+        "UPDATE collections SET kind = 'vector.turbX'",
+        "UPDATE collections SET settings = '{\"bits\": 4'",
+        "UPDATE collections SET name = CAST(x'ff' AS TEXT)",
+        "DROP TABLE collections",
+    ],
+)
+def test_rows_that_nobody_wrote_are_damage(path, change):
+    """SQLite has no checksums: a flipped bit in a page may well be read as another value."""
+    with closing(Catalog(path)) as catalog:
+        catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(change)
+    error = error_of(path)
+    assert error is not None
+    assert error.code is errors.CORRUPT_DATA
+
+
+def test_a_flipped_byte_gives_an_error_of_the_catalogue_or_none(path):
+    with closing(Catalog(path)) as catalog:
+        catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+    content = path.read_bytes()
+    refused = 0
+    # The used bytes: the header, the schema's cells and the rows; between them a page is zeros.
+    for place in [place for place, byte in enumerate(content) if byte]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x04]) + content[place + 1 :])
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        refused += error_of(path) is not None
+    assert refused > 50
+
+
+def test_a_cut_file_is_damaged(path):
+    with closing(Catalog(path)) as catalog:
+        catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+    content = path.read_bytes()
+    for size in (512, 4096, len(content) - 4096):
+        path.write_bytes(content[:size])
+        error = error_of(path)
+        assert error is not None, size
+        assert error.code is errors.CORRUPT_DATA, size

@@ -1,0 +1,190 @@
+"""What every disk promises: the real one and the one in memory that the other tests use, by the same tests."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from reddb import errors
+from reddb.disk import Disk, OsDisk
+from tests.storage.disks import SECTOR, MemoryDisk
+
+
+@pytest.fixture(params=[OsDisk, MemoryDisk])
+def disk(request: pytest.FixtureRequest) -> Disk:
+    return request.param()
+
+
+@pytest.fixture
+def folder(disk: Disk, tmp_path: Path) -> Path:
+    path = tmp_path / "a" / "b"
+    disk.make_folder(path)
+    return path
+
+
+def refused(code: errors.ErrorCode, path: Path):
+    return pytest.raises(errors.RedDBError, match=f"^{code.name}: .*{path}")
+
+
+def test_appended_parts_lie_end_to_end(disk, folder):
+    file = disk.open_append(folder / "x", 0)
+    file.append([b"ab", memoryview(b"cd"), np.array([1], "<u2"), b"", bytearray(b"e")])
+    file.append([b"f"] * 3000)  # more buffers than one call of the system takes
+    assert file.size == 7 + 3000
+    file.close()
+    assert disk.read_file(folder / "x") == b"abcd\x01\x00e" + b"f" * 3000
+
+
+def test_reserved_bytes_are_zero_and_no_part_of_the_size(disk, folder):
+    file = disk.open_append(folder / "x", 0)
+    file.append([b"abc"])
+    file.reserve(10)
+    assert file.size == 3
+    file.append([b"d"])
+    assert disk.read_file(folder / "x") == b"abcd" + b"\0" * 6
+    file.reserve(4)  # never shortens
+    assert len(disk.read_file(folder / "x")) == 10
+    file.close()
+
+
+def test_a_cut_drops_the_rest(disk, folder):
+    file = disk.open_append(folder / "x", 0)
+    file.append([b"abcdef"])
+    file.reserve(100)
+    file.cut(2)
+    assert file.size == 2
+    file.append([b"X"])
+    file.sync()
+    file.close()
+    assert disk.read_file(folder / "x") == b"abX"
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2, b"abZ"), (4, b"abcdZ"), (0, b"Z")])
+def test_opening_keeps_the_first_bytes(disk, folder, size, expected):
+    disk.write_file(folder / "x", b"abcd")
+    file = disk.open_append(folder / "x", size)
+    file.append([b"Z"])
+    file.close()
+    assert disk.read_file(folder / "x") == expected
+
+
+def test_folders_list_sorted_names_and_missing_ones_nothing(disk, folder):
+    disk.write_file(folder / "b", b"")
+    disk.write_file(folder / "a", b"")
+    disk.make_folder(folder / "c")
+    disk.make_folder(folder / "c")
+    assert disk.list_folder(folder) == ["a", "b", "c"]
+    assert disk.list_folder(folder / "missing") == []
+
+
+def test_writing_a_file_replaces_it_and_leaves_nothing_else(disk, folder):
+    disk.write_file(folder / "x", b"long old content")
+    disk.write_file(folder / "x", b"new")
+    assert disk.read_file(folder / "x") == b"new"
+    assert disk.list_folder(folder) == ["x"]
+
+
+def test_removing_what_is_not_there_is_no_error(disk, folder):
+    disk.write_file(folder / "c", b"")
+    disk.remove_file(folder / "c")
+    disk.remove_file(folder / "c")
+    disk.make_folder(folder / "d" / "e")
+    disk.write_file(folder / "d" / "e" / "f", b"")
+    disk.remove_tree(folder / "d")
+    disk.remove_tree(folder / "d")
+    assert disk.list_folder(folder) == []
+
+
+def test_errors_name_the_path(disk, folder):
+    with refused(errors.DISK_FAILED, folder / "missing"):
+        disk.read_file(folder / "missing")
+    with refused(errors.DISK_FAILED, folder / "no" / "x"):
+        disk.open_append(folder / "no" / "x", 0)
+
+
+def test_a_second_lock_names_the_first_owner(disk, folder):
+    descriptor = disk.lock(folder / "LOCK", "pid 4242 on here\n")
+    with refused(errors.DATA_IN_USE, folder) as caught:
+        disk.lock(folder / "LOCK", "me")
+    assert "pid 4242 on here" in caught.value.message
+    os.close(descriptor)
+
+
+def test_the_lock_of_the_real_disk_ends_with_its_descriptor(tmp_path):
+    disk = OsDisk()
+    os.close(disk.lock(tmp_path / "LOCK", "a much longer name than the next\n"))
+    descriptor = disk.lock(tmp_path / "LOCK", "me\n")
+    assert (tmp_path / "LOCK").read_text() == "me\n"
+    os.close(descriptor)
+
+
+@pytest.fixture
+def files_of_1000_bytes():
+    """The real system refuses more, after writing what fits: the nearest thing to a full disk without being root."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("files_of_1000_bytes")
+def test_what_does_not_fit_is_a_full_disk_and_can_be_cut_back(tmp_path):
+    file = OsDisk().open_append(tmp_path / "x", 0)
+    file.append([b"a" * 900])
+    with refused(errors.DISK_FULL, tmp_path / "x"):
+        file.append([b"b" * 50, b"c" * 100, b"d"])
+    file.cut(900)
+    with refused(errors.DISK_FULL, tmp_path / "x"):
+        file.reserve(2000)
+    file.append([b"e" * 100])
+    file.close()
+    assert (tmp_path / "x").read_bytes() == b"a" * 900 + b"e" * 100
+
+
+def test_files_and_folders_are_their_owners_alone(tmp_path):
+    disk = OsDisk()
+    before = os.umask(0)
+    try:
+        disk.make_folder(tmp_path / "f" / "g")
+        disk.write_file(tmp_path / "f" / "x", b"")
+        disk.open_append(tmp_path / "f" / "y", 0).close()
+        os.close(disk.lock(tmp_path / "f" / "LOCK", "me"))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "f", *(tmp_path / "f").iterdir()]}
+    assert modes == {"f": 0o700, "g": 0o700, "x": 0o600, "y": 0o600, "LOCK": 0o600}
+
+
+def test_power_loss_keeps_what_was_synced_and_mixes_the_rest():
+    """The tests of the log stand on this model, so it is tested itself."""
+    outcomes = set()
+    for seed in range(64):
+        disk = MemoryDisk()
+        disk.make_folder(Path("/f"))
+        file = disk.open_append(Path("/f/x"), 0)
+        file.append([b"a" * SECTOR])
+        file.sync()
+        disk.sync_folder(Path("/f"))
+        file.append([b"b" * SECTOR + b"c"])
+        after = disk.power_loss(Random(seed)).read_file(Path("/f/x"))
+        assert after[:SECTOR] == b"a" * SECTOR
+        outcomes.add(after[SECTOR:].replace(b"b" * SECTOR, b"B").replace(b"\0" * SECTOR, b"0"))
+    assert outcomes == {b"", b"Bc", b"0c", b"B\0", b"0\0"}
+
+
+def test_power_loss_may_lose_a_name_whose_folder_was_not_synced():
+    found = set()
+    for seed in range(16):
+        disk = MemoryDisk()
+        disk.make_folder(Path("/f"))
+        file = disk.open_append(Path("/f/x"), 0)
+        file.append([b"a"])
+        file.sync()
+        found.add(tuple(disk.power_loss(Random(seed)).list_folder(Path("/f"))))
+    assert found == {(), ("x",)}

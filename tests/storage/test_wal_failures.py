@@ -1,0 +1,178 @@
+"""A log on a disk that fills up or fails: what did not work is undone, or nothing more is taken."""
+
+from __future__ import annotations
+
+import errno
+from random import Random
+
+import pytest
+
+from reddb import errors, limits
+from tests.storage.disks import MemoryDisk
+from tests.storage.logs import FOLDER, open_log, replay_of, write_group, write_groups
+
+SYNC_ERRORS = [errno.EIO, errno.ENOSPC]  # some file systems find out that the disk is full only now
+
+
+@pytest.fixture(autouse=True)
+def _little_is_reserved(monkeypatch):
+    monkeypatch.setattr(limits, "WAL_PREALLOCATE_BYTES", 64)
+
+
+def started() -> tuple[MemoryDisk, object, list[tuple[int, int, bytes]]]:
+    """A disk with a log of two groups, open."""
+    disk = MemoryDisk()
+    written = write_groups(disk, [[b"one"], [b"two", b"three"]])
+    log, _ = open_log(disk)
+    return disk, log, written
+
+
+def assert_poisoned(log) -> None:
+    for _ in range(2):
+        with pytest.raises(errors.RedDBError, match="until a restart") as caught:
+            log.append([(1, [b"more"])])
+        assert caught.value.code is errors.DISK_FAILED
+        with pytest.raises(errors.RedDBError, match="until a restart"):
+            log.sync()
+
+
+@pytest.mark.parametrize(("action", "written"), [("write", 0), ("write", 1), ("write", 31), ("write", 100), ("extend", 0)])
+def test_an_append_that_does_not_fit_changes_nothing(action, written):
+    disk, log, before = started()
+    disk.fail_next(action, errno.ENOSPC, written)
+    with pytest.raises(errors.RedDBError) as caught:
+        write_group(log, [b"x" * 200, b"y"])
+    assert caught.value.code is errors.DISK_FULL
+    assert log.next_lsn == 4
+    write_group(log, [b"after"])
+    log.close()
+    assert replay_of(disk) == [*before, (4, 1, b"after")]
+
+
+def test_a_full_disk_takes_writes_again_once_there_is_room():
+    disk = MemoryDisk(capacity=2000)
+    log, _ = open_log(disk)
+    written = 0
+    with pytest.raises(errors.RedDBError) as caught:
+        while written < 100:
+            write_group(log, [b"x" * 100])
+            written += 1
+    assert caught.value.code is errors.DISK_FULL
+    assert 5 < written < 20
+    disk.capacity = 10_000
+    write_group(log, [b"after"])
+    log.close()
+    assert [lsn for lsn, _, _ in replay_of(disk)] == list(range(1, written + 2))
+
+
+def test_power_lost_after_an_undone_append_does_not_bring_it_back():
+    for seed in range(50):
+        disk, log, before = started()
+        disk.fail_next("write", errno.ENOSPC, 2000)
+        with pytest.raises(errors.RedDBError, match="DISK_FULL"):
+            log.append([(1, [b"x" * 1500]), (1, [b"y" * 1000])])
+        assert replay_of(disk.power_loss(Random(seed))) == before
+
+
+def test_a_write_error_that_can_be_undone_leaves_the_log_open():
+    disk, log, before = started()
+    disk.fail_next("write", errno.EIO, 10)
+    with pytest.raises(errors.RedDBError) as caught:
+        log.append([(1, [b"x"])])
+    assert caught.value.code is errors.DISK_FAILED
+    write_group(log, [b"after"])
+    log.close()
+    assert replay_of(disk) == [*before, (4, 1, b"after")]
+
+
+@pytest.mark.parametrize("then", ["cut", "sync"])
+def test_an_append_that_cannot_be_undone_poisons_the_log(then):
+    disk, log, before = started()
+    disk.fail_next("write", errno.ENOSPC, 10)
+    disk.fail_next(then, errno.EIO)
+    with pytest.raises(errors.RedDBError, match="could not be cut back") as caught:
+        log.append([(1, [b"x"])])
+    assert caught.value.code is errors.DISK_FAILED
+    assert_poisoned(log)
+    log.close()
+    assert replay_of(disk) == before
+
+
+@pytest.mark.parametrize("number", SYNC_ERRORS)
+def test_a_failing_sync_poisons_the_log(number):
+    disk, log, before = started()
+    log.append([(1, [b"x"])])
+    disk.fail_next("sync", number)
+    with pytest.raises(errors.RedDBError) as caught:
+        log.sync()
+    # Never DISK_FULL, which says "undone" and "try again": the bytes may be on the device, or lost.
+    assert caught.value.code is errors.DISK_FAILED
+    assert not caught.value.retryable
+    assert_poisoned(log)
+    log.close()
+    assert replay_of(disk)[:3] == before
+
+
+def test_a_poisoned_log_opens_again():
+    disk, log, before = started()
+    log.append([(1, [b"x"])])
+    disk.fail_next("sync", errno.EIO)
+    with pytest.raises(errors.RedDBError):
+        log.sync()
+    log.close()
+    after = write_groups(disk, [[b"new"]])
+    assert after[:3] == before
+    assert after[-1][2] == b"new"
+    assert replay_of(disk) == after
+
+
+@pytest.mark.parametrize("number", SYNC_ERRORS)
+@pytest.mark.parametrize("action", ["sync", "sync folder"])
+def test_a_sync_that_fails_while_the_first_file_is_begun_poisons_the_log(action, number):
+    disk = MemoryDisk()
+    log, _ = open_log(disk)
+    disk.fail_next(action, number)
+    with pytest.raises(errors.RedDBError) as caught:
+        log.append([(1, [b"x"])])
+    assert caught.value.code is errors.DISK_FAILED
+    assert_poisoned(log)
+    log.close()
+
+
+def test_a_sync_that_fails_while_the_next_file_is_begun_poisons_the_log(monkeypatch):
+    """The records before it were not synced, and a second sync would say that they are."""
+    disk, log, _ = started()
+    log.append([(1, [b"not synced yet"])])
+    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
+    disk.fail_next("sync", errno.EIO)
+    with pytest.raises(errors.RedDBError) as caught:
+        log.append([(1, [b"x"])])
+    assert caught.value.code is errors.DISK_FAILED
+    assert_poisoned(log)
+    log.close()
+
+
+@pytest.mark.parametrize(("action", "written"), [("open", 0), ("write", 0), ("write", 17)])
+def test_a_file_that_cannot_be_begun_is_begun_again_later(monkeypatch, action, written):
+    disk, log, before = started()
+    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
+    disk.fail_next(action, errno.ENOSPC, written)
+    with pytest.raises(errors.RedDBError) as caught:
+        log.append([(1, [b"x"])])
+    assert caught.value.code is errors.DISK_FULL
+    assert replay_of(disk) == before
+    write_group(log, [b"after"])
+    log.close()
+    assert len(disk.list_folder(FOLDER)) == 2
+    assert replay_of(disk) == [*before, (4, 1, b"after")]
+
+
+@pytest.mark.parametrize("action", ["read", "open", "sync", "sync folder"])
+def test_an_opening_that_fails_says_so_and_can_be_repeated(action):
+    disk = MemoryDisk()
+    before = write_groups(disk, [[b"one"]])
+    disk.fail_next(action, errno.EIO)
+    with pytest.raises(errors.RedDBError) as caught:
+        open_log(disk)
+    assert caught.value.code is errors.DISK_FAILED
+    assert replay_of(disk) == before

@@ -17,14 +17,19 @@ from reddb.types import RESERVED_NAMES, Collection, IdColumn, RowId, Vectors
 
 def check_batch(collection: Collection, batch: RowBatch) -> None:
     """Check all that needs no look at the stored rows. Raises an input or limit error naming the row."""
-    if len(batch) > limits.BATCH_ROWS_MAX:
-        raise errors.LIMIT_EXCEEDED.error(
-            f"a batch has at most {limits.BATCH_ROWS_MAX} rows, not {len(batch)}; send several"
-        )
+    check_count(batch)
     check_ids(batch.ids)
     check_vectors(collection, batch.vectors)
     if batch.payloads is not None:
         _check_payloads(batch.payloads)
+
+
+def check_count(batch: RowBatch) -> None:
+    """Raises LIMIT_EXCEEDED for too many rows."""
+    if len(batch) > limits.BATCH_ROWS_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"a batch has at most {limits.BATCH_ROWS_MAX} rows, not {len(batch)}; send several"
+        )
 
 
 def check_ids(ids: IdColumn) -> None:
@@ -53,16 +58,33 @@ def check_distinct(ids: list[RowId]) -> None:
 
 
 def check_vectors(collection: Collection, vectors: Vectors) -> None:
-    """Raises INVALID_DIMENSION or INVALID_VECTOR, naming row and coordinate."""
+    """Raises INVALID_DIMENSION naming both numbers, or what `check_coordinates` raises."""
     if vectors.shape[1] != collection.dim:
         raise errors.INVALID_DIMENSION.error(
             f"collection {collection.name!r} has {collection.dim} dimensions, the vector has {vectors.shape[1]}"
         )
-    finite = np.isfinite(vectors)
-    if not finite.all():
-        row, coordinate = (int(place) for place in np.argwhere(~finite)[0])
-        value = vectors[row, coordinate]
-        raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value}", row=row)
+    check_coordinates(vectors)
+
+
+def check_coordinates(vectors: Vectors) -> None:
+    """Raises INVALID_VECTOR naming row and coordinate, for NaN, infinities and lengths whose square is none."""
+    if not len(vectors):
+        return
+    # The largest coordinate of each row; NaN and the infinities come through and fail the comparison below.
+    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
+    good = (largest <= limits.COORDINATE_MAX) & ((largest >= limits.COORDINATE_MIN) | (largest == 0))
+    if good.all():
+        return
+    row = int(np.argmin(good))
+    too_large = ~(np.abs(vectors[row]) <= limits.COORDINATE_MAX)
+    if not too_large.any():
+        raise errors.INVALID_VECTOR.error(
+            f"row {row}: no coordinate of the vector reaches {limits.COORDINATE_MIN:g}, and it is not zero", row=row
+        )
+    coordinate = int(np.argmax(too_large))
+    value = vectors[row, coordinate]
+    bound = f", beyond {limits.COORDINATE_MAX:g}" if np.isfinite(value) else ""
+    raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value:g}{bound}", row=row)
 
 
 def _check_payloads(payloads: PayloadColumn) -> None:
@@ -75,7 +97,7 @@ def _check_payloads(payloads: PayloadColumn) -> None:
             )
         try:
             payload = msgpack.unpackb(content, strict_map_key=False, max_ext_len=0)
-        except (ValueError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise errors.INVALID_PAYLOAD.error(
                 f"row {row}: the payload is no MessagePack map: {error}", row=row
             ) from error

@@ -15,6 +15,8 @@ NAME_BYTES_MAX = 63  # as in PostgreSQL; a collection name is also shown in tabl
 ID_BYTES_MAX = 255  # UTF-8 bytes of a string id; its length is stored in one u16 beside a marker
 ID_INT_MIN = -(2**63)
 ID_INT_MAX = 2**63 - 1
+COORDINATE_MAX = 1e15  # beyond it the square of a length of 8192 coordinates does not fit float32
+COORDINATE_MIN = 1e-15  # the largest coordinate of a vector that is not zero: below it squares vanish in float32
 DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use (4096)
 PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
 PAYLOAD_KEYS_MAX = 256
@@ -44,7 +46,6 @@ STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are n
 FRAME_HEADER_BYTES = 16
 FRAME_BYTES_MAX = 256 * MIB  # body of a frame: 65,536 rows of 768 float32 are 192 MiB
 FRAME_BYTES_MAX_BEFORE_HELLO = 4 * KIB  # a stranger may make us hold this much
-MESSAGE_DEPTH_MAX = 32  # nesting of a MessagePack body
 RESULT_PART_ROWS = 1_024  # rows of one frame of a large result
 REQUESTS_IN_FLIGHT_MAX = 1_024  # per connection; beyond it the server stops reading that connection
 WRITE_BUFFER_BYTES_MAX = 1 * MIB  # unsent bytes of one connection, beyond which the server stops reading it
@@ -68,5 +69,6 @@ assert GROWING_ROWS_MAX % SEGMENT_ROWS == 0
 assert SEGMENT_ROWS % 32 == 0, "FastScan packs rows in blocks of 32"
 assert BATCH_ROWS_MAX * 512 * 4 <= FRAME_BYTES_MAX, "a full batch of 512-d rows must fit a frame"
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
+assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
 assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from reddb import errors, limits
-from reddb.checks import check_batch, check_distinct, check_ids
+from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.encoder import SegmentEncoder, codec_block_bytes
 from reddb.index.metrics import inverse_norms
@@ -126,7 +126,11 @@ class Partition:
         """Create the partition or recover it from its log. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
         partition = cls(collection, turbo_codec(collection))
         identity = WalIdentity(collection.id, number)
-        partition.wal = Wal.open(disk, folder / "wal", identity, partition._replay, random_u32)
+        try:
+            partition.wal = Wal.open(disk, folder / "wal", identity, partition._replay, random_u32)
+        except BaseException:
+            partition.rows.close()
+            raise
         partition._writer.publish(partition.wal.next_lsn - 1)
         return partition
 
@@ -140,6 +144,7 @@ class Partition:
         A delete takes a batch with dim 0; ids that are not there are left out of it.
         """
         if operation is Operation.DELETE:
+            check_count(batch)
             check_ids(batch.ids)
             ids = [row_id for row_id in dict.fromkeys(batch.id_list()) if self._exists(row_id)]
             batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
@@ -186,7 +191,7 @@ class Partition:
         count = self._writer.count
         while len(self._encoders) * limits.SEGMENT_ROWS < count:
             first_row = len(self._encoders) * limits.SEGMENT_ROWS
-            self._encoders.append(SegmentEncoder(self._codec, self.collection.metric, self.rows, first_row))
+            self._encoders.append(SegmentEncoder(self._codec, self.collection, self.rows, first_row))
         for number, encoder in enumerate(self._encoders):
             if encoder.step(min(count - number * limits.SEGMENT_ROWS, limits.SEGMENT_ROWS)):
                 return True

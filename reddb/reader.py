@@ -36,6 +36,7 @@ _SCAN_BLOCK_ROWS = 4096  # about 0.3 ms of 384-d: an exact search yields between
 _QUERIES_AT_ONCE = 32  # in one FastScan call: about 3 ms for a full segment of 384-d
 _CANDIDATES_MIN = 32  # so that k = 1 is not decided among a handful of codes
 _ASK_AGAIN = (1, 4, 16)  # times the candidates wanted, while dead rows take their places
+_DEPTH_MARGIN = 3  # candidates per place of the k-th live one
 _EXACT_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
 
 
@@ -109,7 +110,6 @@ class PartitionReader:
 
     def _search_turbo(self, queries: Vectors, options: SearchOptions, snapshot: Snapshot) -> Steps:
         rotated = self._codec.rotation.apply(queries)
-        wanted = max(options.ef or self._oversample * options.k, options.k, _CANDIDATES_MIN)
         candidates: list[list[NDArray[np.int64]]] = [[] for _ in queries]
         for number in range(-(-snapshot.rows // limits.SEGMENT_ROWS)):
             if number:
@@ -118,8 +118,9 @@ class PartitionReader:
             count = min(snapshot.rows - codes.first_row, limits.SEGMENT_ROWS)
             index = codes.take_over(count)
             encoded = min(index.rows, count)
+            wanted = self._wanted(options, codes.widening)
             if wanted < encoded:
-                found = self._candidates(codes, rotated, wanted, encoded, snapshot)
+                found = self._candidates(codes, rotated, options.k, wanted, encoded, snapshot)
             else:
                 encoded, found = 0, [None] * len(queries)
             for query, mine, rows in zip(queries, candidates, found, strict=True):
@@ -131,6 +132,12 @@ class PartitionReader:
                     tail = codes.first_row + encoded, codes.first_row + count
                     mine.append(self._scan(query, *tail, options.k, snapshot))
         return [self._rank(query, mine, options.k) for query, mine in zip(queries, candidates, strict=True)]
+
+    def _wanted(self, options: SearchOptions, widening: int) -> int:
+        """How many candidates a segment gives; more than it has rows where its codes cannot be trusted."""
+        if options.ef is not None:
+            return max(options.ef, options.k)
+        return max(self._oversample * options.k, _CANDIDATES_MIN) * widening
 
     def _search_exact(self, queries: Vectors, options: SearchOptions, snapshot: Snapshot) -> Steps:
         candidates: list[list[NDArray[np.int64]]] = [[] for _ in queries]
@@ -148,11 +155,18 @@ class PartitionReader:
         return self._segments[number]
 
     def _candidates(
-        self, codes: _SegmentCodes, rotated: Vectors, wanted: int, encoded: int, snapshot: Snapshot
+        self, codes: _SegmentCodes, rotated: Vectors, k: int, wanted: int, encoded: int, snapshot: Snapshot
     ) -> list[NDArray[np.int64] | None]:
-        """`wanted` candidates among the encoded rows for each query; None where dead rows crowd out the live."""
+        """`wanted` candidates among the encoded rows for each query; None where dead rows crowd out the live.
+
+        Codes rank roughly, the more roughly the deeper: that k live rows were among the candidates is not enough, they
+        must come early among them.
+        """
+        margin = min(_DEPTH_MARGIN, wanted / max(k, 1))
         if snapshot.rows == snapshot.live_rows and codes.index.rows == encoded:
-            return list(codes.index.search(rotated, wanted) + codes.first_row)
+            labels = codes.index.search(rotated, wanted)
+            # A query that tells no code from another (all zeros) finds none: -1.
+            return [mine + codes.first_row if mine[-1] >= 0 else None for mine in labels]
         found: list[NDArray[np.int64] | None] = [None] * len(rotated)
         for times in _ASK_AGAIN:
             asked = [place for place, rows in enumerate(found) if rows is None]
@@ -160,11 +174,11 @@ class PartitionReader:
                 break
             labels = codes.index.search(rotated[asked], wanted * times)
             for place, mine in zip(asked, labels, strict=True):
-                rows = mine[mine < encoded] + codes.first_row
-                rows = rows[self.rows.live(rows, snapshot)]
-                # Half of what was wanted still over-samples; fewer could cost recall.
-                if len(rows) >= wanted // 2:
-                    found[place] = rows
+                known = (mine >= 0) & (mine < encoded)
+                rows = np.where(known, mine, 0) + codes.first_row
+                live = np.flatnonzero(self.rows.live(rows, snapshot) & known)
+                if len(live) > k and live[k] * margin <= len(mine):
+                    found[place] = rows[live]
         return found
 
     def _scan(self, query: Vectors, first: int, last: int, count: int, snapshot: Snapshot) -> NDArray[np.int64]:
@@ -198,6 +212,11 @@ class _SegmentCodes:
         self._block = CodecBlock(rows.codec[number], codec.rotation.padded)
         self._generation = 0
         self.index = self._empty_index()
+
+    @property
+    def widening(self) -> int:
+        """By how much to take more candidates than usual."""
+        return self._block.widening
 
     def take_over(self, count: int) -> TurboIndex:
         """Copy the codes of the first `count` rows, as far as they exist, and give the index over them."""

@@ -182,7 +182,9 @@ def _check_unicode(row: int, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise errors.INVALID_ID.error(f"row {row}: the id {text!r} is not valid Unicode", row=row) from error
+        raise errors.INVALID_ID.error(
+            f"row {row}: the id {text!r} is not valid Unicode: {error.reason}", row=row
+        ) from error
 
 
 def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:

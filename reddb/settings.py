@@ -64,17 +64,22 @@ SETTINGS: dict[str, Setting] = {
 _FEW_DIMENSIONS = 128
 
 
-def resolve(given: Mapping[str, Any], dim: int) -> dict[str, int]:
-    """Every setting of a new collection: what was given, checked, and defaults for the rest.
-
-    Raises INVALID_SETTING for an unknown name or a value out of bounds.
-    """
+def check(given: Mapping[str, Any]) -> dict[str, int]:
+    """The given settings, each known and within its bounds. Raises INVALID_SETTING."""
     for name in given:
         if name not in SETTINGS:
             near = get_close_matches(name, SETTINGS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"settings are: {', '.join(SETTINGS)}"
             raise errors.INVALID_SETTING.error(f"unknown setting {name!r}", setting=name, hint=hint)
-    checked = {name: SETTINGS[name].check(value) for name, value in given.items()}
+    return {name: SETTINGS[name].check(value) for name, value in given.items()}
+
+
+def resolve(given: Mapping[str, Any], dim: int) -> dict[str, int]:
+    """Every setting of a new collection: what was given, checked, and defaults for the rest.
+
+    Raises INVALID_SETTING for an unknown name or a value out of bounds.
+    """
+    checked = check(given)
     bits = checked.get("bits", 4 if dim < _FEW_DIMENSIONS else 2)
     oversample = checked.get("oversample", 4 if bits == 4 else 6)
     return {"bits": bits, "oversample": oversample}

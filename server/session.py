@@ -211,10 +211,12 @@ class Session(asyncio.Protocol):
             self._fail(correlation, error)
 
     def _answer(self, correlation: int, *parts: Message) -> None:
+        # All parts before the first is sent: one that is too large makes the answer an error, not half an answer.
+        frames = [encode(part, correlation, more=number < len(parts)) for number, part in enumerate(parts, 1)]
         self._in_flight -= 1
         if self._transport is not None:
-            for number, part in enumerate(parts, 1):
-                self._transport.write(encode(part, correlation, more=number < len(parts)))
+            for frame in frames:
+                self._transport.write(frame)
         if self._in_flight < limits.REQUESTS_IN_FLIGHT_MAX and self._reasons_to_pause:
             self._resume("requests")
         if not self._in_flight:

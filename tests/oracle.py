@@ -21,7 +21,9 @@ def distances(metric: str, base: NDArray[np.floating], query: NDArray[np.floatin
         return -products
     assert metric == "cosine"
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted)
-    return 1.0 - np.array([product / length if length else 0.0 for product, length in zip(products, lengths, strict=True)])
+    similarities = np.zeros(len(rows))  # and 0 stays for a vector without length
+    np.divide(products, lengths, out=similarities, where=lengths > 0)
+    return 1.0 - similarities
 
 
 def nearest(
@@ -29,8 +31,9 @@ def nearest(
 ) -> tuple[list[NDArray[np.int64]], list[Floats]]:
     """Indexes and distances of the k nearest rows for each query, nearest first; of equal ones the earlier row."""
     indexes, found = [], []
+    wide = np.asarray(base, np.float64)
     for query in queries:
-        far = distances(metric, base, query)
+        far = distances(metric, wide, query)
         order = np.argsort(far, kind="stable")[:k]
         indexes.append(order)
         found.append(far[order])

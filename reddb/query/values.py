@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from reddb import errors, limits
+from reddb.checks import check_coordinates
 from reddb.grammar import ast, located
 from reddb.types import RowId, Vectors
 
@@ -64,18 +65,19 @@ class Values:
         if len(vector) != dim:
             message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
             raise self.error(errors.INVALID_DIMENSION, message, node)
-        if not np.isfinite(vector).all():
-            place = int(np.argmin(np.isfinite(vector)))
-            message = f"coordinate {place} of the vector is {vector[place]}"
-            raise self.error(errors.INVALID_VECTOR, message, node)
-        return np.ascontiguousarray(vector).reshape(1, dim)
+        vector = np.ascontiguousarray(vector).reshape(1, dim)
+        try:
+            check_coordinates(vector)
+        except errors.RedDBError as error:
+            raise self.error(error.code, error.message.removeprefix("row 0: "), node) from error
+        return vector
 
     def row_id(self, node: ast.Value) -> RowId:
         """Raises INVALID_ID unless the value is a 64-bit integer or a string of a valid length."""
         value = self.value(node)
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             return value
-        if type(value) is str and 1 <= len(value.encode(errors="surrogatepass")) <= limits.ID_BYTES_MAX:
+        if type(value) is str and _is_id_text(value):
             return value
         message = f"an id is a 64-bit integer or a string of 1 to {limits.ID_BYTES_MAX} bytes, not {_described(value)}"
         raise self.error(errors.INVALID_ID, message, node)
@@ -109,6 +111,13 @@ def _parameters(node: Any) -> Iterator[ast.Parameter]:
     elif isinstance(node, ast.Node):
         for field in fields(node):
             yield from _parameters(getattr(node, field.name))
+
+
+def _is_id_text(text: str) -> bool:
+    try:
+        return 1 <= len(text.encode()) <= limits.ID_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
 
 
 def _written(key: int | str) -> str:

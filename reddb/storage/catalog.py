@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reddb import errors
+from reddb.settings import check
 from reddb.types import Collection, Kind, Metric
 
 _FORMAT = 1
@@ -34,6 +35,18 @@ CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
 """
 
 
+# What the disk did; any other error of SQLite says that the file is not what we wrote.
+_DISK_ERRORS = {
+    sqlite3.SQLITE_FULL: errors.DISK_FULL,
+    sqlite3.SQLITE_IOERR: errors.DISK_FAILED,
+    sqlite3.SQLITE_CANTOPEN: errors.DISK_FAILED,
+    sqlite3.SQLITE_READONLY: errors.DISK_FAILED,
+    sqlite3.SQLITE_PERM: errors.DISK_FAILED,
+    sqlite3.SQLITE_BUSY: errors.DISK_FAILED,
+    sqlite3.SQLITE_LOCKED: errors.DISK_FAILED,
+}
+
+
 class Catalog:
     """The open catalog. Raises CORRUPT_DATA for a damaged file, UNSUPPORTED_FORMAT for another version's."""
 
@@ -43,6 +56,7 @@ class Catalog:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA synchronous = FULL")
             version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+            self.is_new = version == 0
             if version == 0:
                 self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
             elif version != _FORMAT:
@@ -56,10 +70,14 @@ class Catalog:
             rows = self._database.execute(
                 "SELECT id, name, kind, dim, metric, settings FROM collections ORDER BY id"
             ).fetchall()
-        return [
-            Collection(id, name, Kind(kind), dim, Metric(metric), json.loads(settings))
-            for id, name, kind, dim, metric, settings in rows
-        ]
+        # SQLite has no checksums: a flipped bit in a page may well be read as another value.
+        try:
+            return [
+                Collection(id, name, Kind(kind), dim, Metric(metric), check(json.loads(settings)))
+                for id, name, kind, dim, metric, settings in rows
+            ]
+        except (ValueError, TypeError, AttributeError, errors.RedDBError) as error:
+            raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
 
     def create(self, name: str, kind: Kind, dim: int, metric: Metric, settings: dict[str, int]) -> Collection:
         """Add a collection. Raises COLLECTION_EXISTS."""
@@ -99,7 +117,12 @@ class Catalog:
         try:
             yield
         except sqlite3.OperationalError as error:
-            code = errors.DISK_FULL if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errors.DISK_FAILED
+            code = _DISK_ERRORS.get(_primary(error), errors.CORRUPT_DATA)
             raise code.error(f"{self._path}: {error}", path=str(self._path)) from error
         except sqlite3.DatabaseError as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: {error}", path=str(self._path)) from error
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """SQLite's error code without its extension; errors of Python's own module have none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

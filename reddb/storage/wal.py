@@ -130,9 +130,13 @@ class Wal:
         wal = cls(disk, folder, identity, random_u32)
         disk.make_folder(folder)
         names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
-        for position, name in enumerate(names):
-            wal._read_file(folder / name, replay, is_last=position == len(names) - 1)
-        disk.sync_folder(folder)
+        try:
+            for position, name in enumerate(names):
+                wal._read_file(folder / name, replay, is_last=position == len(names) - 1)
+            disk.sync_folder(folder)
+        except BaseException:
+            wal.close()
+            raise
         wal._durable_lsn = wal.next_lsn - 1
         return wal
 
@@ -168,14 +172,18 @@ class Wal:
         try:
             self._file.sync()
         except errors.RedDBError as error:
-            self._poison = error.message
-            raise
+            raise self._poisoned(error) from error
         self._durable_lsn = self.next_lsn - 1
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _poisoned(self, error: errors.RedDBError) -> errors.RedDBError:
+        """Poison the log and give the error to raise: after a failed sync nobody knows what is on the device."""
+        self._poison = error.message
+        return errors.DISK_FAILED.error(f"the outcome is unknown, and writes stop until a restart: {error.message}")
 
     def _refuse_if_poisoned(self) -> None:
         if self._poison is not None:
@@ -193,14 +201,22 @@ class Wal:
 
     def _begin_file(self) -> AppendFile:
         if self._file is not None:
-            self._file.sync()
+            self.sync()
             self.close()
         salt = self._random_u32()
         path = self._folder / f"{self.next_lsn:020d}.wal"
         file = self._disk.open_append(path, 0)
-        file.append([_encode_file_header(self._identity, salt, self.next_lsn)])
-        file.sync()
-        self._disk.sync_folder(self._folder)
+        try:
+            file.append([_encode_file_header(self._identity, salt, self.next_lsn)])
+        except errors.RedDBError:
+            file.close()
+            raise
+        try:
+            file.sync()
+            self._disk.sync_folder(self._folder)
+        except errors.RedDBError as error:
+            file.close()
+            raise self._poisoned(error) from error
         self._file, self._salt, self._reserved = file, salt, file.size
         return file
 
@@ -261,12 +277,11 @@ class Wal:
             raise errors.CORRUPT_DATA.error(
                 f"{path.name} belongs to collection {collection_id}, partition {partition}", path=str(path)
             )
-        if first_lsn != self.next_lsn and self.next_lsn != 1:
+        if first_lsn != self.next_lsn:
             raise errors.CORRUPT_DATA.error(
                 f"{path.name} begins with LSN {first_lsn}, but {self.next_lsn} is next: a file is missing",
                 path=str(path),
             )
-        self.next_lsn = first_lsn
         return int(salt)
 
 
@@ -304,7 +319,9 @@ def _record_at(content: memoryview, salt: int, offset: int) -> tuple[int, Record
 def _find_proof(content: bytes, salt: int, lsn: int, offset: int) -> int | None:
     """Where a valid record behind `offset` says that `lsn` had been synced, if anywhere."""
     view = memoryview(content)
-    for place in range(offset + _ALIGNMENT, len(content.rstrip(b"\0")) - _RECORD_HEADER_BYTES + 1, _ALIGNMENT):
+    # A header has an operation above 0, so it begins before the last byte that is not zero; its body may be all zeros.
+    end = min(len(content.rstrip(b"\0")), len(content) - _RECORD_HEADER_BYTES + 1)
+    for place in range(offset + _ALIGNMENT, end, _ALIGNMENT):
         # Comparing two numbers first skips almost every place without computing a checksum.
         candidate, durable_lsn, _ = _RECORD_NUMBERS.unpack_from(view, place + _RECORD_LENGTHS.size)
         if lsn <= durable_lsn < candidate <= lsn + len(content) and _record_at(view, salt, place) is not None:

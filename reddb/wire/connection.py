@@ -40,8 +40,14 @@ Event: TypeAlias = Received | Broken
 
 
 def encode(message: Message, correlation: int, *, more: bool = False) -> bytes:
-    """The frame of a message."""
-    return encode_frame(message.KIND, correlation, encode_body(message), more=more)
+    """The frame of a message. Raises LIMIT_EXCEEDED if it would be larger than a peer takes."""
+    body = encode_body(message)
+    if len(body) > limits.FRAME_BYTES_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"{type(message).__name__} would be a message of {len(body)} bytes; the limit is {limits.FRAME_BYTES_MAX}",
+            hint="ask for or send fewer rows at once",
+        )
+    return encode_frame(message.KIND, correlation, body, more=more)
 
 
 class WireConnection:
@@ -79,7 +85,9 @@ class WireConnection:
             raise errors.PROTOCOL.error("a connection begins with Hello")
         message = decode_message(frame.kind, frame.body)
         assert isinstance(message, Hello)
-        if message.magic != MAGIC or VERSION not in message.versions:
+        if message.magic != MAGIC or not any(
+            type(version) is int and version == VERSION for version in message.versions
+        ):
             raise errors.PROTOCOL.error(f"this server speaks version {VERSION} of the {MAGIC} protocol")
         self._expects_hello = False
         self._frames.body_bytes_max = limits.FRAME_BYTES_MAX

@@ -18,6 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from reddb import errors, limits
@@ -49,14 +50,16 @@ class FrameReader:
         self.body_bytes_max = body_bytes_max
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that are complete now. Raises PROTOCOL for a header that cannot be, and must not be fed again."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete now, one by one, so that a frame may raise the limit for the next.
+
+        Raises PROTOCOL for a header that cannot be, behind the frames before it; then it must not be fed again.
+        """
         if self._rest:
             self._rest += data
             if len(self._rest) < limits.FRAME_HEADER_BYTES + self._body_length(self._rest):
-                return []
+                return
             data, self._rest = bytes(self._rest), bytearray()
-        frames: list[Frame] = []
         view, start = memoryview(data), 0
         while len(data) - start >= limits.FRAME_HEADER_BYTES:
             length, kind, flags, stream, correlation = _HEADER.unpack_from(data, start)
@@ -65,10 +68,9 @@ class FrameReader:
             if end > len(data):
                 break
             body = view[start + limits.FRAME_HEADER_BYTES : end]
-            frames.append(Frame(kind, flags == _MORE, correlation, body))
             start = end
+            yield Frame(kind, flags == _MORE, correlation, body)
         self._rest += view[start:]
-        return frames
 
     def _body_length(self, data: bytearray) -> int:
         """The announced length of the first frame, or 0 while its header is incomplete."""

@@ -1,7 +1,8 @@
 """Values as MessagePack: plain ones as they are, vectors as raw float32 bytes in extension 1.
 
-Bodies are decoded by `unpackb` on a complete frame under explicit limits, never by a streaming `Unpacker`: five bytes
-can make that one reserve hundreds of megabytes.
+Bodies are decoded by `unpackb` on a complete frame, where no length can exceed the bytes at hand and nesting ends at
+1,024; never by a streaming `Unpacker`: five bytes can make that one reserve hundreds of megabytes. MessagePack's own
+timestamp (extension -1) is decoded as such; it is no plain value, and whoever binds a value refuses it.
 
 Invariant: a vector is never a list of numbers on the wire.
 """

@@ -1,8 +1,8 @@
 """A client process that only asks: searches made before the clock starts, a few under way at once.
 
-    python -m tests.bench.load HOST:PORT COLLECTION QUERIES.npy SECONDS DEPTH
+    python -m tests.bench.load HOST:PORT COLLECTION QUERIES DIM SECONDS DEPTH
 
-It waits for a line on stdin, asks for SECONDS, and prints how many answers came. It keeps its own cost small, for
+QUERIES is a file of float32. It waits for a line on stdin, asks for SECONDS, and prints how many answers came. It keeps its own cost small, for
 clients share the processors with the server they measure: frames are made once, answers are counted, not decoded
 (the first one is, to see that it is an answer).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +25,9 @@ _RECEIVE_BYTES = 256 * 1024
 
 def main() -> None:
     """Run one client."""
-    address, collection, path, seconds, depth = sys.argv[1:]
+    address, collection, path, dim, seconds, depth = sys.argv[1:]
     host, port = address.rsplit(":", 1)
-    queries = np.load(path).astype(np.float32)
+    queries = np.frombuffer(Path(path).read_bytes(), np.float32).reshape(-1, int(dim))
     options = (10, None, False, False, False, None, [])
     frames = [encode(Search(collection, queries.shape[1], query.tobytes(), *options), 1) for query in queries]
     with socket.create_connection((host, int(port))) as connection:
@@ -52,7 +53,7 @@ def _ask(connection: socket.socket, frames: list[bytes], seconds: float, depth: 
     connection.sendall(b"".join(frames[:depth]))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        received = reader.feed(connection.recv(_RECEIVE_BYTES))
+        received = list(reader.feed(connection.recv(_RECEIVE_BYTES)))
         if received and not answers:
             first = decode_message(received[0].kind, received[0].body)
             assert isinstance(first, Hits), first

@@ -22,14 +22,14 @@ def run() -> None:
     """Print both rates and their ratio, twice over in turns, so that a drift of the machine shows."""
     data = datasets()[0]
     with tempfile.TemporaryDirectory(prefix="reddb-bench-") as temporary:
-        queries = Path(temporary) / "queries.npy"
-        np.save(queries, data.queries)
+        queries = Path(temporary) / "queries.f32"
+        queries.write_bytes(data.queries.tobytes())
         rates: dict[int, list[float]] = {1: [], 2: []}
         folder = Path(temporary) / "data"
         for cores in (1, 2, 1, 2):
             with server(cores, folder) as running:
                 _load(running.url, data.base)
-                rates[cores].append(_measure(running.url, queries))
+                rates[cores].append(_measure(running.url, queries, data.base.shape[1]))
     one, two = (float(np.median(rates[cores])) for cores in (1, 2))
     print(
         f"scaling {two / one:.2f}  1 core {one:,.0f} searches/s, 2 cores {two:,.0f}; {len(data.base):,} x "
@@ -46,8 +46,8 @@ def _load(url: str, base: np.ndarray) -> None:
             database.insert("docs", np.arange(first, first + len(part)), part)
 
 
-def _measure(url: str, queries: Path) -> float:
-    arguments = [url.removeprefix("red://"), "docs", str(queries), str(_SECONDS), str(_DEPTH)]
+def _measure(url: str, queries: Path, dim: int) -> float:
+    arguments = [url.removeprefix("red://"), "docs", str(queries), str(dim), str(_SECONDS), str(_DEPTH)]
     command = [sys.executable, "-m", "tests.bench.load", *arguments]
     clients = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(_CLIENTS)

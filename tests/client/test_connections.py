@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import reddb
+from reddb.wire.connection import encode
+from reddb.wire.messages import Failure
 from tests.server.harness import Server, wait_for
 
 
@@ -74,6 +77,30 @@ async def test_a_peer_that_is_no_reddb() -> None:
             await reddb.aio.connect(url, timeout_s=5)
         assert caught.value.name == "PROTOCOL"
         answering.result(timeout=5)
+
+
+@pytest.mark.parametrize("correlation", [0, 1], ids=["said of the connection", "said of Hello"])
+async def test_a_refused_greeting_leaves_no_open_connection(correlation: int) -> None:
+    refusal = Failure.from_error(reddb.errors.TOO_MANY_CONNECTIONS.error("enough"))
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def refuse() -> bool:
+            client, _ = listener.accept()
+            with client:
+                client.settimeout(3)
+                client.recv(4096)
+                client.sendall(encode(refusal, correlation))
+                return client.recv(4096) == b""  # the client has closed its end
+
+        url = "red://{}:{}".format(*listener.getsockname())
+        refusing = pool.submit(refuse)
+        with pytest.raises(reddb.RedDBError, match="TOO_MANY_CONNECTIONS"):
+            await asyncio.to_thread(reddb.connect, url, 5)
+        assert await asyncio.wrap_future(refusing)
+        refusing = pool.submit(refuse)
+        with pytest.raises(reddb.RedDBError, match="TOO_MANY_CONNECTIONS"):
+            await reddb.aio.connect(url, 5)
+        assert await asyncio.wrap_future(refusing)
 
 
 def test_a_late_answer_is_not_taken_for_the_next(own_server: Server) -> None:

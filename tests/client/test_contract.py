@@ -50,7 +50,7 @@ def test_create_with_defaults(db: Any, name: str) -> None:
         "metric": "cosine",
         "rows": 0,
         "bits": 2,
-        "oversample": 10,
+        "oversample": 6,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class Opened:
 
     def ids(self, rows: np.ndarray[Any, Any]) -> list[Any]:
         return self.partition.rows.row_ids(rows)
+
+    def with_new_reader(self) -> Opened:
+        """The same partition, seen by a reader that has read nothing yet."""
+        other = copy(self)
+        other.reader = PartitionReader(self.collection, self.partition.rows, turbo_codec(self.collection))
+        return other
 
     def close(self) -> None:
         self.partition.close()

@@ -12,8 +12,8 @@ from reddb.index.rotation import SEED, Rotation
 DIMS = [1, 2, 3, 31, 32, 100, 384, 512, 513, 768, 1536]
 
 # Digest of three rotated unit vectors (of the first, the middle and the last coordinate) and how the first begins, in
-# steps of 1/4096. Codes on disk and in memory mean something only with this very rotation: a new one needs a format
-# version, not new numbers here.
+# steps of 1/4096. Codes mean something only with this very rotation, and each process makes its own: a new one must be
+# a decision, not an accident.
 FROZEN = {
     1: ("91155a593c9678a5", [768, 256, -768, -256, 256, 768]),
     2: ("3004c720e580b69e", [256, -768, -256, -1280, -256, 768]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -205,6 +206,30 @@ def test_a_collection_dropped_while_it_recovers_stays_dropped(server: Server) ->
         assert until_done(lambda: db.upsert("c", *rows(0))) == BATCH
         assert [row[0] for row in db.execute("SHOW COLLECTIONS")] == ["c"]
         assert [entry.name for entry in (server.data / "collections").iterdir()] == ["1"]
+
+
+def test_a_core_dies_while_it_waits_for_a_change(server: Server) -> None:
+    with client_on(server, OTHER) as db, ThreadPoolExecutor(1) as pool:
+        owner = server.core_pids()[OWNER]
+        os.kill(owner, signal.SIGSTOP)
+        try:
+            asking = pool.submit(db.execute, f"CREATE COLLECTION d KIND vector.turbo DIM {DIM}")
+            wait_for(lambda: "2" in catalog_ids(server), "the change")
+            server.wait_core_restarted(OTHER, server.kill_core(OTHER))
+        finally:
+            os.kill(owner, signal.SIGCONT)
+        with pytest.raises(reddb.RedDBError) as caught:
+            asking.result(timeout=10)
+        assert caught.value.retryable
+    for core in (OTHER, OWNER):
+        with client_on(server, core) as db:
+            assert until_done(lambda db=db: db.upsert("d", *rows(0))) == BATCH
+            assert [row[0] for row in db.execute("SHOW COLLECTIONS")] == ["c", "d"]
+
+
+def catalog_ids(server: Server) -> list[str]:
+    with closing(sqlite3.connect(f"file:{server.data / 'catalog.sqlite'}?mode=ro", uri=True)) as database:
+        return [str(row[0]) for row in database.execute("SELECT id FROM collections")]
 
 
 def test_all_cores_die_and_a_client_that_hangs_up_meanwhile_stops_nobody(server: Server) -> None:

@@ -79,7 +79,7 @@ def test_a_batch_is_seen_whole(both: list[reddb.Client], collections: list[str])
 
 
 def test_a_created_collection_is_there_on_every_core(both: list[reddb.Client], name: str) -> None:
-    for number in range(40):
+    for number in range(16):
         maker, other = both[number % 2], both[1 - number % 2]
         collection = f"{name}_{number}"
         maker.execute(f"CREATE COLLECTION {collection} KIND vector.turbo DIM 2")

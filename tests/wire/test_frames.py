@@ -51,8 +51,8 @@ def test_byte_by_byte_each_frame_comes_with_its_last_byte():
 
 def test_bodies_stay_as_they_were_when_more_bytes_come():
     reader = FrameReader(64)
-    (first,) = reader.feed(encode_frame(1, 0, b"first") + b"\x05")
-    (second,) = reader.feed(encode_frame(1, 0, b"other")[1:])
+    (first,) = list(reader.feed(encode_frame(1, 0, b"first") + b"\x05"))
+    (second,) = list(reader.feed(encode_frame(1, 0, b"other")[1:]))
     assert (bytes(first.body), bytes(second.body)) == (b"first", b"other")
 
 
@@ -61,7 +61,7 @@ def test_a_frame_too_long_is_refused_at_its_header(cut):
     reader = FrameReader(100)
     data = header(101) + b"body"
     with pytest.raises(errors.RedDBError) as caught:
-        reader.feed(data[:cut])
+        list(reader.feed(data[:cut]))
     assert caught.value.code is errors.PROTOCOL
     assert "101" in caught.value.message
     assert "100" in caught.value.message
@@ -71,9 +71,9 @@ def test_a_frame_too_long_is_refused_when_its_header_comes_in_pieces():
     reader = FrameReader(100)
     data = header(2**32 - 1)
     for place in range(15):
-        assert reader.feed(data[place : place + 1]) == []
+        assert list(reader.feed(data[place : place + 1])) == []
     with pytest.raises(errors.RedDBError, match="PROTOCOL"):
-        reader.feed(data[15:])
+        list(reader.feed(data[15:]))
 
 
 def test_a_frame_of_exactly_the_limit_passes():
@@ -90,9 +90,9 @@ def test_a_raised_limit_holds_from_the_next_bytes_on():
 @pytest.mark.parametrize("flags", [2, 3, 4, 0x80, 0xFF])
 def test_unknown_flags_are_refused(flags):
     with pytest.raises(errors.RedDBError, match="flags"):
-        FrameReader(100).feed(header(flags=flags))
+        list(FrameReader(100).feed(header(flags=flags)))
 
 
 def test_a_stream_number_is_refused():
     with pytest.raises(errors.RedDBError, match="stream 1"):
-        FrameReader(100).feed(header(stream=1))
+        list(FrameReader(100).feed(header(stream=1)))

@@ -142,7 +142,12 @@ class AsyncClient:
                 except OSError as error:
                     raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
                 hello = messages.Hello(messages.MAGIC, [messages.VERSION], f"reddb-python-aio {__version__}")
-                await self._link.request(hello)
+                try:
+                    await self._link.request(hello)
+                except BaseException:
+                    self._link.close()
+                    self._link = None
+                    raise
             return self._link
 
 

@@ -71,10 +71,13 @@ class SocketTransport:
             raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = WireConnection(expects_hello=False)
-        (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
-        if not isinstance(welcome, Welcome):
+        try:
+            (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
+            if not isinstance(welcome, Welcome):
+                raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+        except errors.RedDBError:
             self._disconnect()
-            raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+            raise
 
     def _exchange(self, message: Message) -> list[Message]:
         assert self._socket is not None

@@ -93,8 +93,9 @@ class OsDisk:
     """The operating system's files."""
 
     def make_folder(self, path: Path) -> None:
-        if path.is_dir():
-            return
+        with _named("open", path):
+            if path.is_dir():
+                return
         self.make_folder(path.parent)
         with _named("create", path):
             path.mkdir(mode=0o700, exist_ok=True)

@@ -73,7 +73,10 @@ class Core:
     def _received(self, message: ControlMessage, descriptor: int | None) -> None:
         match message["type"]:
             case "connection":
-                assert descriptor is not None
+                if descriptor is None:  # this process has as many files open as it may: the client is cut off
+                    _log.error("no descriptor left for a connection")
+                    self._channel.send({"type": "closed"})
+                    return
                 self._start(self._serve(socket.socket(fileno=descriptor)))
                 return
             case "peer":
@@ -163,7 +166,9 @@ def main() -> None:
     """Run a core with the options of the first argument."""
     options = CoreOptions(**json.loads(sys.argv[1]))
     _die_with_parent(options.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the supervisor decides
+    # A terminal or a service manager signals the whole group; the supervisor decides when its cores end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.configure()
     logs.bind_process(f"core {options.core}")
     os.sched_setaffinity(0, {options.cpu})

@@ -6,8 +6,10 @@ Invariant: while `is_running`, there is exactly one process, and messages go to 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -103,7 +105,10 @@ class CoreProcess:
         deaths = 0
         while not self._supervisor.is_stopping:
             began = self._loop.time()
-            code = await self._run_once()
+            try:
+                code: int | str = await self._run_once()
+            except OSError as error:  # no memory, no processes, no descriptors: they may come back
+                code = str(error)
             if self._supervisor.is_stopping:
                 return
             lived_s = self._loop.time() - began
@@ -115,23 +120,10 @@ class CoreProcess:
     async def _run_once(self) -> int:
         """Start the process and return its exit code."""
         ours, theirs = control_pair()
-        options = {
-            "core": self.index,
-            "cores": self._options.cores,
-            "data": str(self._options.data),
-            "control": theirs.fileno(),
-            "lock": self._lock,
-            "cpu": self._cpu,
-            "parent": os.getpid(),
-        }
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "reddb.server.core", json.dumps(options)),
-                pass_fds=(theirs.fileno(), self._lock),
-                stdin=asyncio.subprocess.DEVNULL,
-                # One thread of work per core: more would fight over its processor.
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
+        with contextlib.ExitStack() as unused:
+            unused.enter_context(ours)
+            self._process = await self._spawn(theirs)
+            unused.pop_all()
         self._channel = ControlChannel(ours, self._received, self._hung_up)
         self.connections = 0
         self.is_running = True
@@ -139,6 +131,26 @@ class CoreProcess:
         code = await self._process.wait()
         self._hung_up()
         return code
+
+    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
+        """Start the process with its end of the control channel, which is closed here."""
+        options = {
+            "core": self.index,
+            "cores": self._options.cores,
+            "data": str(self._options.data),
+            "control": control.fileno(),
+            "lock": self._lock,
+            "cpu": self._cpu,
+            "parent": os.getpid(),
+        }
+        with control:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "reddb.server.core", json.dumps(options)),
+                pass_fds=(control.fileno(), self._lock),
+                stdin=asyncio.subprocess.DEVNULL,
+                # One thread of work per core: more would fight over its processor.
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
 
     def _received(self, message: ControlMessage, descriptor: int | None) -> None:
         match message["type"]:

@@ -65,7 +65,7 @@ class Service:
         self._opened: dict[int, asyncio.Event] = {}
         self._links: dict[int, PeerLink] = {}
         self._changes: dict[int, asyncio.Future[None]] = {}
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[int, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
 
     # --- what sessions ask ---------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ class Service:
         self._opened[collection.id] = asyncio.Event()
         if self._owner(collection) == self.core:
             task = asyncio.create_task(self._open(collection))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening[collection.id] = task
+            task.add_done_callback(lambda _: self._opening.pop(collection.id))
 
     def set_memory(self, collection_id: int, descriptor: int) -> None:
         """The rows of a collection are in this memory from now on."""
@@ -150,6 +150,8 @@ class Service:
         self._opened.pop(collection_id).set()
         self._failures.pop(collection_id, None)
         self._readers.pop(collection_id, None)
+        if collection_id in self._opening:  # its files may go only when nobody reads them
+            await self._opening[collection_id]
         recovered = self._recovered.pop(collection_id, None)
         if recovered is not None:
             recovered.close()
@@ -163,9 +165,9 @@ class Service:
         self._links[core] = link
 
     def end_change(self, number: int, error: errors.RedDBError | None) -> None:
-        future = self._changes.pop(number)
-        if future.done():
-            return
+        future = self._changes.pop(number, None)
+        if future is None or future.done():
+            return  # asked by the process that was this core before
         if error is None:
             future.set_result(None)
         else:
@@ -178,7 +180,7 @@ class Service:
 
     async def close(self) -> None:
         """Finish every write and close every partition."""
-        await asyncio.gather(*self._opening)
+        await asyncio.gather(*self._opening.values())
         for partition in self._recovered.values():
             partition.close()
         for committer in self._committers.values():
@@ -219,9 +221,13 @@ class Service:
             )
         except errors.RedDBError as error:
             _log.error("a partition cannot be opened", collection=collection.name, error=str(error))
-            self.set_failure(collection.id, error)
+            if collection.id in self._opened:
+                self.set_failure(collection.id, error)
             failure = {"number": error.code.number, "name": error.name, "message": error.message}
             self._send({"type": "failed", "collection": collection.id, "error": failure}, None)
+            return
+        if collection.id not in self._opened:
+            partition.close()  # dropped meanwhile
             return
         if partition.torn_tail is not None:
             tail = partition.torn_tail

@@ -24,7 +24,7 @@ from reddb.reader import PartitionReader
 from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
-from reddb.types import Found
+from reddb.types import Found, SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
     VERSION,
@@ -58,6 +58,9 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
+        self._is_broken = False
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._reasons_to_pause: set[str] = set()
         self._idle = asyncio.Event()
         self._hello_deadline: asyncio.TimerHandle | None = None
@@ -74,19 +77,24 @@ class Session(asyncio.Protocol):
             if isinstance(event, Broken):
                 self._break(event.correlation, event.error)
                 return
+            if self._is_broken:  # by the request before
+                return
             self._in_flight += 1
             self._handle(event.correlation, event.message)
         if self._in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
             self._pause("requests")
 
     def pause_writing(self) -> None:
+        self._writable.clear()
         self._pause("answers")
 
     def resume_writing(self) -> None:
+        self._writable.set()
         self._resume("answers")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._writable.set()
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
         self._idle.set()
@@ -134,19 +142,25 @@ class Session(asyncio.Protocol):
         collection = collection_named(message.collection, self._service.catalog)
         queries, options = search_of(message, collection)
         reader = self._service.reader_now(collection)
-        if reader is None:
+        if reader is None or not self._writable.is_set():
             self._start(correlation, self._search_later(correlation, message))
-            return
+        else:
+            self._search_now(correlation, message, reader, queries, options)
+
+    async def _search_later(self, correlation: int, message: Search) -> None:
+        collection = collection_named(message.collection, self._service.catalog)
+        reader = await self._service.reader(collection)
+        self._search_now(correlation, message, reader, *search_of(message, collection))
+
+    def _search_now(
+        self, correlation: int, message: Search, reader: PartitionReader, queries: Vectors, options: SearchOptions
+    ) -> None:
         self._service.searches.add(
             reader,
             queries,
             options,
-            lambda outcome: self._found(correlation, outcome, lambda f: hits(message, reader, f)),
+            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, reader, found)),
         )
-
-    async def _search_later(self, correlation: int, message: Search) -> None:
-        await self._service.reader(collection_named(message.collection, self._service.catalog))
-        self._search(correlation, message)
 
     def _query(self, correlation: int, message: Query) -> None:
         bound = plan(message, self._service.catalog)
@@ -229,6 +243,8 @@ class Session(asyncio.Protocol):
 
     async def _guard(self, correlation: int, work: Awaitable[None]) -> None:
         try:
+            # A peer that does not read its answers gets no more of them made.
+            await self._writable.wait()
             await work
         except Exception as error:
             self._fail(correlation, error)
@@ -244,6 +260,7 @@ class Session(asyncio.Protocol):
             self._answer(correlation, Failure.from_error(error))
 
     def _break(self, correlation: int, error: errors.RedDBError) -> None:
+        self._is_broken = True
         _log.warning("connection closed", reason=error.message)
         if self._transport is not None:
             self._transport.write(encode(Failure.from_error(error), correlation))

@@ -64,6 +64,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._collections = {item.id: item for item in self._folder.catalog.collections()}
         self._memory: dict[int, int] = {}
+        self._failures: dict[int, ControlMessage] = {}
         self._cores: list[CoreProcess] = []
         self._barriers: dict[int, _Barrier] = {}
         self._opened: dict[int, asyncio.Future[None]] = {}
@@ -92,6 +93,7 @@ class Supervisor:
     async def _start_cores(self) -> None:
         await asyncio.gather(*(core.start() for core in self._cores))
         host, port = self._listener.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host  # as it stands in a URL
         sys.stdout.write(
             f"RedDB {__version__} is ready: address {host}:{port}, cores {self._options.cores}, "
             f"data {self._options.data.resolve()}, pid {os.getpid()}\n"
@@ -109,6 +111,8 @@ class Supervisor:
                 other.send({"type": "peer", "core": core.index}, theirs.detach())
         for collection in self._collections.values():
             core.send({"type": "collection", "collection": collection.to_plain()})
+            if collection.id in self._failures:
+                core.send(self._failures[collection.id])
             if collection.id in self._memory:
                 core.send({"type": "memory", "collection": collection.id}, self._memory[collection.id], keep=True)
 
@@ -180,6 +184,7 @@ class Supervisor:
     async def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
         del self._collections[collection.id]
+        self._failures.pop(collection.id, None)
         await self._tell_all({"type": "dropped", "collection": collection.id})
         if collection.id in self._memory:
             os.close(self._memory.pop(collection.id))
@@ -196,6 +201,7 @@ class Supervisor:
         if collection_id in self._memory:
             os.close(self._memory[collection_id])
         self._memory[collection_id] = descriptor
+        self._failures.pop(collection_id, None)
         await self._tell_all({"type": "memory", "collection": collection_id}, descriptor, but=owner)
         # Only now: a write acknowledged while some core still read the old memory would be missing there.
         owner.send({"type": "writable", "collection": collection_id})
@@ -203,9 +209,10 @@ class Supervisor:
             self._opened[collection_id].set_result(None)
 
     def _failed(self, owner: CoreProcess, message: ControlMessage) -> None:
+        self._failures[message["collection"]] = message
         for core in self._cores:
             if core is not owner and core.is_running:
-                core.send({"type": "failed", "collection": message["collection"], "error": message["error"]})
+                core.send(message)
         opened = self._opened.get(message["collection"])
         if opened is not None and not opened.done():
             error = message["error"]

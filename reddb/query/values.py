@@ -56,12 +56,13 @@ class Values:
         """A finite float32 (1, dim). Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR."""
         value = self.value(node)
         try:
-            with np.errstate(over="ignore"):
-                vector = np.asarray(value, np.float32)
-        except (ValueError, TypeError):
-            vector = np.empty((0, 0), np.float32)
-        if isinstance(value, str | bool | int | float) or vector.ndim != 1:
+            given = np.asarray(value)
+        except ValueError:  # lists of several lengths
+            given = np.empty((0, 0))
+        if given.ndim != 1 or (given.dtype.kind not in "fiu" and len(given)):
             raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node)
+        with np.errstate(over="ignore"):  # an infinity is refused below
+            vector = given.astype(np.float32)
         if len(vector) != dim:
             message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
             raise self.error(errors.INVALID_DIMENSION, message, node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 
 from reddb.disk import Disk, OsDisk
 from reddb.partition import Operation, Partition, turbo_codec
-from reddb.reader import PartitionReader
+from reddb.reader import PartitionReader, Steps
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.settings import resolve
-from reddb.types import Collection, Kind, Metric
+from reddb.types import Collection, Found, Kind, Metric
 
 FOLDER = Path("/partition")  # where a disk in memory keeps it
 
@@ -75,6 +76,17 @@ class Opened:
 
     def close(self) -> None:
         self.partition.close()
+
+
+def finish(steps: Steps, between: Callable[[], object] = lambda: None) -> list[Found]:
+    """What a search in slices gives; `between` runs after each slice."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            found: list[Found] = stop.value
+            return found
+        between()
 
 
 def deletion(ids: Any) -> RowBatch:

@@ -16,7 +16,7 @@ from reddb.disk import OsDisk
 from reddb.partition import Operation, Partition
 from reddb.rows import RowBatch, make_batch
 from reddb.types import SearchOptions
-from tests.engine.partitions import FOLDER, Opened, collection, deletion
+from tests.engine.partitions import FOLDER, Opened, collection, deletion, finish
 from tests.storage.disks import MemoryDisk
 
 DOCS = collection(dim=2)
@@ -98,10 +98,7 @@ def test_a_search_under_way_keeps_its_snapshot(opened):
     opened.upsert(["a"], [[0.0, 0.0]])
     opened.delete(["b"])
     opened.insert(["nearer"], [[0.1, 0.0]])
-    with pytest.raises(StopIteration) as stop:
-        while True:
-            next(steps)
-    assert [item.rows.tolist() for item in stop.value.value] == [[0, 1]] * 3
+    assert [item.rows.tolist() for item in finish(steps)] == [[0, 1]] * 3
     assert nearest_ids(opened, 0, k=2) == ["a", "nearer"]
 
 
@@ -132,10 +129,30 @@ def test_scan_pages_through_the_living(opened):
 @pytest.mark.parametrize(
     ("operation", "batch", "code", "message"),
     [
-        (Operation.INSERT, make_batch([7, "c"], np.zeros((2, 2))), errors.DUPLICATE_ID, "row 1: id 'c' exists already in 'docs'"),
-        (Operation.INSERT, make_batch([7, 8, 7], np.zeros((3, 2))), errors.DUPLICATE_ID, "row 2: id 7 stands in row 0 too"),
-        (Operation.UPSERT, make_batch([7, 7], np.zeros((2, 2))), errors.DUPLICATE_ID, "row 1: id 7 stands in row 0 too"),
-        (Operation.UPSERT, make_batch([7], np.zeros((1, 3))), errors.INVALID_DIMENSION, "2 dimensions, the vector has 3"),
+        (
+            Operation.INSERT,
+            make_batch([7, "c"], np.zeros((2, 2))),
+            errors.DUPLICATE_ID,
+            "row 1: id 'c' exists already in 'docs'",
+        ),
+        (
+            Operation.INSERT,
+            make_batch([7, 8, 7], np.zeros((3, 2))),
+            errors.DUPLICATE_ID,
+            "row 2: id 7 stands in row 0 too",
+        ),
+        (
+            Operation.UPSERT,
+            make_batch([7, 7], np.zeros((2, 2))),
+            errors.DUPLICATE_ID,
+            "row 1: id 7 stands in row 0 too",
+        ),
+        (
+            Operation.UPSERT,
+            make_batch([7], np.zeros((1, 3))),
+            errors.INVALID_DIMENSION,
+            "2 dimensions, the vector has 3",
+        ),
         (Operation.INSERT, make_batch([7], [[0, np.nan]]), errors.INVALID_VECTOR, "row 0: coordinate 1"),
         (Operation.INSERT, make_batch([""], np.zeros((1, 2))), errors.INVALID_ID, "row 0"),
         (Operation.DELETE, deletion(["x" * 256]), errors.INVALID_ID, "row 0"),

@@ -96,7 +96,7 @@ class PartitionMachine(RuleBasedStateMachine):
             self.opened.partition.complete(group)
         self.model = states[-1]
 
-    @rule(count=st.integers(30, 90), first=st.integers(1000, 1200))
+    @rule(count=st.integers(60, 120), first=st.integers(1000, 1200))
     def write_many(self, count: int, first: int) -> None:
         numbers = range(first, first + count)
         rows = [(number, [float(number % 7), float(number % 5), 1.0], None) for number in numbers]
@@ -210,7 +210,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "GROWING_ROWS_MAX", 8192)
 
 
-PartitionMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
+PartitionMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=30)
 
 
 @pytest.mark.usefixtures("_small_bounds")

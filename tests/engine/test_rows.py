@@ -18,7 +18,11 @@ INT_IDS = st.integers(limits.ID_INT_MIN, limits.ID_INT_MAX)
 TEXT_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=63) | st.just("é" * 127 + "x")
 PAYLOADS = st.none() | st.dictionaries(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5),
-    st.none() | st.booleans() | INT_IDS | st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.floats(allow_nan=False),
+    st.none()
+    | st.booleans()
+    | INT_IDS
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+    | st.floats(allow_nan=False),
     max_size=3,
 )
 
@@ -59,7 +63,9 @@ def test_a_batch_comes_back(data):
     assert isinstance(back.ids, np.ndarray) == all(isinstance(row_id, int) for row_id in ids)
     assert back.vectors.shape == (len(ids), dim)
     assert back.vectors.tobytes() == vectors.tobytes()
-    contents = [] if back.payloads is None else [msgpack.unpackb(item) if item else None for item in back.payloads.split()]
+    contents = (
+        [] if back.payloads is None else [msgpack.unpackb(item) if item else None for item in back.payloads.split()]
+    )
     assert (contents or [None] * len(ids)) == ([item or None for item in payloads] if payloads else [None] * len(ids))
 
 

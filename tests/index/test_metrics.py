@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reddb.client.demo import sample
 
+from reddb.client.demo import sample
 from reddb.index.metrics import METRICS, Distances, inverse_norms
 from reddb.types import Metric
 from tests import oracle

@@ -79,7 +79,9 @@ def test_a_single_coordinate_is_spread_over_all(dim):
 def test_neighbouring_coordinates_go_different_ways():
     """A constant vector and a staircase must not come out on a few coordinates either."""
     for dim in (384, 1536):
-        vectors = np.stack([np.ones(dim), np.arange(dim), np.arange(dim) % 2, np.arange(dim) < dim / 2]).astype(np.float32)
+        vectors = np.stack([np.ones(dim), np.arange(dim), np.arange(dim) % 2, np.arange(dim) < dim / 2]).astype(
+            np.float32
+        )
         rotated = Rotation(dim).apply(vectors)
         peaks = np.abs(rotated).max(axis=1) / np.linalg.norm(rotated, axis=1)
         assert peaks.max() < 6 / np.sqrt(dim)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import faiss
 import numpy as np
 import pytest
-from reddb.client.demo import sample
 
+from reddb.client.demo import sample
 from reddb.index.turbo import Fit, TurboCodec, TurboIndex, lloyd_max_levels, make_index, packs_like_faiss
 from reddb.types import Metric
 from tests.oracle import nearest, recall

@@ -170,7 +170,9 @@ class MemoryAppendFile:
 
     def append(self, parts: Sequence[Buffer]) -> None:
         assert self._is_open
-        data = b"".join(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else part for part in parts)
+        data = b"".join(
+            np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else part for part in parts
+        )
         allowed = self._disk.may_fail("write", self._path)
         if allowed >= 0:
             self._put(data[:allowed])

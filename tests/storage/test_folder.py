@@ -74,7 +74,9 @@ def test_another_process_holds_the_folder_until_it_ends(tmp_path):
     open_folder(tmp_path).close()
 
 
-@pytest.mark.parametrize("version", ["reddb data format 2\n", "reddb data format 10\n", "", "something else", "\xff\xfe"])
+@pytest.mark.parametrize(
+    "version", ["reddb data format 2\n", "reddb data format 10\n", "", "something else", "\xff\xfe"]
+)
 def test_an_unknown_version_is_refused_before_anything_is_written(tmp_path, version):
     open_folder(tmp_path).close()
     (tmp_path / "VERSION").write_bytes(version.encode("latin-1"))
@@ -106,7 +108,8 @@ def test_a_lost_catalog_is_no_new_database(tmp_path, size):
         catalog.unlink()
     else:
         catalog.write_bytes(catalog.read_bytes()[:size])
-    assert refused(tmp_path).code is errors.CORRUPT_DATA
+    for _ in range(2):  # nor is the second try
+        assert refused(tmp_path).code is errors.CORRUPT_DATA
 
 
 def test_a_damaged_catalog_leaves_the_folder_unlocked(tmp_path):

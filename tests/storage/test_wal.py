@@ -191,7 +191,7 @@ def test_a_refused_log_is_left_as_it_was(monkeypatch):
     disk.content(middle)[60] ^= 1
     before = {name: bytes(disk.content(FOLDER / name)) for name in disk.list_folder(FOLDER)}
     for _ in range(2):
-        with pytest.raises(errors.RedDBError, match="a later file exists|was written after its sync") as caught:
+        with pytest.raises(errors.RedDBError, match=r"a later file exists|was written after its sync") as caught:
             open_log(disk)
         assert caught.value.detail == {"path": str(middle), "offset": 40}
     assert {name: bytes(disk.content(FOLDER / name)) for name in disk.list_folder(FOLDER)} == before

@@ -172,7 +172,12 @@ def test_random_bodies_never_raise(kind, body, is_greeted):
 
 
 _ANY = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.just("reddb") | st.binary(max_size=3) | st.just(msgpack.ExtType(1, b"\0" * 8)),
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.just("reddb")
+    | st.binary(max_size=3)
+    | st.just(msgpack.ExtType(1, b"\0" * 8)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=8,
 )

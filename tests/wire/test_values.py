@@ -99,7 +99,9 @@ def test_the_longest_vector_passes():
     assert len(unpack(msgpack.packb(msgpack.ExtType(1, b"\0" * (4 * limits.DIM_MAX))))) == limits.DIM_MAX
 
 
-@pytest.mark.parametrize("data", [b"", b"\x92\x01", b"\x01\x01", b"\xc1", b"\xa1\xff", b"\x81\x01\x02", b"\x81\x90\x01"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x92\x01", b"\x01\x01", b"\xc1", b"\xa1\xff", b"\x81\x01\x02", b"\x81\x90\x01"]
+)
 def test_what_is_not_one_complete_value_is_refused(data):
     refused(data)
 

@@ -1,0 +1,413 @@
+"""What the binder refuses: each clause that cannot be done, by name, with the place it points at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reddb import errors
+from reddb.grammar import parse
+from reddb.query.binder import bind
+from reddb.query.plan import Plan
+from tests.engine.partitions import collection
+
+CATALOG = {
+    "docs": collection(dim=2, metric="cosine"),
+    "points": collection(dim=2, metric="l2"),
+    "dots": collection(dim=2, metric="ip"),
+}
+VECTOR = [1.0, 2.0]
+SEARCH = "SELECT id FROM docs ORDER BY vector <=> $1 LIMIT 3"
+
+
+def plan(text: str, parameters: Any = ()) -> Plan:
+    return bind(parse(text), text, parameters, CATALOG)
+
+
+# Statement, parameters, code, the beginning of the message, the text that the carets point at.
+REFUSED = [
+    # collections
+    ("SELECT id FROM dcs LIMIT 1", (), "UNKNOWN_COLLECTION", "there is no collection 'dcs'", "dcs"),
+    ("DELETE FROM nope WHERE id = 1", (), "UNKNOWN_COLLECTION", "there is no collection 'nope'", "nope"),
+    ("SHOW COLLECTION nope", (), "UNKNOWN_COLLECTION", "there is no collection 'nope'", "nope"),
+    ("VECTOR SEARCH nope SIMILAR TO [1, 2]", (), "UNKNOWN_COLLECTION", "there is no collection 'nope'", "nope"),
+    ("INSERT INTO nope (id, vector) VALUES (1, [1, 2])", (), "UNKNOWN_COLLECTION", "there is no", "nope"),
+    # CREATE
+    ("CREATE COLLECTION c KIND vector.turbo DIM 0", (), "INVALID_VALUE", "DIM is an integer from 1 to 8192", "0"),
+    ("CREATE COLLECTION c KIND vector.turbo DIM 8193", (), "LIMIT_EXCEEDED", "DIM is at most 8192, not 8193", "8193"),
+    (
+        "CREATE COLLECTION c KIND vector.tubro DIM 2",
+        (),
+        "INVALID_VALUE",
+        "there is no kind 'vector.tubro'",
+        "vector.tubro",
+    ),
+    ("CREATE COLLECTION c KIND vector.turbo DIM 2 METRIC l3", (), "INVALID_VALUE", "there is no metric 'l3'", "l3"),
+    (
+        "CREATE COLLECTION c KIND vector.turbo DIM 2 WITH (bits = 3)",
+        (),
+        "INVALID_SETTING",
+        "bits must be 2 or 4, not 3",
+        "bits = 3",
+    ),
+    (
+        "CREATE COLLECTION c KIND vector.turbo DIM 2 WITH (bit = 4)",
+        (),
+        "INVALID_SETTING",
+        "unknown setting 'bit'",
+        "bit = 4",
+    ),
+    (
+        "CREATE COLLECTION c KIND vector.turbo DIM 2 WITH (bits = '4')",
+        (),
+        "INVALID_SETTING",
+        "bits must be",
+        "bits = '4'",
+    ),
+    (
+        'CREATE COLLECTION "a\nb" KIND vector.turbo DIM 2',
+        (),
+        "INVALID_NAME",
+        "a name has printable characters only",
+        '"a',
+    ),
+    # INSERT
+    ("INSERT INTO docs (vector) VALUES ([1, 2])", (), "UNKNOWN_COLUMN", "INSERT needs the column id", "docs"),
+    ("INSERT INTO docs (id) VALUES (1)", (), "UNKNOWN_COLUMN", "INSERT needs the column vector", "docs"),
+    (
+        "INSERT INTO docs (id, vector, score) VALUES (1, [1, 2], 3)",
+        (),
+        "UNKNOWN_COLUMN",
+        "the column score is computed",
+        "score",
+    ),
+    (
+        "UPSERT INTO docs (id, vector, distance) VALUES (1, [1, 2], 3)",
+        (),
+        "UNKNOWN_COLUMN",
+        "the column distance",
+        "distance",
+    ),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, [1, 2]), (2, [1, 2, 3])",
+        (),
+        "INVALID_DIMENSION",
+        "the collection has 2 dimensions, this vector has 3",
+        "[1, 2, 3]",
+    ),
+    ("INSERT INTO docs (id, vector) VALUES (1, 'x')", (), "INVALID_VALUE", "a vector is expected here, not 'x'", "'x'"),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, NULL)",
+        (),
+        "INVALID_VALUE",
+        "a vector is expected here, not NULL",
+        "NULL",
+    ),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, ['a', 'b'])",
+        (),
+        "INVALID_VALUE",
+        "a vector is expected here, not a list",
+        "['a', 'b']",
+    ),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, $1)",
+        ([1.0, np.nan],),
+        "INVALID_VECTOR",
+        "coordinate 1 of the vector is nan",
+        "$1",
+    ),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, $1)",
+        ([1e39, 0],),
+        "INVALID_VECTOR",
+        "coordinate 0 of the vector is inf",
+        "$1",
+    ),
+    ("INSERT INTO docs (id, vector) VALUES (1, $1)", ([10**400, 0],), "INVALID_V", "", "$1"),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, $1)",
+        (["1", "2"],),
+        "INVALID_VALUE",
+        "a vector is expected here, not a list",
+        "$1",
+    ),
+    ("INSERT INTO docs (id, vector) VALUES (1, $1)", ([[1, 2]],), "INVALID_VALUE", "a vector is expected here", "$1"),
+    ("INSERT INTO docs (id, vector) VALUES (1, $1)", ({"a": 1},), "INVALID_VALUE", "a vector is expected here", "$1"),
+    (
+        "INSERT INTO docs (id, vector) VALUES (1, $1)",
+        (b"12345678",),
+        "INVALID_VALUE",
+        "a vector is expected here",
+        "$1",
+    ),
+    (
+        "INSERT INTO docs (id, vector) VALUES (TRUE, [1, 2])",
+        (),
+        "INVALID_ID",
+        "an id is a 64-bit integer or a string",
+        "TRUE",
+    ),
+    ("INSERT INTO docs (id, vector) VALUES (1.5, [1, 2])", (), "INVALID_ID", "an id is a 64-bit integer", "1.5"),
+    ("INSERT INTO docs (id, vector) VALUES ('', [1, 2])", (), "INVALID_ID", "an id is a 64-bit integer", "''"),
+    (
+        "INSERT INTO docs (id, vector) VALUES ($1, [1, 2])",
+        ("x" * 256,),
+        "INVALID_ID",
+        "an id is a 64-bit integer",
+        "$1",
+    ),
+    ("INSERT INTO docs (id, vector) VALUES ($1, [1, 2])", (2**63,), "INVALID_ID", "an id is a 64-bit integer", "$1"),
+    ("INSERT INTO docs (id, vector) VALUES ($1, [1, 2])", ("\ud800",), "INVALID_ID", "", "$1"),
+    # DELETE
+    ("DELETE FROM docs", (), "NOT_SUPPORTED", "DELETE needs a WHERE", "docs"),
+    ("DELETE FROM docs WHERE topic = 'x'", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "topic = 'x'"),
+    ("DELETE FROM docs WHERE id > 3", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "id > 3"),
+    ("DELETE FROM docs WHERE id NOT IN (3)", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "id NOT IN (3)"),
+    (
+        "DELETE FROM docs WHERE id = 1 OR id = 2",
+        (),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported yet",
+        "id = 1 OR id = 2",
+    ),
+    ("DELETE FROM docs WHERE id = NULL", (), "INVALID_ID", "an id is a 64-bit integer", "NULL"),
+    ("DELETE FROM docs WHERE id = other", (), "INVALID_ID", "an id is an integer or a string", "other"),
+    ("DELETE FROM docs WHERE id IN (1, 2.5)", (), "INVALID_ID", "an id is a 64-bit integer", "2.5"),
+    ("DELETE FROM docs WHERE id IN ($1)", ([1, None],), "INVALID_ID", "an id is a 64-bit integer", "$1"),
+    # SELECT
+    ("SELECT id FROM docs", (), "INVALID_VALUE", "a SELECT without a vector and without WHERE needs a LIMIT", "docs"),
+    ("SELECT id FROM docs LIMIT 10001", (), "LIMIT_EXCEEDED", "LIMIT is at most 10000, not 10001", "10001"),
+    ("SELECT id FROM docs LIMIT $1", (-1,), "INVALID_VALUE", "LIMIT is an integer from 0, not -1", "$1"),
+    ("SELECT id FROM docs LIMIT $1", ("5",), "INVALID_VALUE", "LIMIT is an integer from 0, not '5'", "$1"),
+    ("SELECT id FROM docs LIMIT $1", (True,), "INVALID_VALUE", "LIMIT is an integer from 0, not True", "$1"),
+    ("SELECT id FROM docs LIMIT 1 OFFSET $1", (None,), "INVALID_VALUE", "OFFSET is an integer from 0, not NULL", "$1"),
+    ("SELECT id FROM docs LIMIT 1 OFFSET 10001", (), "LIMIT_EXCEEDED", "OFFSET is at most 10000", "10001"),
+    (
+        "SELECT id FROM docs WHERE topic = 'x' LIMIT 1",
+        (),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported yet",
+        "topic = 'x'",
+    ),
+    (
+        "SELECT id FROM docs WHERE id BETWEEN 1 AND 2",
+        (),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported",
+        "id BETWEEN 1 AND 2",
+    ),
+    ("SELECT id FROM docs WHERE id IS NULL", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "id IS NULL"),
+    ("SELECT id FROM docs WHERE NOT id = 1", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "NOT id = 1"),
+    ("SELECT distance FROM docs LIMIT 1", (), "UNKNOWN_COLUMN", "there is no column distance here", "distance"),
+    ("SELECT score FROM docs LIMIT 1", (), "UNKNOWN_COLUMN", "there is no column score here", "score"),
+    ("SELECT a.b FROM docs LIMIT 1", (), "NOT_SUPPORTED", "the path a.b is not supported yet", "a.b"),
+    (
+        "SELECT id FROM docs LIMIT 1 WITH (ef = 5)",
+        (),
+        "INVALID_SETTING",
+        "WITH belongs to a search by vector",
+        "ef = 5",
+    ),
+    (
+        "SELECT id FROM docs WHERE id = 1 WITH (exact = true)",
+        (),
+        "INVALID_SETTING",
+        "WITH belongs to a search",
+        "exact = true",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY topic LIMIT 1",
+        (),
+        "NOT_SUPPORTED",
+        "ORDER BY a column is not supported yet",
+        "topic",
+    ),
+    # searches
+    (
+        "SELECT id FROM docs ORDER BY vector <-> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "<-> is not the distance of 'docs', whose metric is cosine",
+        "vector <-> $1",
+    ),
+    (
+        "SELECT id FROM points ORDER BY vector <#> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "<#> is not the distance of 'docs'",
+        "vector <#> $1",
+    ),
+    (
+        "SELECT id FROM dots ORDER BY vector <=> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "<=> is not the distance",
+        "vector <=> $1",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY vector <+> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "<+> is not the distance",
+        "vector <+> $1",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY vector <=> $1 DESC",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "the farthest rows cannot be searched for",
+        "ORDER BY vector <=> $1 DESC",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY other <=> $1",
+        (VECTOR,),
+        "UNKNOWN_COLUMN",
+        "one side of a distance is the column vector",
+        "other <=> $1",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY $1 <=> $2",
+        (VECTOR, VECTOR),
+        "UNKNOWN_COLUMN",
+        "one side of a distance is",
+        "$1 <=> $2",
+    ),
+    (
+        "SELECT id FROM docs ORDER BY vector <=> vector",
+        (),
+        "INVALID_VALUE",
+        "the other side of a distance is a vector",
+        "vector",
+    ),
+    ("SELECT id FROM docs ORDER BY vector <=> 5", (), "INVALID_VALUE", "the other side of a distance is a vector", "5"),
+    (
+        "SELECT id FROM docs WHERE id = 1 ORDER BY vector <=> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported",
+        "id = 1",
+    ),
+    (
+        "SELECT id FROM docs WHERE a = 1 ORDER BY vector <=> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported",
+        "a = 1",
+    ),
+    (SEARCH, ([1.0],), "INVALID_DIMENSION", "the collection has 2 dimensions, this vector has 1", "$1"),
+    (SEARCH, (np.array([1.0, np.inf], np.float32),), "INVALID_VECTOR", "coordinate 1 of the vector is inf", "$1"),
+    (SEARCH, (np.zeros((1, 2)),), "INVALID_VALUE", "a vector is expected here", "$1"),
+    (SEARCH + " WITH (eff = 5)", (VECTOR,), "INVALID_SETTING", "a search has no setting 'eff'", "eff = 5"),
+    (SEARCH + " WITH (ef = -1)", (VECTOR,), "INVALID_VALUE", "ef is an integer", "-1"),
+    (SEARCH + " WITH (ef = 100001)", (VECTOR,), "LIMIT_EXCEEDED", "ef is at most 100000, not 100001", "100001"),
+    (SEARCH + " WITH (exact = 1)", (VECTOR,), "INVALID_SETTING", "exact is true or false", "exact = 1"),
+    (SEARCH + " WITH (exact = yes)", (VECTOR,), "INVALID_SETTING", "exact is true or false", "exact = yes"),
+    ("SELECT id FROM docs ORDER BY vector <=> $1 LIMIT 10 OFFSET 9991", (VECTOR,), "LIMIT_EXCEEDED", "", None),
+    (
+        "VECTOR SEARCH docs SIMILAR TO [1, 2] WHERE a = 1",
+        (),
+        "NOT_SUPPORTED",
+        "this WHERE is not supported yet",
+        "a = 1",
+    ),
+    ("VECTOR SEARCH docs SIMILAR TO [1, 2] LIMIT 10001", (), "LIMIT_EXCEEDED", "LIMIT is at most 10000", "10001"),
+    (
+        "VECTOR SEARCH docs SIMILAR TO [1, 2, 3]",
+        (),
+        "INVALID_DIMENSION",
+        "the collection has 2 dimensions",
+        "[1, 2, 3]",
+    ),
+    ("VECTOR SEARCH docs SIMILAR TO ID $1", (2.5,), "INVALID_ID", "an id is a 64-bit integer", "$1"),
+    # count(*)
+    ("SELECT count(*), id FROM docs", (), "NOT_SUPPORTED", "count(*) stands alone", "count(*)"),
+    ("SELECT count(*) FROM docs LIMIT 1", (), "NOT_SUPPORTED", "count(*) takes no ORDER BY, LIMIT", "1"),
+    ("SELECT count(*) FROM docs LIMIT 1 OFFSET 2", (), "NOT_SUPPORTED", "count(*) takes no", "1"),
+    (
+        "SELECT count(*) FROM docs ORDER BY vector <=> $1",
+        (VECTOR,),
+        "NOT_SUPPORTED",
+        "count(*) takes no",
+        "ORDER BY vector <=> $1",
+    ),
+    ("SELECT count(*) FROM docs WITH (ef = 1)", (), "NOT_SUPPORTED", "count(*) takes no", "ef = 1"),
+    ("SELECT count(*) FROM docs WHERE a = 1", (), "NOT_SUPPORTED", "this WHERE is not supported yet", "a = 1"),
+    # parameters
+    (SEARCH, (), "INVALID_PARAMETER", "no value is given for $1", "$1"),
+    ("SELECT id FROM docs LIMIT :n", {}, "INVALID_PARAMETER", "no value is given for :n", ":n"),
+    ("SELECT id FROM docs LIMIT :n", (5,), "INVALID_PARAMETER", "the statement does not use the parameter $1", None),
+    (
+        "SELECT id FROM docs LIMIT $1",
+        (5, 6, 7),
+        "INVALID_PARAMETER",
+        "the statement does not use the parameter $2, $3",
+        None,
+    ),
+    (
+        "SELECT id FROM docs LIMIT :n",
+        {"n": 1, "m": 2},
+        "INVALID_PARAMETER",
+        "the statement does not use the parameter :m",
+        None,
+    ),
+    ("SHOW COLLECTIONS", (1,), "INVALID_PARAMETER", "the statement does not use the parameter $1", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "code", "message", "place"), REFUSED, ids=[row[0][:70] for row in REFUSED]
+)
+def test_what_cannot_be_done_is_refused_by_name(text, parameters, code, message, place):
+    with pytest.raises(errors.RedDBError) as caught:
+        plan(text, parameters)
+    assert caught.value.name.startswith(code)
+    assert caught.value.message.startswith(message)
+    if place is not None:
+        source, carets = caught.value.detail["excerpt"].splitlines()[:2]
+        assert source[carets.index("^") : carets.rindex("^") + 1] == place
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+HUGE = {"text": "x" * 1_000_000, "bytes": b"x" * 1_000_000, "nested": nested(1000), "map": {"a": "x" * 1_000_000}}
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT id FROM docs LIMIT $1", "SELECT id FROM docs WHERE id = $1", "VECTOR SEARCH docs SIMILAR TO $1"],
+)
+def test_a_refusal_repeats_no_huge_value(text, value):
+    """What a peer may send, the answer need not send back."""
+    with pytest.raises(errors.RedDBError) as caught:
+        plan(text, (HUGE[value],))
+    assert caught.value.name in ("INVALID_VALUE", "INVALID_ID")
+    assert len(caught.value.message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("SELECT id FROM dcs LIMIT 1", "did you mean docs?"),
+        ("SELECT id FROM zzz LIMIT 1", "one of docs, points, dots"),
+        ("CREATE COLLECTION c KIND vector.tubro DIM 2", "did you mean vector.turbo?"),
+        ("CREATE COLLECTION c KIND vector.turbo DIM 2 METRIC cos", "did you mean cosine?"),
+        ("CREATE COLLECTION c KIND vector.turbo DIM 2 WITH (bit = 4)", "did you mean bits?"),
+        ("SELECT id FROM docs ORDER BY vector <-> [1, 2]", "write <=>"),
+        ("SELECT id FROM points ORDER BY x LIMIT 1", "ORDER BY vector <-> $1"),
+        ("SELECT id FROM docs ORDER BY vector <=> [1, 2] WITH (exakt = true)", "did you mean exact?"),
+        ("SELECT id FROM docs WHERE a = 1", "WHERE can be id = … or id IN (…)"),
+    ],
+)
+def test_a_refusal_shows_the_way(text, hint):
+    with pytest.raises(errors.RedDBError) as caught:
+        plan(text)
+    assert caught.value.detail["hint"] == hint

@@ -1,0 +1,64 @@
+"""Settings of a collection: defaults by dimension, bounds, and a hint for a wrong name."""
+
+from __future__ import annotations
+
+import pytest
+
+from reddb import errors
+from reddb.settings import SETTINGS, resolve
+
+
+def refused(given: dict[str, object]) -> errors.RedDBError:
+    with pytest.raises(errors.RedDBError) as caught:
+        resolve(given, 384)
+    assert caught.value.code is errors.INVALID_SETTING
+    return caught.value
+
+
+@pytest.mark.parametrize(("dim", "bits"), [(1, 4), (127, 4), (128, 2), (8192, 2)])
+def test_few_dimensions_take_more_bits(dim, bits):
+    settings = resolve({}, dim)
+    assert settings["bits"] == bits
+    # The words that users read name the number that they get.
+    assert f"{settings['oversample']} with {bits} bits" in SETTINGS["oversample"].default
+
+
+def test_oversample_follows_the_bits_that_were_given():
+    assert resolve({"bits": 4}, 384)["oversample"] == resolve({}, 2)["oversample"]
+    assert resolve({"bits": 2}, 2)["oversample"] == resolve({}, 384)["oversample"]
+
+
+def test_what_is_given_is_taken():
+    assert resolve({"oversample": 1, "bits": 4}, 384) == {"bits": 4, "oversample": 1}
+    assert resolve({"oversample": 1000}, 384) == {"bits": 2, "oversample": 1000}
+
+
+@pytest.mark.parametrize("value", [0, 1, 3, 8, -2, True, 2.0, "4", None])
+def test_bits_are_2_or_4(value):
+    error = refused({"bits": value})
+    assert error.message == f"bits must be 2 or 4, not {value!r}"
+    assert error.detail == {"setting": "bits"}
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, True, 1.0, "1", None])
+def test_oversample_has_bounds(value):
+    assert refused({"oversample": value}).message == f"oversample must be an integer from 1 to 1000, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bit", "did you mean bits?"),
+        ("oversampel", "did you mean oversample?"),
+        ("x", "settings are: bits, oversample"),
+    ],
+)
+def test_an_unknown_setting_gets_a_hint(name, hint):
+    error = refused({name: 1})
+    assert error.message == f"unknown setting {name!r}"
+    assert error.detail == {"setting": name, "hint": hint}
+
+
+def test_every_setting_is_resolved():
+    assert set(resolve({}, 3)) == set(SETTINGS)
+    assert all(setting.name == name and setting.meaning.endswith(".") for name, setting in SETTINGS.items())

@@ -15,6 +15,11 @@ from reddb.rows import PayloadColumn, RowBatch
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, RowId, Vectors
 
 
+# Squared lengths that no vector with a coordinate out of bounds has, whatever its dimension.
+_SQUARE_MIN = 1e6 * limits.DIM_MAX * limits.COORDINATE_MIN**2
+_SQUARE_MAX = 1e-6 * limits.COORDINATE_MAX**2
+
+
 def check_batch(collection: Collection, batch: RowBatch) -> None:
     """Check all that needs no look at the stored rows. Raises an input or limit error naming the row."""
     check_count(batch)
@@ -68,6 +73,8 @@ def check_vectors(collection: Collection, vectors: Vectors) -> None:
 
 def check_coordinates(vectors: Vectors) -> None:
     """Raises INVALID_VECTOR naming row and coordinate, for NaN, infinities and lengths whose square is none."""
+    if len(vectors) == 1 and _SQUARE_MIN <= float(np.vdot(vectors, vectors)) <= _SQUARE_MAX:
+        return  # the usual query, by one product: its largest coordinate is well within the bounds
     if not len(vectors):
         return
     # The largest coordinate of each row; NaN and the infinities come through and fail the comparison below.

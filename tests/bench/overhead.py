@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 
+import faiss
 import numpy as np
 
 import reddb
@@ -34,6 +35,7 @@ def run() -> None:
     """Print the ratio and the split, in microseconds of processor time per search."""
     data = datasets()[0]
     base, queries = np.resize(data.base, (_ROWS, data.base.shape[1])), data.queries
+    faiss.omp_set_num_threads(1)  # as in a core
     codec = TurboCodec(base.shape[1], bits=2)
     in_process = _in_process(codec, base, queries)
     rounds = [(*in_process(), _through_server(base, queries)) for _ in range(_ROUNDS)]

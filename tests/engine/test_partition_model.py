@@ -210,7 +210,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "GROWING_ROWS_MAX", 8192)
 
 
-PartitionMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=30)
+PartitionMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 @pytest.mark.usefixtures("_small_bounds")

@@ -14,7 +14,6 @@ from reddb import errors, limits
 from reddb.rows import PayloadColumn, RowBatch
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, RowId, Vectors
 
-
 # Squared lengths that no vector with a coordinate out of bounds has, whatever its dimension.
 _SQUARE_MIN = 1e6 * limits.DIM_MAX * limits.COORDINATE_MIN**2
 _SQUARE_MAX = 1e-6 * limits.COORDINATE_MAX**2

@@ -154,8 +154,9 @@ class OsDisk:
             raise errors.DATA_IN_USE.error(
                 f"the data folder {path.parent} is in use by {holder}", path=str(path.parent)
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner.encode(), 0)
+        with _named("write", path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, owner.encode(), 0)
         return descriptor
 
 

@@ -4,8 +4,8 @@
         0    u64            generation: odd while the fit changes
         8    u64            encoded rows, from the segment's first, a multiple of 32
         16   f32            scale
-        20   u32            widening: by how much a search takes more candidates than its collection's default,
-                            65,535 where codes do not tell the rows apart and all are scanned exactly
+        20   u32            widening: by how much a search takes more candidates than its collection's default;
+                            0 until it is measured, 65,535 where codes do not tell the rows apart
         24   f32[padded]    mean
 
 Rows that are not encoded are scanned exactly, so encoding is never on a write's path and never changes an answer:
@@ -18,6 +18,7 @@ searched for by code and exactly, and the widening is what 99 % of their true ne
 need none; random vectors, or short and long ones mixed in one segment, need much or cannot be coded.
 
 Invariants:
+  * Codes are used only once their widening is measured; until then a reader keeps those of the fit before.
   * A reader that sees the same even generation before and after copying has copied codes of one fit.
   * Encoded rows are published rows.
 """
@@ -80,6 +81,7 @@ class CodecBlock:
     def write_fit(self, fit: Fit) -> None:
         self._numbers[0] += 1
         self._numbers[1] = 0
+        self._widening[0] = 0
         self._mean[:] = fit.mean
         self._scale[0] = fit.scale
         self._numbers[0] += 1
@@ -139,8 +141,6 @@ class SegmentEncoder:
         self._fit = self._codec.fit(self._rotate(sample))
         self._fitted_rows = count
         self._encoded = 0
-        if not self._block.widening:
-            self._block.write_widening(WIDENING_MAX)  # with care, until it is measured
         self._block.write_fit(self._fit)
         self._trial = self._measure(count)
 

@@ -212,22 +212,18 @@ class _SegmentCodes:
         self._block = CodecBlock(rows.codec[number], codec.rotation.padded)
         self._generation = 0
         self.index = self._empty_index()
-
-    @property
-    def widening(self) -> int:
-        """By how much to take more candidates than usual."""
-        return self._block.widening
+        self.widening = 1  # by how much to take more candidates than usual
 
     def take_over(self, count: int) -> TurboIndex:
         """Copy the codes of the first `count` rows, as far as they exist, and give the index over them."""
-        generation = self._block.generation
+        generation, widening = self._block.generation, self._block.widening
         encoded = min(self._block.encoded, count - count % BLOCK_ROWS)
-        if encoded <= self.index.rows or generation % 2:
-            # Nothing new, or a new fit whose codes do not reach as far yet: the old copy stays right.
+        if encoded <= self.index.rows or generation % 2 or not widening:
+            # Nothing new, or a new fit whose codes do not reach as far yet or are not measured: the old stay right.
             return self.index
         if generation != self._generation:
             self.index = TurboIndex(self._codec, self._block.read_fit(), self._metric)
-            self._generation = generation
+            self._generation, self.widening = generation, widening
         size = self._codec.code_bytes
         first = (self.first_row + self.index.rows) * size
         self.index.append(self._rows.codes[first : (self.first_row + encoded) * size])

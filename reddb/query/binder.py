@@ -157,6 +157,9 @@ class _Binder:
             if statement.where is not None:
                 self._refuse_filter(statement.where)
             k = self._values.count(statement.limit, limits.K_DEFAULT, limits.K_MAX, "LIMIT")
+            if k + offset > limits.K_MAX:
+                message = f"LIMIT and OFFSET of a search are together at most {limits.K_MAX}, not {k + offset}"
+                self._refuse(errors.LIMIT_EXCEEDED, message, statement.limit or statement.collection)
             query = self._values.vector(distance, collection.dim)
             return SearchPlan(collection, query, self._options(statement.options, k + offset), offset, projection)
         if statement.options:
@@ -245,7 +248,9 @@ class _Binder:
         for option in options:
             name, value = option.name.text, self._values.value(option.value)
             if name == "ef":
-                given["ef"] = self._values.count(option.value, 0, limits.EF_MAX, "ef") or None
+                given["ef"] = self._values.count(option.value, 0, limits.EF_MAX, "ef")
+                if not given["ef"]:
+                    self._refuse(errors.INVALID_VALUE, f"ef is an integer from 1 to {limits.EF_MAX}", option)
             elif name == "exact" and type(value) is bool:
                 given["exact"] = value
             elif name == "exact":
@@ -253,7 +258,7 @@ class _Binder:
             else:
                 hint = _choices(name, ["ef", "exact"])
                 self._refuse(errors.INVALID_SETTING, f"a search has no setting {name!r}", option, hint)
-        return SearchOptions(k=min(k, limits.K_MAX), **given)
+        return SearchOptions(k=k, **given)
 
     # --- predicates ----------------------------------------------------------------------------------------
 

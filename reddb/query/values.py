@@ -16,6 +16,8 @@ from reddb.checks import check_coordinates
 from reddb.grammar import ast, located
 from reddb.types import RowId, Vectors
 
+_SHOWN_CHARS = 100  # of a value in a message
+
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
@@ -130,4 +132,9 @@ def _described(value: Any) -> str:
         return f"a vector of {len(value)}"
     if isinstance(value, list | tuple):
         return "a list"
-    return "NULL" if value is None else repr(value)
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    shown = "NULL" if value is None else repr(value)
+    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…"

@@ -50,14 +50,20 @@ _DISK_ERRORS = {
 class Catalog:
     """The open catalog. Raises CORRUPT_DATA for a damaged file, UNSUPPORTED_FORMAT for another version's."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_create: bool = True) -> None:
+        """Open it. If it is empty, begin it or, unless `may_create`, raise CORRUPT_DATA and write nothing."""
         self._path = path
         with self._named():
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA synchronous = FULL")
             version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
-            self.is_new = version == 0
+            if version == 0 and not may_create:
+                self._database.close()
+                raise errors.CORRUPT_DATA.error(
+                    f"{path} is missing or empty, but there are collections", path=str(path)
+                )
             if version == 0:
+                path.chmod(0o600)
                 self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
             elif version != _FORMAT:
                 raise errors.UNSUPPORTED_FORMAT.error(

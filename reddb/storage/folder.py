@@ -7,7 +7,7 @@
 
 Invariants:
   * File names are made of numbers we chose, never of a user's words.
-  * A folder of an unknown format is refused before anything in it is written.
+  * A folder of an unknown format is refused before anything but LOCK is written.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class DataFolder:
         self.path = path
         self.lock = lock
         self._disk = disk
-        self.catalog = Catalog(path / "catalog.sqlite")
+        # A new catalog beside old rows would begin with collection 1 again and find another one's rows in its folder.
+        self.catalog = Catalog(path / "catalog.sqlite", may_create=not disk.list_folder(path / "collections"))
         disk.sync_folder(path)
-        self._check_catalog_was_not_lost()
 
     @classmethod
     def open(cls, disk: Disk, path: Path) -> DataFolder:
@@ -52,15 +52,6 @@ class DataFolder:
         for collection_id in self.catalog.dropped():
             self._disk.remove_tree(collection_folder(self.path, collection_id))
             self.catalog.forget_dropped(collection_id)
-
-    def _check_catalog_was_not_lost(self) -> None:
-        """A new catalog would begin with collection 1 again and find the rows of the old one in its folder."""
-        if self.catalog.is_new and self._disk.list_folder(self.path / "collections"):
-            self.catalog.close()
-            raise errors.CORRUPT_DATA.error(
-                f"{self.path} holds collections, but its catalog is missing or empty",
-                path=str(self.path / "catalog.sqlite"),
-            )
 
     def close(self) -> None:
         """Release the lock, unless a child process that inherited it still lives."""

@@ -2,9 +2,9 @@
 
     python -m tests.bench.load HOST:PORT COLLECTION QUERIES DIM SECONDS DEPTH
 
-QUERIES is a file of float32. It waits for a line on stdin, asks for SECONDS, and prints how many answers came. It keeps its own cost small, for
-clients share the processors with the server they measure: frames are made once, answers are counted, not decoded
-(the first one is, to see that it is an answer).
+QUERIES is a file of float32. It waits for a line on stdin, asks for SECONDS, and prints how many answers came. It
+keeps its own cost small, for clients share the processors with the server they measure: frames are made once, answers
+are counted, not decoded (the first one is, to see that it is an answer).
 """
 
 from __future__ import annotations

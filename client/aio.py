@@ -20,10 +20,13 @@ from reddb._version import __version__
 from reddb.client import calls
 from reddb.client.calls import Ids, Parameters, Payloads
 from reddb.client.rows import Result, Row
+from reddb.client.sockets import GREETINGS_MAX
 from reddb.client.url import ServerAddress, parse_url
 from reddb.types import RowId
 from reddb.wire import messages
 from reddb.wire.connection import Broken, WireConnection, encode
+
+_PAUSE_S = 0.1  # between two attempts
 
 
 def connect(url: str, timeout_s: float = 30.0) -> AsyncClient:
@@ -129,26 +132,39 @@ class AsyncClient:
                 # NOT_READY says that nothing happened; anything else is the caller's to repeat.
                 if error.code is not errors.NOT_READY or loop.time() >= deadline:
                     raise
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_PAUSE_S)
 
     async def _connected(self) -> _Link:
         async with self._connecting:
             if self._link is None or self._link.is_lost:
-                where = f"{self._address.host}:{self._address.port}"
-                try:
-                    _, self._link = await asyncio.get_running_loop().create_connection(
-                        _Link, self._address.host, self._address.port
-                    )
-                except OSError as error:
-                    raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
-                hello = messages.Hello(messages.MAGIC, [messages.VERSION], f"reddb-python-aio {__version__}")
-                try:
-                    await self._link.request(hello)
-                except BaseException:
-                    self._link.close()
-                    self._link = None
-                    raise
+                self._link = await self._connect()
             return self._link
+
+    async def _connect(self) -> _Link:
+        """Connect and greet, again if a core that is just dying was to take us: nothing was asked of it yet."""
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._connect_once()
+            except errors.RedDBError as error:
+                if error.code is not errors.CONNECTION_LOST or attempts == GREETINGS_MAX:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _connect_once(self) -> _Link:
+        where = f"{self._address.host}:{self._address.port}"
+        try:
+            _, link = await asyncio.get_running_loop().create_connection(_Link, self._address.host, self._address.port)
+        except OSError as error:
+            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
+        hello = messages.Hello(messages.MAGIC, [messages.VERSION], f"reddb-python-aio {__version__}")
+        try:
+            await link.request(hello)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
 
 class _Link(asyncio.Protocol):

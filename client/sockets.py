@@ -1,6 +1,6 @@
 """The synchronous client's way to a server: one TCP connection, opened again when it was lost.
 
-Reads (search, get, ping) whose connection was lost are sent once more: asking twice changes nothing. A write is never
+Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
 repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
 
 Invariant: a request ends within `timeout_s` of its last progress.
@@ -19,8 +19,10 @@ from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import MAGIC, VERSION, Failure, Get, Hello, Message, Ping, Search, Welcome
 
 _RECEIVE_BYTES = 256 * 1024
-_NOT_READY_PAUSE_S = 0.1
+_PAUSE_S = 0.1  # between two attempts
 _READS = (Search, Get, Ping)
+_READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
+GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 
 
 class SocketTransport:
@@ -37,13 +39,16 @@ class SocketTransport:
 
     def request(self, message: Message) -> Sequence[Message]:
         deadline = time.monotonic() + self._timeout_s
+        losses = 0
         while True:
             try:
                 return self._request_once(message)
             except errors.RedDBError as error:
-                if error.code is not errors.NOT_READY or time.monotonic() >= deadline:
+                losses += error.code is errors.CONNECTION_LOST
+                lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
+                if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
                     raise
-            time.sleep(_NOT_READY_PAUSE_S)
+            time.sleep(_PAUSE_S)
 
     def close(self) -> None:
         self._is_closed = True
@@ -52,16 +57,24 @@ class SocketTransport:
     def _request_once(self, message: Message) -> Sequence[Message]:
         if self._is_closed:
             raise errors.CONNECTION_LOST.error("this client was closed")
-        if self._socket is not None:
-            try:
-                return self._exchange(message)
-            except errors.RedDBError as error:
-                if error.code is not errors.CONNECTION_LOST or not isinstance(message, _READS):
-                    raise
-        self._connect()
+        if self._socket is None:
+            self._connect()
         return self._exchange(message)
 
     def _connect(self) -> None:
+        """Connect and greet, again if a core that is just dying was to take us: nothing was asked of it yet."""
+        for attempt in range(1, GREETINGS_MAX + 1):
+            try:
+                self._connect_once()
+            except errors.RedDBError as error:
+                self._disconnect()
+                if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX:
+                    raise
+            else:
+                return
+            time.sleep(_PAUSE_S)
+
+    def _connect_once(self) -> None:
         where = f"{self._address.host}:{self._address.port}"
         try:
             self._socket = socket.create_connection((self._address.host, self._address.port), self._timeout_s)
@@ -71,13 +84,9 @@ class SocketTransport:
             raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = WireConnection(expects_hello=False)
-        try:
-            (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
-            if not isinstance(welcome, Welcome):
-                raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
-        except errors.RedDBError:
-            self._disconnect()
-            raise
+        (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
+        if not isinstance(welcome, Welcome):
+            raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
 
     def _exchange(self, message: Message) -> list[Message]:
         assert self._socket is not None

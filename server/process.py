@@ -128,6 +128,8 @@ class CoreProcess:
         self.connections = 0
         self.is_running = True
         self._supervisor.core_started(self)
+        if self._supervisor.is_stopping:  # it was told so while there was no process to tell
+            self.send({"type": "stop"})
         code = await self._process.wait()
         self._hung_up()
         return code

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 import structlog
@@ -59,6 +59,7 @@ class Session(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._is_broken = False
+        self._is_stopping = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._reasons_to_pause: set[str] = set()
@@ -102,6 +103,8 @@ class Session(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Take nothing more, finish what was received, close."""
+        self._is_stopping = True
+        self._writable.set()
         self._pause("stopping")
         while self._in_flight and self._transport is not None:
             self._idle.clear()
@@ -236,17 +239,26 @@ class Session(asyncio.Protocol):
         if not self._in_flight:
             self._idle.set()
 
-    def _start(self, correlation: int, work: Awaitable[None]) -> None:
+    def _start(self, correlation: int, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(self._guard(correlation, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, correlation: int, work: Awaitable[None]) -> None:
-        try:
-            # A peer that does not read its answers gets no more of them made.
+    async def _wait_writable(self) -> None:
+        """A peer that does not read its answers gets no more of them made."""
+        while not self._writable.is_set():
             await self._writable.wait()
+            if self._is_stopping:
+                raise errors.SHUTTING_DOWN.error(
+                    "the server is stopping, and the answers before this one were not read"
+                )
+
+    async def _guard(self, correlation: int, work: Coroutine[None, None, None]) -> None:
+        try:
+            await self._wait_writable()
             await work
         except Exception as error:
+            work.close()  # it may not have begun
             self._fail(correlation, error)
 
     def _fail(self, correlation: int, error: Exception) -> None:

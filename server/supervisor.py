@@ -18,6 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -299,5 +300,5 @@ def _listen(host: str, port: int) -> socket.socket:
 def _refuse(client: socket.socket) -> None:
     error = errors.TOO_MANY_CONNECTIONS.error(f"the server holds {limits.CONNECTIONS_MAX} connections")
     client.setblocking(False)
-    with client:
+    with client, contextlib.suppress(OSError):  # it may be gone, or not read: then it learns nothing
         client.send(encode(Failure.from_error(error), 0))

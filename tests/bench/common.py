@@ -5,6 +5,7 @@ Data: with REDDB_DATASETS=<folder> the sets that lie there, else the sample that
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -36,10 +37,19 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, and the processes of its cores."""
+    """A running server: where it listens, and its process."""
 
     url: str
-    cores: list[int]
+    pid: int
+
+    def core_pids(self) -> dict[int, int]:
+        """The processes of the cores, by core."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"reddb.server.core" in words:  # an ended one, not yet waited for, has no words
+                found[json.loads(words[-2])["core"]] = int(pid)
+        return found
 
 
 def datasets() -> list[Dataset]:
@@ -82,8 +92,7 @@ def server(cores: int, folder: Path | None = None) -> Iterator[Server]:
                 assert process.stdout is not None
                 ready = process.stdout.readline()
                 address = ready.split("address ")[1].split(",")[0]
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                yield Server(f"red://{address}", [int(pid) for pid in children])
+                yield Server(f"red://{address}", process.pid)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait()

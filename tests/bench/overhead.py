@@ -97,10 +97,10 @@ def _through_server(base: np.ndarray, queries: np.ndarray) -> float:
         os.sched_setaffinity(0, {max(processors)})
         for number in range(500):
             database.search("docs", queries[number % len(queries)], k=_K)
-        began = processor_seconds(running.cores[0])
+        began = processor_seconds(running.core_pids()[0])
         for number in range(_SEARCHES):
             database.search("docs", queries[number % len(queries)], k=_K)
-        spent_s = processor_seconds(running.cores[0]) - began
+        spent_s = processor_seconds(running.core_pids()[0]) - began
         os.sched_setaffinity(0, processors)
         return spent_s / _SEARCHES * 1e6
 

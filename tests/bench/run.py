@@ -10,9 +10,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import ingest, overhead, recall, scaling
+from tests.bench import ingest, overhead, recall, restart, scaling
 
-BENCHMARKS = {"recall": recall.run, "ingest": ingest.run, "scaling": scaling.run, "overhead": overhead.run}
+BENCHMARKS = {
+    "recall": recall.run,
+    "ingest": ingest.run,
+    "scaling": scaling.run,
+    "overhead": overhead.run,
+    "restart": restart.run,
+}
 
 
 def main() -> None:

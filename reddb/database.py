@@ -115,7 +115,8 @@ class Database:
     def _show(self, plan: ShowPlan) -> Table:
         if plan.name is not None:
             collection = self._catalog[plan.name]
-            return show_one(collection, self._readers[collection.id].count())
+            reader = self._readers[collection.id]
+            return show_one(collection, reader.count(), reader.coded_rows())
         return show((item, self._readers[item.id].count()) for _, item in sorted(self._catalog.items()))
 
     def _create(self, plan: CreatePlan) -> None:

@@ -108,6 +108,12 @@ class PartitionReader:
     def count(self) -> int:
         return self.rows.snapshot().live_rows
 
+    def coded_rows(self) -> int:
+        """How many rows are found by their codes; the rest is scanned exactly, until the owner has coded it."""
+        segments = -(-self.rows.snapshot().rows // limits.SEGMENT_ROWS)
+        blocks = [self._codes(number).block for number in range(segments)]
+        return sum(block.encoded for block in blocks if block.widening)
+
     def _search_turbo(self, queries: Vectors, options: SearchOptions, snapshot: Snapshot) -> Steps:
         rotated = self._codec.rotation.apply(queries)
         candidates: list[list[NDArray[np.int64]]] = [[] for _ in queries]
@@ -209,25 +215,25 @@ class _SegmentCodes:
         self._codec = codec
         self._metric = collection.metric
         self._rows = rows
-        self._block = CodecBlock(rows.codec[number], codec.rotation.padded)
+        self.block = CodecBlock(rows.codec[number], codec.rotation.padded)
         self._generation = 0
         self.index = self._empty_index()
         self.widening = 1  # by how much to take more candidates than usual
 
     def take_over(self, count: int) -> TurboIndex:
         """Copy the codes of the first `count` rows, as far as they exist, and give the index over them."""
-        generation, widening = self._block.generation, self._block.widening
-        encoded = min(self._block.encoded, count - count % BLOCK_ROWS)
+        generation, widening = self.block.generation, self.block.widening
+        encoded = min(self.block.encoded, count - count % BLOCK_ROWS)
         if encoded <= self.index.rows or generation % 2 or not widening:
             # Nothing new, or a new fit whose codes do not reach as far yet or are not measured: the old stay right.
             return self.index
         if generation != self._generation:
-            self.index = TurboIndex(self._codec, self._block.read_fit(), self._metric)
+            self.index = TurboIndex(self._codec, self.block.read_fit(), self._metric)
             self._generation, self.widening = generation, widening
         size = self._codec.code_bytes
         first = (self.first_row + self.index.rows) * size
         self.index.append(self._rows.codes[first : (self.first_row + encoded) * size])
-        if self._block.generation != generation:  # the owner began a new fit while we copied
+        if self.block.generation != generation:  # the owner began a new fit while we copied
             self.index, self._generation = self._empty_index(), 0
         return self.index
 

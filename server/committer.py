@@ -25,6 +25,8 @@ from reddb.rows import RowBatch
 
 _log = structlog.get_logger()
 
+_ENCODE_TURN_S = 0.02  # what encoding may add to the wait of a request on a busy core
+
 
 class Committer:
     """Writes one partition's operations."""
@@ -36,6 +38,7 @@ class Committer:
         self._waiting: dict[Prepared, asyncio.Future[int]] = {}
         self._writing: asyncio.Task[None] | None = None
         self._is_encoding = False
+        self._encoded_until = self._loop.time()
         self._is_closed = False
         self._encode_soon()
 
@@ -93,6 +96,18 @@ class Committer:
             self._loop.call_soon(self._encode)
 
     def _encode(self) -> None:
+        """Encode for as long as the turn of the loop since the last time took, within bounds: half of a busy core.
+
+        One slice a turn would starve the encoding where searches are slow for want of codes.
+        """
         self._is_encoding = False
-        if self._writing is None and not self._is_closed and self.partition.encode_step():
+        if self._writing is not None or self._is_closed:
+            return
+        began = self._loop.time()
+        end = began + min(began - self._encoded_until, _ENCODE_TURN_S)
+        has_more = self.partition.encode_step()
+        while has_more and self._loop.time() < end:
+            has_more = self.partition.encode_step()
+        self._encoded_until = self._loop.time()
+        if has_more:
             self._encode_soon()

@@ -106,7 +106,8 @@ class Service:
     def show(self, plan: ShowPlan) -> Table:
         if plan.name is not None:
             collection = self.catalog[plan.name]
-            return show_one(collection, self._count(collection))
+            reader = self.reader_now(collection)
+            return show_one(collection, self._count(collection), None if reader is None else reader.coded_rows())
         return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
 
     # --- what the supervisor says --------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def show(collections: Iterable[tuple[Collection, int | None]]) -> Table:
     )
 
 
-def show_one(collection: Collection, rows: int | None) -> Table:
+def show_one(collection: Collection, rows: int | None, coded_rows: int | None) -> Table:
     """SHOW COLLECTION: one property a row."""
     metric = METRICS[collection.metric]
     properties = {
@@ -91,6 +91,7 @@ def show_one(collection: Collection, rows: int | None) -> Table:
         "range": metric.range,
         "zero vector": metric.zero_vector,
         "rows": rows,
+        "coded rows": coded_rows,
         **collection.settings,
     }
     return Table(["property", "value"], [[name, value] for name, value in properties.items()])

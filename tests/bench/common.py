@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import reddb
 from reddb.client.demo.sample import load
 
 Array = NDArray[np.float32]
@@ -96,6 +97,14 @@ def server(cores: int, folder: Path | None = None) -> Iterator[Server]:
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
+
+
+def wait_coded(database: reddb.Client, collection: str) -> None:
+    """Return when every row that can be found by its code is."""
+    while True:
+        shown = dict(database.execute(f"SHOW COLLECTION {collection}"))
+        if shown["coded rows"] >= shown["rows"] - shown["rows"] % 32:
+            return
 
 
 def processor_seconds(pid: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import reddb
-from tests.bench.common import datasets, server
+from tests.bench.common import datasets, server, wait_coded
 
 _CLIENTS = 4
 _DEPTH = 4
@@ -44,6 +44,7 @@ def _load(url: str, base: np.ndarray) -> None:
         for first in range(count, len(base), _BATCH_ROWS):
             part = base[first : first + _BATCH_ROWS]
             database.insert("docs", np.arange(first, first + len(part)), part)
+        wait_coded(database, "docs")
 
 
 def _measure(url: str, queries: Path, dim: int) -> float:

@@ -64,6 +64,7 @@ class Core:
         )
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self.stopped = self._loop.create_future()
         self._channel.send({"type": "ready"})
 
@@ -138,6 +139,9 @@ class Core:
         self._channel.send({"type": "drained"})
 
     async def _stop(self) -> None:
+        if self._is_stopping:  # told twice: at its start and by the one who waits for its end
+            return
+        self._is_stopping = True
         await self._service.close()
         self.stopped.set_result(None)
 

@@ -130,7 +130,7 @@ def test_show_lists_collections():
 
 @pytest.mark.parametrize("metric", list(Metric))
 def test_show_one_tells_all_properties(metric):
-    shown = dict(show_one(collection(dim=2, metric=metric, bits=4, oversample=9), 7).rows)
+    shown = dict(show_one(collection(dim=2, metric=metric, bits=4, oversample=9), 7, 5).rows)
     assert shown.pop("distance")
     assert shown.pop("range")
     assert shown.pop("zero vector")
@@ -140,6 +140,7 @@ def test_show_one_tells_all_properties(metric):
         "dim": 2,
         "metric": metric,
         "rows": 7,
+        "coded rows": 5,
         "bits": 4,
         "oversample": 9,
     }

@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.disk import Disk, OsDisk
 from tests.storage.disks import SECTOR, MemoryDisk
 
@@ -125,26 +125,31 @@ def test_the_lock_of_the_real_disk_ends_with_its_descriptor(tmp_path):
 
 
 @pytest.fixture
-def files_of_1000_bytes():
-    """The real system refuses more, after writing what fits: the nearest thing to a full disk without being root."""
+def file_size_max():
+    """The real system refuses more, after writing what fits: the nearest thing to a full disk without being root.
+
+    As large as no other file that this process writes: its own log may be one.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.GIB, before[1]))
+    yield limits.GIB
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("files_of_1000_bytes")
-def test_what_does_not_fit_is_a_full_disk_and_can_be_cut_back(tmp_path):
-    file = OsDisk().open_append(tmp_path / "x", 0)
+def test_what_does_not_fit_is_a_full_disk_and_can_be_cut_back(tmp_path, file_size_max):
+    start = file_size_max - 1000
+    file = OsDisk().open_append(tmp_path / "x", start)  # a hole, which takes no room
     file.append([b"a" * 900])
     with refused(errors.DISK_FULL, tmp_path / "x"):
         file.append([b"b" * 50, b"c" * 100, b"d"])
-    file.cut(900)
+    file.cut(start + 900)
     with refused(errors.DISK_FULL, tmp_path / "x"):
-        file.reserve(2000)
+        file.reserve(file_size_max + 1000)
     file.append([b"e" * 100])
     file.close()
-    assert (tmp_path / "x").read_bytes() == b"a" * 900 + b"e" * 100
+    with (tmp_path / "x").open("rb") as written:
+        written.seek(start)
+        assert written.read() == b"a" * 900 + b"e" * 100
 
 
 def test_files_and_folders_are_their_owners_alone(tmp_path):

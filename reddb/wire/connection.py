@@ -58,11 +58,6 @@ class WireConnection:
         self._is_broken = False
         self._frames = FrameReader(limits.FRAME_BYTES_MAX_BEFORE_HELLO if expects_hello else limits.FRAME_BYTES_MAX)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the greeting is done."""
-        return not self._expects_hello
-
     def receive_data(self, data: bytes) -> list[Event]:
         """What the peer said with these bytes and those before."""
         if self._is_broken:

@@ -7,7 +7,7 @@
             storage | index         siblings that know nothing of each other
     client, demo                    the other end of the wire
       wire | grammar                bytes and messages; statements
-        floor, base                 plain types, disk, clock; errors and limits
+        floor, base                 plain types, disk, row batches; errors and limits
 
 Rules: an import counts wherever it stands, in a function and under TYPE_CHECKING too; "late" are those two places. A
 new module needs a row in LAYERS, a new library one in LIBRARIES.
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
-        *("reddb.settings", "reddb.types", "reddb.clock", "reddb.disk"),
+        *("reddb.settings", "reddb.types", "reddb.disk"),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb._version"),
     ],
     "wire": ["reddb.wire"],

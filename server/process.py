@@ -49,6 +49,7 @@ class CoreProcess:
     def __init__(self, index: int, options: _Options, cpu: int, lock: int, supervisor: _Supervisor) -> None:
         self.index = index
         self.connections = 0
+        self.starts = 0  # tells this process from the one before
         self.is_running = False
         self.is_ready = False
         self._options = options
@@ -126,6 +127,7 @@ class CoreProcess:
             unused.pop_all()
         self._channel = ControlChannel(ours, self._received, self._hung_up)
         self.connections = 0
+        self.starts += 1
         self.is_running = True
         self._supervisor.core_started(self)
         if self._supervisor.is_stopping:  # it was told so while there was no process to tell

@@ -169,7 +169,7 @@ class Session(asyncio.Protocol):
         bound = plan(message, self._service.catalog)
         if isinstance(bound, SearchPlan):
             reader = self._service.reader_now(bound.collection)
-            if reader is not None:
+            if reader is not None and self._writable.is_set():
                 self._search_by_statement(correlation, bound, reader)
                 return
         self._start(correlation, self._run_plan(correlation, bound))

@@ -203,9 +203,12 @@ class Supervisor:
             os.close(self._memory[collection_id])
         self._memory[collection_id] = descriptor
         self._failures.pop(collection_id, None)
+        starts = owner.starts
         await self._tell_all({"type": "memory", "collection": collection_id}, descriptor, but=owner)
-        # Only now: a write acknowledged while some core still read the old memory would be missing there.
-        owner.send({"type": "writable", "collection": collection_id})
+        # Only now: a write acknowledged while some core still read the old memory would be missing there. And only to
+        # the process whose memory it is: one that took its place meanwhile has new memory, which nobody knows yet.
+        if owner.starts == starts:
+            owner.send({"type": "writable", "collection": collection_id})
         if collection_id in self._opened and not self._opened[collection_id].done():
             self._opened[collection_id].set_result(None)
 

@@ -1,6 +1,6 @@
 """The query language: text to syntax tree, syntax tree to text, and errors that point at the place.
 
-    parse, parse_script    text to statements (ast.py holds the nodes)
+    parse, parse_script    text to statements (ast.py holds the nodes); parse_condition, to that of a WHERE alone
     render                 a statement to canonical text
     split_statements       a script to the texts of its statements, for the shell
     excerpt                a span of the source as line, column and picture, for the stages after this one
@@ -11,7 +11,7 @@ May import: reddb.errors, reddb.limits, lark and numpy. It knows nothing of coll
 
 from reddb.grammar import ast
 from reddb.grammar.language import keywords, reserved_words
-from reddb.grammar.parser import parse, parse_script, split_statements
+from reddb.grammar.parser import parse, parse_condition, parse_script, split_statements
 from reddb.grammar.render import render
 from reddb.grammar.syntax_errors import excerpt, located
 
@@ -21,6 +21,7 @@ __all__ = [
     "keywords",
     "located",
     "parse",
+    "parse_condition",
     "parse_script",
     "render",
     "reserved_words",

@@ -13,195 +13,37 @@ Invariants:
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-import numpy as np
-
-from reddb import limits
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
-DISTANCES = {"<->": "l2", "<=>": "cosine", "<#>": "negative inner product", "<+>": "manhattan"}
-VECTOR_DTYPE = np.dtype("<f4")
-
-_PARAMETER_NAME = re.compile(r"(?a:[A-Za-z_]\w*)")
-
-
-class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of the source."""
-
-    start: int
-    end: int
-
-
-NOWHERE = Span(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier(Node):
-    """A name that is no value: of a collection, a kind, a metric, an option, an alias, an inserted column."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        assert self.text
-
-
-# --- expressions -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Literal(Node):
-    """NULL, a boolean, a 64-bit integer, a finite float or a string."""
-
-    value: bool | int | float | str | None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.value, float):
-            assert math.isfinite(self.value)
-        elif isinstance(self.value, int):
-            assert limits.ID_INT_MIN <= self.value <= limits.ID_INT_MAX
-
-    @property
-    def is_number(self) -> bool:
-        return isinstance(self.value, int | float) and not isinstance(self.value, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class VectorLiteral(Node):
-    """Finite numbers, as little-endian float32 bytes: comparing and hashing them is comparing bits."""
-
-    data: bytes
-
-    def __post_init__(self) -> None:
-        assert self.data
-        assert len(self.data) % VECTOR_DTYPE.itemsize == 0
-        assert np.isfinite(self.array).all()
-
-    @property
-    def array(self) -> NDArray[np.float32]:
-        """The numbers; read-only, for they are the node's own bytes."""
-        return np.frombuffer(self.data, VECTOR_DTYPE)
-
-
-@dataclass(frozen=True, slots=True)
-class ListLiteral(Node):
-    items: tuple[Value, ...]
-
-    def __post_init__(self) -> None:
-        assert not self.items or not all(isinstance(item, Literal) and item.is_number for item in self.items)
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter(Node):
-    """`$1` has the key 1, `:name` the key 'name'; the n-th `?` of a statement has the key n."""
-
-    key: int | str
-
-    def __post_init__(self) -> None:
-        if isinstance(self.key, int):
-            assert 1 <= self.key <= limits.PARAMETERS_MAX
-        else:
-            assert _PARAMETER_NAME.fullmatch(self.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Node):
-    path: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        assert self.path
-        assert all(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Distance(Node):
-    operator: str
-    left: Expression
-    right: Expression
-
-    def __post_init__(self) -> None:
-        assert self.operator in DISTANCES
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison(Node):
-    operator: str
-    left: Expression
-    right: Expression
-
-    def __post_init__(self) -> None:
-        assert self.operator in COMPARISONS
-
-
-@dataclass(frozen=True, slots=True)
-class InList(Node):
-    operand: Expression
-    items: tuple[Value, ...]
-    negated: bool = False
-
-    def __post_init__(self) -> None:
-        assert self.items
-
-
-@dataclass(frozen=True, slots=True)
-class Between(Node):
-    operand: Expression
-    low: Expression
-    high: Expression
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Like(Node):
-    operand: Expression
-    pattern: Expression
-    case_insensitive: bool = False
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IsNull(Node):
-    operand: Expression
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Not(Node):
-    operand: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class And(Node):
-    operands: tuple[Expression, ...]
-
-    def __post_init__(self) -> None:
-        assert len(self.operands) >= 2
-
-
-@dataclass(frozen=True, slots=True)
-class Or(Node):
-    operands: tuple[Expression, ...]
-
-    def __post_init__(self) -> None:
-        assert len(self.operands) >= 2
-
-
-Value: TypeAlias = Literal | VectorLiteral | ListLiteral | Parameter
-Expression: TypeAlias = Value | Column | Distance | Comparison | InList | Between | Like | IsNull | Not | And | Or
-
-
-# --- statements --------------------------------------------------------------------------------------------
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+# Handed on by name: to everyone else, a node is `ast.` and its name.
+from reddb.grammar.expressions import COMPARISONS as COMPARISONS
+from reddb.grammar.expressions import DISTANCES as DISTANCES
+from reddb.grammar.expressions import NOWHERE as NOWHERE
+from reddb.grammar.expressions import VECTOR_DTYPE as VECTOR_DTYPE
+from reddb.grammar.expressions import And as And
+from reddb.grammar.expressions import Between as Between
+from reddb.grammar.expressions import Column as Column
+from reddb.grammar.expressions import Comparison as Comparison
+from reddb.grammar.expressions import Distance as Distance
+from reddb.grammar.expressions import Expression as Expression
+from reddb.grammar.expressions import Identifier as Identifier
+from reddb.grammar.expressions import InList as InList
+from reddb.grammar.expressions import IsNull as IsNull
+from reddb.grammar.expressions import Like as Like
+from reddb.grammar.expressions import ListLiteral as ListLiteral
+from reddb.grammar.expressions import Literal as Literal
+from reddb.grammar.expressions import Member as Member
+from reddb.grammar.expressions import Node as Node
+from reddb.grammar.expressions import Not as Not
+from reddb.grammar.expressions import Or as Or
+from reddb.grammar.expressions import Overlap as Overlap
+from reddb.grammar.expressions import Parameter as Parameter
+from reddb.grammar.expressions import Predicate as Predicate
+from reddb.grammar.expressions import Span as Span
+from reddb.grammar.expressions import Value as Value
+from reddb.grammar.expressions import VectorLiteral as VectorLiteral
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +54,25 @@ class Option(Node):
     value: Literal | Parameter
 
 
-def _are_distinct(options: tuple[Option, ...]) -> bool:
-    return len({option.name for option in options}) == len(options)
+def _are_distinct(parts: Iterable[Option | FieldDefinition]) -> bool:
+    names = [part.name for part in parts]
+    return len(set(names)) == len(names)
+
+
+# --- collections -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefinition(Node):
+    """`type` is any name in upper case, `TEXT`, with the brackets of an array, `TEXT[]`; no default is None."""
+
+    name: Identifier
+    type: Identifier
+    not_null: bool = False
+    default: Value | None = None
+
+    def __post_init__(self) -> None:
+        assert self.type.text == self.type.text.upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,18 +83,92 @@ class CreateCollection(Node):
     kind: Identifier
     dim: Literal
     metric: Identifier | None = None
+    fields: tuple[FieldDefinition, ...] = ()
     options: tuple[Option, ...] = ()
     if_not_exists: bool = False
 
     def __post_init__(self) -> None:
         assert isinstance(self.dim.value, int)
         assert self.dim.value >= 0
+        assert _are_distinct(self.fields)
         assert _are_distinct(self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class DropCollection(Node):
     name: Identifier
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateCollection(Node):
+    name: Identifier
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seal(Node):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Compact(Node):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Node):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild(Node):
+    options: tuple[Option, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert _are_distinct(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptions(Node):
+    options: tuple[Option, ...]
+
+    def __post_init__(self) -> None:
+        assert self.options
+        assert _are_distinct(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class AddField(Node):
+    field: FieldDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class DropField(Node):
+    name: Identifier
+
+
+Action: TypeAlias = Seal | Compact | Checkpoint | Rebuild | SetOptions | AddField | DropField
+
+
+@dataclass(frozen=True, slots=True)
+class AlterCollection(Node):
+    name: Identifier
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIndex(Node):
+    collection: Identifier
+    field: Column
+    name: Identifier | None = None
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropIndex(Node):
+    collection: Identifier
+    field: Column
     if_exists: bool = False
 
 
@@ -247,6 +180,29 @@ class ShowCollections(Node):
 @dataclass(frozen=True, slots=True)
 class ShowCollection(Node):
     name: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ShowSegments(Node):
+    name: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ShowIndexes(Node):
+    name: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ShowStats(Node):
+    name: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ShowSettings(Node):
+    pass
+
+
+# --- rows --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +222,29 @@ class Insert(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment(Node):
+    column: Identifier
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Node):
+    collection: Identifier
+    assignments: tuple[Assignment, ...]
+    where: Expression | None = None
+
+    def __post_init__(self) -> None:
+        assert self.assignments
+        assert len({assignment.column for assignment in self.assignments}) == len(self.assignments)
+
+
+@dataclass(frozen=True, slots=True)
 class Delete(Node):
     collection: Identifier
     where: Expression | None = None
+
+
+# --- reads -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,20 +298,39 @@ class StoredRow(Node):
 
 @dataclass(frozen=True, slots=True)
 class VectorSearch(Node):
-    """`VECTOR SEARCH … SIMILAR TO …` and `SEARCH SIMILAR … COLLECTION …`: two spellings of one node."""
+    """`VECTOR SEARCH … SIMILAR TO …` and `SEARCH SIMILAR … COLLECTION …`: two spellings of one node.
+
+    `limit` is as in `Select`; `threshold` and `min_score` are a `Literal` of a number or a `Parameter`.
+    """
 
     collection: Identifier
     target: VectorLiteral | Parameter | StoredRow
     where: Expression | None = None
+    metric: Identifier | None = None
+    threshold: Literal | Parameter | None = None
+    min_score: Literal | Parameter | None = None
     limit: Literal | Parameter | None = None
     include_vectors: bool = False
     include_metadata: bool = False
     options: tuple[Option, ...] = ()
 
     def __post_init__(self) -> None:
+        for bound in (self.threshold, self.min_score):
+            assert not isinstance(bound, Literal) or bound.is_number
         assert _are_distinct(self.options)
 
 
-Statement: TypeAlias = (
-    CreateCollection | DropCollection | ShowCollections | ShowCollection | Insert | Delete | Select | VectorSearch
+Definition: TypeAlias = (
+    CreateCollection | DropCollection | TruncateCollection | AlterCollection | CreateIndex | DropIndex
 )
+Show: TypeAlias = ShowCollections | ShowCollection | ShowSegments | ShowIndexes | ShowStats | ShowSettings
+Command: TypeAlias = Definition | Show | Insert | Update | Delete | Select | VectorSearch
+
+
+@dataclass(frozen=True, slots=True)
+class Explain(Node):
+    statement: Command
+    analyze: bool = False
+
+
+Statement: TypeAlias = Command | Explain

@@ -20,6 +20,9 @@ from reddb import errors, limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What a text may be as a whole; rules of statements.lark.
+STATEMENT, CONDITION = "start", "expression"
+
 
 class _DepthGuard(PostLex):
     """Counts open brackets and the NOTs before them while the tokens pass by.
@@ -61,7 +64,14 @@ def language() -> Lark:
     files = resources.files(__package__)
     # Joined, not imported by lark: its %import would need a second list of all the terminals.
     grammar = "".join(files.joinpath(name).read_text("utf-8") for name in ("terminals.lark", "statements.lark"))
-    return Lark(grammar, parser="lalr", lexer="basic", postlex=_DepthGuard(), propagate_positions=True)
+    return Lark(
+        grammar,
+        start=[STATEMENT, CONDITION],
+        parser="lalr",
+        lexer="basic",
+        postlex=_DepthGuard(),
+        propagate_positions=True,
+    )
 
 
 @cache

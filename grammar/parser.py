@@ -11,13 +11,13 @@ Invariants:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lark import UnexpectedCharacters, UnexpectedToken
 from lark.exceptions import VisitError
 
 from reddb import errors, limits
-from reddb.grammar.language import language
+from reddb.grammar.language import CONDITION, STATEMENT, language
 from reddb.grammar.syntax_errors import syntax_error
 from reddb.grammar.transform import AstBuilder
 
@@ -46,7 +46,14 @@ def parse(text: str) -> ast.Statement:
     Raises SYNTAX, with `line`, `column`, `excerpt` and maybe `hint`, where the text does not follow the grammar,
     INVALID_VALUE and INVALID_VECTOR for numbers out of range, and LIMIT_EXCEEDED.
     """
-    return _parse(text, 0, len(text))
+    statement: ast.Statement = _parse(text, 0, len(text))
+    return statement
+
+
+def parse_condition(text: str) -> ast.Expression:
+    """Read the condition of a WHERE that stands alone. Raises what `parse` raises."""
+    condition: ast.Expression = _parse(text, 0, len(text), CONDITION)
+    return condition
 
 
 def parse_script(text: str) -> tuple[ast.Statement, ...]:
@@ -90,11 +97,11 @@ def _statements(text: str) -> Iterator[tuple[int, int, bool]]:
         yield start, len(text), False
 
 
-def _parse(text: str, start: int, end: int) -> ast.Statement:
+def _parse(text: str, start: int, end: int, rule: str = STATEMENT) -> Any:
     source = text if end - start == len(text) else text[start:end]
     _check_length(source)
     try:
-        tree = language().parse(source)
+        tree = language().parse(source, start=rule)
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise syntax_error(error, text, start) from None
     try:

@@ -23,6 +23,8 @@ _STRENGTH: dict[type[ast.Node], int] = {
     ast.Not: _NOT,
     ast.Comparison: _PREDICATE,
     ast.InList: _PREDICATE,
+    ast.Member: _PREDICATE,
+    ast.Overlap: _PREDICATE,
     ast.Between: _PREDICATE,
     ast.Like: _PREDICATE,
     ast.IsNull: _PREDICATE,
@@ -33,6 +35,36 @@ _STRENGTH: dict[type[ast.Node], int] = {
 def render(statement: ast.Statement) -> str:
     """Write a statement so that `parse` reads the same statement back."""
     match statement:
+        case ast.Explain():
+            return _words("EXPLAIN", statement.analyze and "ANALYZE", render(statement.statement))
+        case ast.Insert():
+            return _insert(statement)
+        case ast.Update():
+            return _update(statement)
+        case ast.Delete():
+            return _words("DELETE FROM", _name(statement.collection.text), _clause("WHERE", statement.where))
+        case ast.Select():
+            return _select(statement)
+        case ast.VectorSearch():
+            return _vector_search(statement)
+        case ast.ShowCollections():
+            return "SHOW COLLECTIONS"
+        case ast.ShowCollection():
+            return f"SHOW COLLECTION {_name(statement.name.text)}"
+        case ast.ShowSegments():
+            return f"SHOW SEGMENTS FOR {_name(statement.name.text)}"
+        case ast.ShowIndexes():
+            return f"SHOW INDEXES FOR {_name(statement.name.text)}"
+        case ast.ShowStats():
+            return f"SHOW STATS FOR {_name(statement.name.text)}"
+        case ast.ShowSettings():
+            return "SHOW SETTINGS"
+        case _:
+            return _definition(statement)
+
+
+def _definition(statement: ast.Definition) -> str:
+    match statement:
         case ast.CreateCollection():
             return _words(
                 "CREATE COLLECTION",
@@ -40,22 +72,55 @@ def render(statement: ast.Statement) -> str:
                 _name(statement.name.text),
                 f"KIND {_dotted_name(statement.kind.text)} DIM {statement.dim.value}",
                 f"METRIC {_name(statement.metric.text)}" if statement.metric else None,
-                _options(statement.options),
+                f"FIELDS ({', '.join(map(_field, statement.fields))})" if statement.fields else None,
+                _with(statement.options),
             )
         case ast.DropCollection():
             return _words("DROP COLLECTION", statement.if_exists and "IF EXISTS", _name(statement.name.text))
-        case ast.ShowCollections():
-            return "SHOW COLLECTIONS"
-        case ast.ShowCollection():
-            return f"SHOW COLLECTION {_name(statement.name.text)}"
-        case ast.Insert():
-            return _insert(statement)
-        case ast.Delete():
-            return _words("DELETE FROM", _name(statement.collection.text), _clause("WHERE", statement.where))
-        case ast.Select():
-            return _select(statement)
-        case ast.VectorSearch():
-            return _vector_search(statement)
+        case ast.TruncateCollection():
+            return _words("TRUNCATE COLLECTION", statement.if_exists and "IF EXISTS", _name(statement.name.text))
+        case ast.AlterCollection():
+            return f"ALTER COLLECTION {_name(statement.name.text)} {_action(statement.action)}"
+        case ast.CreateIndex():
+            return _words(
+                "CREATE INDEX",
+                statement.if_not_exists and "IF NOT EXISTS",
+                _name(statement.name.text) if statement.name else None,
+                _place(statement),
+            )
+        case ast.DropIndex():
+            return _words("DROP INDEX", statement.if_exists and "IF EXISTS", _place(statement))
+
+
+def _place(index: ast.CreateIndex | ast.DropIndex) -> str:
+    return f"ON {_name(index.collection.text)} ({_expression(index.field)})"
+
+
+def _field(field: ast.FieldDefinition) -> str:
+    return _words(
+        _name(field.name.text),
+        _type_name(field.type.text),
+        field.not_null and "NOT NULL",
+        _clause("DEFAULT", field.default),
+    )
+
+
+def _action(action: ast.Action) -> str:
+    match action:
+        case ast.Seal():
+            return "SEAL"
+        case ast.Compact():
+            return "COMPACT"
+        case ast.Checkpoint():
+            return "CHECKPOINT"
+        case ast.Rebuild():
+            return _words("REBUILD", _with(action.options))
+        case ast.SetOptions():
+            return f"SET {_options(action.options)}"
+        case ast.AddField():
+            return f"ADD FIELD {_field(action.field)}"
+        case ast.DropField():
+            return f"DROP FIELD {_name(action.name.text)}"
 
 
 def _insert(statement: ast.Insert) -> str:
@@ -63,6 +128,16 @@ def _insert(statement: ast.Insert) -> str:
     columns = ", ".join(_name(column.text) for column in statement.columns)
     rows = ", ".join(f"({_values(row)})" for row in statement.rows)
     return f"{verb} INTO {_name(statement.collection.text)} ({columns}) VALUES {rows}"
+
+
+def _update(statement: ast.Update) -> str:
+    assignments = ", ".join(
+        f"{_name(assignment.column.text)} = {_expression(assignment.value)}" for assignment in statement.assignments
+    )
+    return _words(
+        f"UPDATE {_name(statement.collection.text)} SET {assignments}",
+        _clause("WHERE", statement.where),
+    )
 
 
 def _select(statement: ast.Select) -> str:
@@ -74,7 +149,7 @@ def _select(statement: ast.Select) -> str:
         _order(statement.order) if statement.order else None,
         _clause("LIMIT", statement.limit),
         _clause("OFFSET", statement.offset),
-        _options(statement.options),
+        _with(statement.options),
     )
 
 
@@ -99,10 +174,13 @@ def _vector_search(statement: ast.VectorSearch) -> str:
         f"VECTOR SEARCH {_name(statement.collection.text)} SIMILAR TO",
         f"ID {_expression(target.id)}" if isinstance(target, ast.StoredRow) else _expression(target),
         _clause("WHERE", statement.where),
+        f"METRIC {_name(statement.metric.text)}" if statement.metric else None,
+        _clause("THRESHOLD", statement.threshold),
+        _clause("MIN_SCORE", statement.min_score),
         statement.include_vectors and "INCLUDE VECTORS",
         statement.include_metadata and "INCLUDE METADATA",
         _clause("LIMIT", statement.limit),
-        _options(statement.options),
+        _with(statement.options),
     )
 
 
@@ -114,9 +192,13 @@ def _clause(keyword: str, value: ast.Expression | None) -> str:
     return f"{keyword} {_expression(value)}" if value else ""
 
 
+def _with(options: tuple[ast.Option, ...]) -> str:
+    return f"WITH {_options(options)}" if options else ""
+
+
 def _options(options: tuple[ast.Option, ...]) -> str:
     pairs = ", ".join(f"{_name(option.name.text)} = {_expression(option.value)}" for option in options)
-    return f"WITH ({pairs})" if pairs else ""
+    return f"({pairs})"
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -132,6 +214,11 @@ def _name(name: str) -> str:
 
 def _dotted_name(name: str) -> str:
     return name if all(map(_is_plain, name.split("."))) else _name(name)
+
+
+def _type_name(name: str) -> str:
+    base = name.removesuffix("[]")
+    return name if base.isascii() and _is_plain(base.lower()) else _name(name)
 
 
 # --- expressions -------------------------------------------------------------------------------------------
@@ -166,10 +253,14 @@ def _expression(node: ast.Expression, place: int = _OR) -> str:
     return text if _STRENGTH.get(type(node), _ATOM) >= place else f"({text})"
 
 
-def _predicate(node: ast.Comparison | ast.InList | ast.Between | ast.Like | ast.IsNull) -> str:
+def _predicate(node: ast.Predicate) -> str:
     match node:
         case ast.Comparison():
             return f"{_expression(node.left, _OPERAND)} {node.operator} {_expression(node.right, _OPERAND)}"
+        case ast.Member():
+            return _words(_expression(node.item, _OPERAND), node.negated and "NOT", "IN", _expression(node.array))
+        case ast.Overlap():
+            return f"{_expression(node.left, _OPERAND)} && {_expression(node.right)}"
         case ast.InList():
             tail = f"IN ({_values(node.items)})"
         case ast.Between():

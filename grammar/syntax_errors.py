@@ -16,7 +16,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from lark import Token, UnexpectedCharacters, UnexpectedToken
+from lark import Token, Tree, UnexpectedCharacters, UnexpectedToken
 
 from reddb import errors
 from reddb.grammar.ast import DISTANCES, Span
@@ -36,13 +36,15 @@ _WORDS = {
     "STRING": "a string",
     "UNSIGNED": "a whole number",
     "SIGNED": "a number",
-    "FLOAT": "a value",
+    "FLOAT": "a number",
+    "_TRUE": "a value",
     "VECTOR_LITERAL": "a vector",
     "NUMBERED": "a parameter",
     "NAMED": "a parameter",
     "POSITIONAL": "a parameter",
     "COMPARISON": "an operator",
     "DISTANCE": "a distance operator",
+    "OVERLAP": '"&&"',
     "EQUAL": '"="',
     "STAR": '"*"',
     "COMMA": '","',
@@ -55,33 +57,39 @@ _WORDS = {
     "$END": _END,
 }
 _OPERATOR = frozenset(
-    {"EQUAL", "DISTANCE", "_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR", "COMPARISON"}
+    {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_INTEGERS"}
+    | {"_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR"}
 )
 # Where the terminal may stand, its phrase says enough, and the others are not told.
 _COVERED = {
-    "FLOAT": frozenset(
-        {"STRING", "UNSIGNED", "SIGNED", "VECTOR_LITERAL", "LSQB", "NUMBERED", "NAMED", "POSITIONAL"}
-        | {"_NULL", "_TRUE", "_FALSE"}
+    "_TRUE": frozenset(
+        {"STRING", "UNSIGNED", "SIGNED", "FLOAT", "VECTOR_LITERAL", "LSQB", "NUMBERED", "NAMED", "POSITIONAL"}
+        | {"_NULL", "_FALSE"}
     ),
     "COMPARISON": _OPERATOR - {"COMPARISON"},
     "_AND": frozenset({"DISTANCE"}),
+    "_IN": frozenset({"IN_INTEGERS"}),
     "SIGNED": frozenset({"UNSIGNED"}),
     "$END": frozenset({"SEMICOLON"}),
 }
 
 _OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]++|[+-](?![0-9.]))++")  # the sign of a number is not part of it
 _WORD_RUN = re.compile(r"[\w.+-]+")
-_OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "&&": "AND", "||": "OR", "!": "NOT"}
+_OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "||": "OR", "!": "NOT"}
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)\b", re.IGNORECASE)
 _FINITE_HINT = "a vector holds finite numbers only"
 _DISTANCE_HINT = "the distance operators are " + ", ".join(f"{sign} ({name})" for sign, name in DISTANCES.items())
 _QUOTE_HINT = "a quote inside a string is written twice: 'it''s'"
 _QUOTES_HINT = "a string stands in single quotes; double quotes are for names"
 _LIST_HINT = "a vector holds numbers only; the strings of a list stand in single quotes"
+_OVERLAP_HINT = "&& looks for a common item: tags && ['a', 'b']; conditions are joined with AND"
+_TYPE_HINT = "a field has a name and a type: title TEXT"
+_INDEX_HINT = "an index is found by its collection and field: INDEX ON docs (year)"
 _SELECT_CLAUSES = ("WHERE", "ORDER BY", "LIMIT", "OFFSET", "WITH")
 # What belongs where this keyword is missing.
 _MISSING = {
     "KIND": "say what kind of collection it is, then its dimension: KIND vector.turbo DIM 384",
+    "SET": "the new values come after SET: UPDATE docs SET year = 2001 WHERE id = 7",
     "DIM": "every collection has a fixed number of dimensions: DIM 384",
     "VALUES": "the rows come after the columns: VALUES (1, [0.1, 0.2])",
 }
@@ -224,34 +232,41 @@ def _open_bracket(stack: Sequence[object]) -> Token | None:
 def _hint(error: UnexpectedToken, stack: Sequence[object]) -> str | None:
     found, accepts = error.token, error.accepts
     word = found.upper()
-    before = stack[-1].type if stack and isinstance(stack[-1], Token) else ""
+    last = stack[-1] if stack else None
+    before = last.type if isinstance(last, Token) else ""
     wants_value = "STRING" in accepts
     if before == "SEMICOLON":
         return "send one statement at a time"
-    if word in {"TABLE", "INDEX", "DATABASE"} and "_COLLECTION" in accepts:
+    if word in {"TABLE", "DATABASE"} and "_COLLECTION" in accepts:
         return "rows live in collections: CREATE COLLECTION docs KIND vector.turbo DIM 384"
     if wants_value and _NOT_FINITE.fullmatch(word):
         return _FINITE_HINT
     if found.type in {"NAME", "QUOTED_NAME"} and wants_value:
         return _LIST_HINT if _open_bracket(stack) == "[" else _QUOTES_HINT
-    if before == "_IN" and found.type in {"LSQB", "VECTOR_LITERAL"}:
+    if before == "_IN":
         return "IN takes parentheses: IN (1, 2, 3)"
+    if before == "_INDEX":
+        return _INDEX_HINT
+    if isinstance(last, Tree) and last.data == "name" and "NAME" in accepts:  # only a type follows a name so
+        return _TYPE_HINT
+    if before == "OVERLAP" or (found.type == "OVERLAP" and "_AND" in accepts):
+        return _OVERLAP_HINT
     if found.type == "_VALUES" and "LPAR" in accepts:
         return "name the columns before the rows: INSERT INTO docs (id, vector) VALUES (1, [0.1, 0.2])"
-    if "UNSIGNED" in accepts and not wants_value and found.type in {"SIGNED", "FLOAT", "STRING"}:
+    if "UNSIGNED" in accepts and "SIGNED" not in accepts and found.type in {"SIGNED", "FLOAT", "STRING"}:
         return "this takes a whole number, 0 or more"
     if "DISTANCE" in accepts and found.type in _OPERATOR:
         return _DISTANCE_HINT
     possible = [terminal[1:] for terminal in accepts if terminal.startswith("_")]
-    # difflib takes a second for a word of a megabyte.
-    is_word = found.type == "NAME" and len(word) <= _FOUND_CHARS_MAX
-    if is_word and (nearest := difflib.get_close_matches(word, sorted(possible), 1)):
-        return f"did you mean {nearest[0]}?"
     if "NAME" in accepts and word in reserved_words():
         return f'{found} is a reserved word; as a name it stands in double quotes: "{found.lower()}"'
+    # difflib takes a second for a word of a megabyte.
+    is_word = (found.type == "NAME" or word in keywords()) and len(word) <= _FOUND_CHARS_MAX
+    if is_word and (nearest := difflib.get_close_matches(word, sorted(possible), 1)):
+        return f"did you mean {nearest[0]}?"
     if len(possible) == 1 and possible[0] in _MISSING:
         return _MISSING[possible[0]]
-    is_select = bool(stack) and isinstance(stack[0], Token) and stack[0].type == "_SELECT"
+    is_select = any(isinstance(part, Token) and part.type == "_SELECT" for part in stack)
     if is_select and any(clause.split()[0] == word for clause in _SELECT_CLAUSES):
         return f"each clause stands once, in this order: {', '.join(_SELECT_CLAUSES)}"
     return None
@@ -267,7 +282,7 @@ def _expected(accepts: Iterable[str]) -> list[str]:
             left -= covered
     if len(left) > 1:
         left.discard("DOT")
-    phrases = {terminal[1:] if terminal.startswith("_") else _WORDS[terminal] for terminal in left}
+    phrases = {_WORDS.get(terminal, terminal[1:]) for terminal in left}
     return sorted(phrases, key=lambda phrase: (phrase == _END, phrase.startswith('"'), phrase.isupper(), phrase))
 
 

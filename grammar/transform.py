@@ -1,214 +1,42 @@
 """From lark's tree to the AST: one method for each rule and each terminal that carries a value.
 
-What a grammar cannot say is checked here: numbers in range, names short enough, no clause, column or option
-given twice, as many values as columns, one style of parameters.
+What a grammar cannot say is checked here and in transform_expressions.py: numbers in range, names short enough, no
+clause, column, field or option given twice, as many values as columns, one style of parameters.
 
 Invariant: nothing here recurses, however deep the tree is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from lark import Token, v_args
-from lark.visitors import Transformer_NonRecursive
+from lark import v_args
 
-from reddb import errors, limits
+from reddb import errors
 from reddb.grammar import ast
-from reddb.grammar.syntax_errors import located
+from reddb.grammar.transform_expressions import ExpressionBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from lark.tree import Meta
 
 _Clause: TypeAlias = "tuple[str, ast.Span, dict[str, Any]]"
 
-_INT_DIGITS_MAX = len(str(limits.ID_INT_MAX))
-
 
 @v_args(meta=True)
-class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
-    """Builds one statement; `offset` is where lark's text begins in `text`."""
+class AstBuilder(ExpressionBuilder):
+    """Builds one statement."""
 
-    def __init__(self, text: str, offset: int) -> None:
-        super().__init__()
-        self._text = text
-        self._offset = offset
-        self._parameters: dict[str, set[int | str]] = {"?": set(), "$1": set(), ":name": set()}  # keys by style
+    # --- clauses in any order ------------------------------------------------------------------------------
 
-    # --- places and errors ---------------------------------------------------------------------------------
+    # A clause is its name in a message, its span, and the fields of the node that it sets.
 
-    def _span(self, place: Meta | Token) -> ast.Span:
-        assert place.start_pos is not None
-        assert place.end_pos is not None
-        return ast.Span(place.start_pos + self._offset, place.end_pos + self._offset)
-
-    def _fail(self, code: errors.ErrorCode, message: str, span: ast.Span, hint: str | None = None) -> NoReturn:
-        raise located(code, message, self._text, span, hint)
-
-    def _refuse_second(self, names: list[ast.Identifier], what: str) -> None:
-        seen: set[str] = set()
-        for name in names:
-            if name.text in seen:
-                self._fail(errors.SYNTAX, f"{what} {name.text} is given twice", name.span)
-            seen.add(name.text)
-
-    # --- literals ------------------------------------------------------------------------------------------
-
-    def UNSIGNED(self, token: Token) -> ast.Literal:
-        span = self._span(token)
-        # The length first: int() takes quadratic time for digits without end, or refuses them.
-        digits = token.lstrip("+-0") or "0"
-        size = int(digits) if len(digits) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 2
-        value = -size if token.startswith("-") else size
-        if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
-            self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", span)
-        return ast.Literal(value, span=span)
-
-    SIGNED = UNSIGNED
-
-    def FLOAT(self, token: Token) -> ast.Literal:
-        span = self._span(token)
-        value = float(token)
-        if value in {float("inf"), float("-inf")}:
-            self._fail(errors.INVALID_VALUE, "the number is beyond the range of a 64-bit float", span)
-        return ast.Literal(value, span=span)
-
-    def STRING(self, token: Token) -> ast.Literal:
-        return ast.Literal(token[1:-1].replace("''", "'"), span=self._span(token))
-
-    def VECTOR_LITERAL(self, token: Token) -> ast.VectorLiteral:
-        span = self._span(token)
-        # Measured for 1536 numbers: split and numpy 0.13 ms; json.loads 0.13 ms, and it knows no `.5` and `+1`.
-        parts = token[1:-1].split(",")
-
-        def coordinate(position: int) -> ast.Span:
-            start = span.start + 1 + sum(len(part) + 1 for part in parts[:position])
-            part = parts[position]
-            return ast.Span(start + len(part) - len(part.lstrip()), start + len(part.rstrip()))
-
-        return self._vector(parts, span, coordinate)
-
-    def list_literal(self, meta: Meta, items: list[ast.Value]) -> ast.VectorLiteral | ast.ListLiteral:
-        numbers = [item.value for item in items if isinstance(item, ast.Literal) and item.is_number]
-        if items and len(numbers) == len(items):
-            return self._vector(numbers, self._span(meta), lambda position: items[position].span)
-        return ast.ListLiteral(tuple(items), span=self._span(meta))
-
-    def _vector(
-        self, numbers: Sequence[object], span: ast.Span, coordinate: Callable[[int], ast.Span]
-    ) -> ast.VectorLiteral:
-        with np.errstate(over="ignore"):
-            array = np.array(numbers, np.float64).astype(ast.VECTOR_DTYPE)
-        finite = np.isfinite(array)
-        if not finite.all():
-            position = int(np.argmin(finite))
-            message = f"coordinate {position + 1} of the vector is beyond the range of a 32-bit float"
-            self._fail(errors.INVALID_VECTOR, message, coordinate(position))
-        return ast.VectorLiteral(array.tobytes(), span=span)
-
-    def null(self, meta: Meta, _: list[Any]) -> ast.Literal:
-        return ast.Literal(None, span=self._span(meta))
-
-    def true(self, meta: Meta, _: list[Any]) -> ast.Literal:
-        return ast.Literal(True, span=self._span(meta))
-
-    def false(self, meta: Meta, _: list[Any]) -> ast.Literal:
-        return ast.Literal(False, span=self._span(meta))
-
-    # --- parameters ----------------------------------------------------------------------------------------
-
-    def NUMBERED(self, token: Token) -> ast.Parameter:
-        digits = token[1:].lstrip("0")
-        if not digits:
-            self._fail(errors.SYNTAX, "there is no parameter $0", self._span(token), "the first parameter is $1")
-        too_long = len(digits) > len(str(limits.PARAMETERS_MAX))
-        return self._parameter("$1", limits.PARAMETERS_MAX + 1 if too_long else int(digits), token)
-
-    def POSITIONAL(self, token: Token) -> ast.Parameter:
-        return self._parameter("?", len(self._parameters["?"]) + 1, token)
-
-    def NAMED(self, token: Token) -> ast.Parameter:
-        self._check_name(token[1:], self._span(token))
-        return self._parameter(":name", token[1:], token)
-
-    def _parameter(self, style: str, key: int | str, token: Token) -> ast.Parameter:
-        span = self._span(token)
-        self._parameters[style].add(key)
-        if max(key if isinstance(key, int) else 0, len(self._parameters[style])) > limits.PARAMETERS_MAX:
-            message = f"a statement has at most PARAMETERS_MAX parameters, which is {limits.PARAMETERS_MAX}"
-            self._fail(errors.LIMIT_EXCEEDED, message, span)
-        if self._parameters["?"] and self._parameters["$1"]:
-            self._fail(errors.SYNTAX, "the statement mixes ? and $1", span, "number all parameters or none")
-        return ast.Parameter(key, span=span)
-
-    # --- names ---------------------------------------------------------------------------------------------
-
-    def name(self, meta: Meta, tokens: list[Token]) -> ast.Identifier:
-        span = self._span(meta)
-        token = tokens[0]
-        text = token[1:-1].replace('""', '"') if token.type == "QUOTED_NAME" else token.lower()
-        if not text:
-            self._fail(errors.SYNTAX, "a name is empty", span)
-        self._check_name(text, span)
-        return ast.Identifier(text, span=span)
-
-    def _check_name(self, name: str, span: ast.Span) -> None:
-        if len(name.encode()) > limits.NAME_BYTES_MAX:
-            message = f"a name has at most NAME_BYTES_MAX bytes, which is {limits.NAME_BYTES_MAX}"
-            self._fail(errors.LIMIT_EXCEEDED, message, span)
-
-    def dotted_name(self, meta: Meta, names: list[ast.Identifier]) -> ast.Identifier:
-        text = ".".join(name.text for name in names)
-        self._check_name(text, self._span(meta))
-        return ast.Identifier(text, span=self._span(meta))
-
-    def column(self, meta: Meta, names: list[ast.Identifier]) -> ast.Column:
-        return ast.Column(tuple(name.text for name in names), span=self._span(meta))
-
-    # --- expressions ---------------------------------------------------------------------------------------
-
-    def or_(self, meta: Meta, operands: list[ast.Expression]) -> ast.Or:
-        return ast.Or(tuple(operands), span=self._span(meta))
-
-    def and_(self, meta: Meta, operands: list[ast.Expression]) -> ast.And:
-        return ast.And(tuple(operands), span=self._span(meta))
-
-    def not_(self, meta: Meta, operands: list[ast.Expression]) -> ast.Not:
-        return ast.Not(operands[0], span=self._span(meta))
-
-    def negated(self, meta: Meta, _: list[Any]) -> bool:
-        return True
-
-    def distance(self, meta: Meta, parts: list[Any]) -> ast.Distance:
-        left, operator, right = parts
-        return ast.Distance(str(operator), left, right, span=self._span(meta))
-
-    def comparison(self, meta: Meta, parts: list[Any]) -> ast.Comparison:
-        left, operator, right = parts
-        return ast.Comparison("<>" if operator == "!=" else str(operator), left, right, span=self._span(meta))
-
-    def in_list(self, meta: Meta, parts: list[Any]) -> ast.InList:
-        operand, negated, *items = parts
-        return ast.InList(operand, tuple(items), bool(negated), span=self._span(meta))
-
-    def between(self, meta: Meta, parts: list[Any]) -> ast.Between:
-        operand, negated, low, high = parts
-        return ast.Between(operand, low, high, bool(negated), span=self._span(meta))
-
-    def like(self, meta: Meta, parts: list[Any]) -> ast.Like:
-        operand, negated, pattern = parts
-        return ast.Like(operand, pattern, False, bool(negated), span=self._span(meta))
-
-    def ilike(self, meta: Meta, parts: list[Any]) -> ast.Like:
-        operand, negated, pattern = parts
-        return ast.Like(operand, pattern, True, bool(negated), span=self._span(meta))
-
-    def is_null(self, meta: Meta, parts: list[Any]) -> ast.IsNull:
-        operand, negated = parts
-        return ast.IsNull(operand, bool(negated), span=self._span(meta))
+    def _gathered(self, clauses: list[_Clause]) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for name, span, field in clauses:
+            if fields.keys() & field.keys():
+                self._fail(errors.SYNTAX, f"{name} is given twice", span)
+            fields |= field
+        return fields
 
     # --- options -------------------------------------------------------------------------------------------
 
@@ -234,18 +62,95 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         return literals[0]
 
     def create_collection(self, meta: Meta, parts: list[Any]) -> ast.CreateCollection:
-        if_not_exists, name, kind, dim, metric, options = parts
-        return ast.CreateCollection(name, kind, dim, metric, options or (), bool(if_not_exists), span=self._span(meta))
+        if_not_exists, name, kind, dim, metric, fields, options = parts
+        return ast.CreateCollection(
+            name, kind, dim, metric, fields or (), options or (), bool(if_not_exists), span=self._span(meta)
+        )
 
     def drop_collection(self, meta: Meta, parts: list[Any]) -> ast.DropCollection:
         if_exists, name = parts
         return ast.DropCollection(name, bool(if_exists), span=self._span(meta))
+
+    def truncate_collection(self, meta: Meta, parts: list[Any]) -> ast.TruncateCollection:
+        if_exists, name = parts
+        return ast.TruncateCollection(name, bool(if_exists), span=self._span(meta))
 
     def show_collections(self, meta: Meta, _: list[Any]) -> ast.ShowCollections:
         return ast.ShowCollections(span=self._span(meta))
 
     def show_collection(self, meta: Meta, names: list[ast.Identifier]) -> ast.ShowCollection:
         return ast.ShowCollection(names[0], span=self._span(meta))
+
+    def show_segments(self, meta: Meta, names: list[ast.Identifier]) -> ast.ShowSegments:
+        return ast.ShowSegments(names[0], span=self._span(meta))
+
+    def show_indexes(self, meta: Meta, names: list[ast.Identifier]) -> ast.ShowIndexes:
+        return ast.ShowIndexes(names[0], span=self._span(meta))
+
+    def show_stats(self, meta: Meta, names: list[ast.Identifier]) -> ast.ShowStats:
+        return ast.ShowStats(names[0], span=self._span(meta))
+
+    def show_settings(self, meta: Meta, _: list[Any]) -> ast.ShowSettings:
+        return ast.ShowSettings(span=self._span(meta))
+
+    # --- fields --------------------------------------------------------------------------------------------
+
+    def brackets(self, meta: Meta, _: list[Any]) -> str:
+        return "[]"
+
+    def field_type(self, meta: Meta, parts: list[Any]) -> ast.Identifier:
+        name, brackets = parts
+        text = name.text.upper() + (brackets or "")
+        self._check_name(text, self._span(meta))
+        return ast.Identifier(text, span=self._span(meta))
+
+    def not_null(self, meta: Meta, _: list[Any]) -> _Clause:
+        return "NOT NULL", self._span(meta), {"not_null": True}
+
+    def default(self, meta: Meta, parts: list[Any]) -> _Clause:
+        return "DEFAULT", self._span(meta), {"default": parts[0]}
+
+    def field(self, meta: Meta, parts: list[Any]) -> ast.FieldDefinition:
+        name, field_type, *clauses = parts
+        return ast.FieldDefinition(name, field_type, span=self._span(meta), **self._gathered(clauses))
+
+    def fields(self, meta: Meta, fields: list[ast.FieldDefinition]) -> tuple[ast.FieldDefinition, ...]:
+        self._refuse_second([field.name for field in fields], "field")
+        return tuple(fields)
+
+    def create_index(self, meta: Meta, parts: list[Any]) -> ast.CreateIndex:
+        if_not_exists, name, collection, field = parts
+        return ast.CreateIndex(collection, field, name, bool(if_not_exists), span=self._span(meta))
+
+    def drop_index(self, meta: Meta, parts: list[Any]) -> ast.DropIndex:
+        if_exists, collection, field = parts
+        return ast.DropIndex(collection, field, bool(if_exists), span=self._span(meta))
+
+    # --- ALTER COLLECTION ----------------------------------------------------------------------------------
+
+    def seal(self, meta: Meta, _: list[Any]) -> ast.Seal:
+        return ast.Seal(span=self._span(meta))
+
+    def compact(self, meta: Meta, _: list[Any]) -> ast.Compact:
+        return ast.Compact(span=self._span(meta))
+
+    def checkpoint(self, meta: Meta, _: list[Any]) -> ast.Checkpoint:
+        return ast.Checkpoint(span=self._span(meta))
+
+    def rebuild(self, meta: Meta, parts: list[Any]) -> ast.Rebuild:
+        return ast.Rebuild(parts[0] or (), span=self._span(meta))
+
+    def set_options(self, meta: Meta, options: list[ast.Option]) -> ast.SetOptions:
+        return ast.SetOptions(self.options(meta, options), span=self._span(meta))
+
+    def add_field(self, meta: Meta, fields: list[ast.FieldDefinition]) -> ast.AddField:
+        return ast.AddField(fields[0], span=self._span(meta))
+
+    def drop_field(self, meta: Meta, names: list[ast.Identifier]) -> ast.DropField:
+        return ast.DropField(names[0], span=self._span(meta))
+
+    def alter_collection(self, meta: Meta, parts: list[Any]) -> ast.AlterCollection:
+        return ast.AlterCollection(*parts, span=self._span(meta))
 
     # --- rows ----------------------------------------------------------------------------------------------
 
@@ -266,6 +171,14 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def upsert(self, meta: Meta, parts: list[Any]) -> ast.Insert:
         return self.insert(meta, parts, upsert=True)
+
+    def assignment(self, meta: Meta, parts: list[Any]) -> ast.Assignment:
+        return ast.Assignment(*parts, span=self._span(meta))
+
+    def update(self, meta: Meta, parts: list[Any]) -> ast.Update:
+        collection, *assignments, where = parts
+        self._refuse_second([assignment.column for assignment in assignments], "column")
+        return ast.Update(collection, tuple(assignments), where, span=self._span(meta))
 
     def delete(self, meta: Meta, parts: list[Any]) -> ast.Delete:
         collection, where = parts
@@ -310,10 +223,17 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
             self._fail(errors.SYNTAX, "a vector to search for holds one number or more, and nothing else", target.span)
         return target
 
-    # A clause is its name in a message, its span, and the fields of VectorSearch that it sets.
-
     def where(self, meta: Meta, parts: list[Any]) -> _Clause:
         return "WHERE", self._span(meta), {"where": parts[0]}
+
+    def metric(self, meta: Meta, parts: list[Any]) -> _Clause:
+        return "METRIC", self._span(meta), {"metric": parts[0]}
+
+    def threshold(self, meta: Meta, parts: list[Any]) -> _Clause:
+        return "THRESHOLD", self._span(meta), {"threshold": parts[0]}
+
+    def min_score(self, meta: Meta, parts: list[Any]) -> _Clause:
+        return "MIN_SCORE", self._span(meta), {"min_score": parts[0]}
 
     def include_vectors(self, meta: Meta, _: list[Any]) -> _Clause:
         return "INCLUDE VECTORS", self._span(meta), {"include_vectors": True}
@@ -329,13 +249,17 @@ class AstBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def vector_search(self, meta: Meta, parts: list[Any]) -> ast.VectorSearch:
         collection, target, *clauses = parts
-        fields: dict[str, Any] = {}
-        for name, span, field in clauses:
-            if fields.keys() & field.keys():
-                self._fail(errors.SYNTAX, f"{name} is given twice", span)
-            fields |= field
-        return ast.VectorSearch(collection, target, span=self._span(meta), **fields)
+        return ast.VectorSearch(collection, target, span=self._span(meta), **self._gathered(clauses))
 
     def search_similar(self, meta: Meta, parts: list[Any]) -> ast.VectorSearch:
         target, collection, *clauses = parts
         return self.vector_search(meta, [collection, target, *clauses])
+
+    # --- EXPLAIN -------------------------------------------------------------------------------------------
+
+    def analyze(self, meta: Meta, _: list[Any]) -> bool:
+        return True
+
+    def explain(self, meta: Meta, parts: list[Any]) -> ast.Explain:
+        analyze, statement = parts
+        return ast.Explain(statement, bool(analyze), span=self._span(meta))

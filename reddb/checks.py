@@ -5,27 +5,39 @@ Invariant: a batch either passes whole, or an error names the first wrong row an
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-import msgpack
 import numpy as np
 
 from reddb import errors, limits
-from reddb.rows import PayloadColumn, RowBatch
-from reddb.types import RESERVED_NAMES, Collection, IdColumn, RowId, Vectors
+from reddb.fields import check_row, unpack_payload
+from reddb.rows import RowBatch, payload_column
+from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
 
 # Squared lengths that no vector with a coordinate out of bounds has, whatever its dimension.
 _SQUARE_MIN = 1e6 * limits.DIM_MAX * limits.COORDINATE_MIN**2
 _SQUARE_MAX = 1e-6 * limits.COORDINATE_MAX**2
 
 
-def check_batch(collection: Collection, batch: RowBatch) -> None:
-    """Check all that needs no look at the stored rows. Raises an input or limit error naming the row."""
+def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
+    """Check all that needs no look at the stored rows, and give the batch as it is to be stored.
+
+    Values of declared fields are normalised and defaults put in. Raises an input or limit error naming the row.
+    """
     check_count(batch)
     check_ids(batch.ids)
     check_vectors(collection, batch.vectors)
-    if batch.payloads is not None:
-        _check_payloads(batch.payloads)
+    if batch.payloads is None and not len(collection.fields):
+        return batch
+    contents = [b""] * len(batch) if batch.payloads is None else batch.payloads.split()
+    payloads = [_check_content(row, content) for row, content in enumerate(contents)]
+    if not len(collection.fields):
+        return batch
+    checked = [check_row(collection.fields, payload, row) for row, payload in enumerate(payloads)]
+    for row, payload in enumerate(checked):
+        _check_payload(row, payload)
+    return RowBatch(batch.ids, batch.vectors, payload_column(checked))
 
 
 def check_count(batch: RowBatch) -> None:
@@ -93,26 +105,17 @@ def check_coordinates(vectors: Vectors) -> None:
     raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value:g}{bound}", row=row)
 
 
-def _check_payloads(payloads: PayloadColumn) -> None:
-    for row, content in enumerate(payloads.split()):
-        if not content:
-            continue
-        if len(content) > limits.PAYLOAD_BYTES_MAX:
-            raise errors.LIMIT_EXCEEDED.error(
-                f"row {row}: a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes, not {len(content)}", row=row
-            )
-        try:
-            payload = msgpack.unpackb(content, strict_map_key=False, max_ext_len=0)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise errors.INVALID_PAYLOAD.error(
-                f"row {row}: the payload is no MessagePack map: {error}", row=row
-            ) from error
-        _check_payload(row, payload)
+def _check_content(row: int, content: bytes) -> Payload:
+    if len(content) > limits.PAYLOAD_BYTES_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"row {row}: a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes, not {len(content)}", row=row
+        )
+    payload = unpack_payload(content, row)
+    _check_payload(row, payload)
+    return payload
 
 
-def _check_payload(row: int, payload: Any) -> None:
-    if not isinstance(payload, dict):
-        raise errors.INVALID_PAYLOAD.error(f"row {row}: a payload is a map, not {type(payload).__name__}", row=row)
+def _check_payload(row: int, payload: Payload) -> None:
     if len(payload) > limits.PAYLOAD_KEYS_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"row {row}: a payload has at most {limits.PAYLOAD_KEYS_MAX} keys", row=row)
     for name, value in payload.items():
@@ -138,5 +141,5 @@ def _check_value(row: int, name: str, value: Any, depth: int) -> None:
     elif isinstance(value, list):
         for inner in value:
             _check_value(row, name, inner, depth + 1)
-    elif value is not None and not isinstance(value, bool | int | float | str):
+    elif value is not None and not isinstance(value, bool | int | float | str | datetime):
         raise errors.INVALID_PAYLOAD.error(f"row {row}: {name!r} holds a {type(value).__name__}", row=row)

@@ -2,7 +2,8 @@
 
     reddb.connect("file:./data")
 
-The files are the server's: what one wrote, the other opens, one at a time (the folder is locked).
+The files are the server's: what one wrote, the other opens, one at a time (the folder is locked). There are no builder
+processes here: the write that fills a segment seals it before it returns.
 
 Invariant: a request is done, and a write is on disk, when `request` returns.
 """
@@ -15,10 +16,25 @@ from pathlib import Path
 
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
-from reddb.partition import Partition, turbo_codec
+from reddb.partition.changes import prepare_change
+from reddb.partition.embedded import EmbeddedPartition
+from reddb.partition.explain import explain
+from reddb.partition.figures import collection_figures, segments_table
 from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
-from reddb.query.plan import CreatePlan, DropPlan, SearchPlan, ShowPlan, WritePlan
-from reddb.reader import PartitionReader
+from reddb.query.plan import (
+    ChangePlan,
+    CreatePlan,
+    DropPlan,
+    ExplainPlan,
+    Plan,
+    SearchPlan,
+    SettingsPlan,
+    Shown,
+    ShowPlan,
+    Work,
+    WorkPlan,
+    WritePlan,
+)
 from reddb.rows import RowBatch
 from reddb.storage.folder import DataFolder, partition_folder
 from reddb.types import Collection
@@ -34,8 +50,7 @@ class Database:
         self._folder = DataFolder.open(self._disk, Path(path))
         self._is_open = True
         self._catalog: dict[str, Collection] = {}
-        self._partitions: dict[int, Partition] = {}
-        self._readers: dict[int, PartitionReader] = {}
+        self._partitions: dict[int, EmbeddedPartition] = {}
         try:
             self._folder.remove_dropped()
             for collection in self._folder.catalog.collections():
@@ -52,15 +67,15 @@ class Database:
             case Query():
                 return self._query(message)
             case Insert() | Upsert() | Delete():
-                return [self._write(message)]
+                return [Written(self._write(message))]
             case Search():
                 collection = requests.collection_named(message.collection, self._catalog)
-                queries, options = requests.search_of(message, collection)
-                reader = self._readers[collection.id]
-                return [requests.hits(message, reader, reader.search(queries, options))]
+                queries, options, predicate = requests.search_of(message, collection)
+                reader = self._partitions[collection.id].reader
+                return [requests.hits(message, reader.search(queries, options, predicate))]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
-                return [requests.rows_of(message, self._readers[collection.id])]
+                return [requests.rows_of(message, self._partitions[collection.id].reader.view())]
             case Ping():
                 return [Pong()]
         raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
@@ -70,7 +85,6 @@ class Database:
         for partition in self._partitions.values():
             partition.close()
         self._partitions.clear()
-        self._readers.clear()
         self._catalog.clear()
         if self._is_open:
             self._is_open = False
@@ -78,51 +92,74 @@ class Database:
 
     def _query(self, message: Query) -> Sequence[Message]:
         plan = requests.plan(message, self._catalog)
-        if isinstance(plan, CreatePlan):
-            self._create(plan)
-            return [requests.affected(None)]
-        if isinstance(plan, DropPlan):
-            self._drop(plan)
-            return [requests.affected(None)]
         if isinstance(plan, WritePlan):
             batch = b"".join(plan.batch.encode())
-            written = self._write(requests.WRITES[plan.kind](plan.collection.name, batch))
-            return [requests.affected(written.count)]
-        if isinstance(plan, ShowPlan):
-            return requests.results(self._show(plan))
-        reader = self._readers[plan.collection.id]
-        if isinstance(plan, SearchPlan):
-            (found,) = reader.search(query_vector(plan, reader), plan.options)
-            return requests.results(found_table(plan, reader, found))
-        return requests.results(run(plan, reader))
+            return [requests.affected(self._write(requests.WRITES[plan.kind](plan.collection.name, batch)))]
+        if isinstance(plan, ChangePlan):
+            partition = self._partitions[plan.collection.id]
+            prepared = prepare_change(partition.owner, partition.reader.view(), plan)
+            partition.commit()
+            return [requests.affected(sum(item.result for item in prepared))]
+        if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | WorkPlan):
+            self._change(plan)
+            return [requests.affected(None)]
+        return requests.results(self._read(plan))
 
-    def _write(self, message: requests.Write) -> Written:
+    def _read(self, plan: Plan) -> Table:
+        if isinstance(plan, ShowPlan):
+            return self._show(plan)
+        if isinstance(plan, ExplainPlan):
+            return explain(plan, self._partitions[plan.plan.collection.id].reader)
+        assert not isinstance(plan, WritePlan | ChangePlan | CreatePlan | DropPlan | SettingsPlan | WorkPlan)
+        reader = self._partitions[plan.collection.id].reader
+        if isinstance(plan, SearchPlan):
+            (found,) = reader.search(query_vector(plan, reader.view()), plan.options, plan.predicate)
+            return found_table(plan, found)
+        return run(plan, reader.view())
+
+    def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
         partition = self._partitions[collection.id]
-        prepared = partition.prepare(requests.OPERATIONS[type(message)], RowBatch.decode(message.batch))
-        group = partition.take_group()
-        if group is not None:
-            try:
-                group.write(partition.wal)
-            except BaseException:
-                partition.abort(group)
-                raise
-            partition.complete(group)
-            while partition.encode_step():
-                pass
-        return Written(prepared.result)
+        prepared = partition.owner.prepare(requests.OPERATIONS[type(message)], RowBatch.decode(message.batch))
+        partition.commit()
+        return prepared.result
 
     def _show(self, plan: ShowPlan) -> Table:
-        if plan.name is not None:
-            collection = self._catalog[plan.name]
-            reader = self._readers[collection.id]
-            return show_one(collection, reader.count(), reader.coded_rows())
-        return show((item, self._readers[item.id].count()) for _, item in sorted(self._catalog.items()))
+        if plan.what is Shown.COLLECTIONS or plan.collection is None:
+            return show((item, self._partitions[item.id].reader.count()) for _, item in sorted(self._catalog.items()))
+        reader = self._partitions[plan.collection.id].reader
+        if plan.what is Shown.SEGMENTS:
+            return segments_table(reader)
+        return show_one(plan.collection, collection_figures(reader))
+
+    # --- changes of the catalog ----------------------------------------------------------------------------
+
+    def _change(self, plan: CreatePlan | DropPlan | SettingsPlan | WorkPlan) -> None:
+        match plan:
+            case CreatePlan():
+                self._create(plan)
+            case DropPlan():
+                self._drop(plan)
+            case SettingsPlan():
+                self._set(self._catalog[plan.name], plan.settings)
+            case WorkPlan():
+                if plan.settings:
+                    self._set(plan.collection, plan.settings)
+                partition = self._partitions[plan.collection.id]
+                match plan.work:
+                    case Work.SEAL:
+                        partition.seal()
+                    case Work.COMPACT:
+                        partition.compact()
+                    case Work.REBUILD:
+                        partition.rebuild()
 
     def _create(self, plan: CreatePlan) -> None:
         if plan.if_not_exists and plan.name in self._catalog:
             return
-        collection = self._folder.catalog.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings)
+        collection = self._folder.catalog.create(
+            plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields
+        )
         try:
             self._open(collection)
         except BaseException:
@@ -135,10 +172,15 @@ class Database:
         elif not plan.if_exists:
             raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {plan.name!r}")
 
+    def _set(self, collection: Collection, settings: dict[str, int | str]) -> None:
+        changed = collection.with_settings(settings)
+        self._folder.catalog.change_settings(collection.id, changed.settings)
+        self._catalog[collection.name] = changed
+        self._partitions[collection.id].change_collection(changed)
+
     def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
         self._catalog.pop(collection.name, None)
-        self._readers.pop(collection.id, None)
         partition = self._partitions.pop(collection.id, None)
         if partition is not None:
             partition.close()
@@ -146,12 +188,8 @@ class Database:
 
     def _open(self, collection: Collection) -> None:
         folder = partition_folder(self._folder.path, collection.id, 0)
-        partition = Partition.open(self._disk, folder, collection, 0, _random_u32)
-        self._partitions[collection.id] = partition
-        self._readers[collection.id] = PartitionReader(collection, partition.rows, turbo_codec(collection))
+        self._partitions[collection.id] = EmbeddedPartition(self._disk, folder, collection, _random_u32)
         self._catalog[collection.name] = collection
-        while partition.encode_step():
-            pass
 
 
 def _random_u32() -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -63,11 +64,20 @@ class Disk(Protocol):
 
     def read_file(self, path: Path) -> bytes: ...
 
+    def map_file(self, path: Path) -> memoryview:
+        """The file's bytes, read-only and mapped: pages are read as they are touched, and shared by processes."""
+
     def open_append(self, path: Path, size: int) -> AppendFile:
         """Open or create a file whose first `size` bytes are kept and appended to."""
 
     def write_file(self, path: Path, content: bytes) -> None:
         """Put `content` in place of the file, whole or not at all: temp, sync, rename, sync the folder."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Put the synced file `old` in place of `new`, and sync the folder they share."""
+
+    def folder_bytes(self, path: Path) -> int:
+        """Bytes of the files in a folder, 0 if it is missing."""
 
     def remove_file(self, path: Path) -> None: ...
 
@@ -109,6 +119,12 @@ class OsDisk:
         with _named("read", path):
             return path.read_bytes()
 
+    def map_file(self, path: Path) -> memoryview:
+        with _named("map", path), path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return memoryview(b"")  # which cannot be mapped
+            return memoryview(mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ))
+
     def open_append(self, path: Path, size: int) -> OsAppendFile:
         with _named("open", path):
             return OsAppendFile(path, size)
@@ -121,9 +137,16 @@ class OsDisk:
             file.sync()
         finally:
             file.close()
-        with _named("rename", temporary):
-            os.replace(temporary, path)
-        self.sync_folder(path.parent)
+        self.rename(temporary, path)
+
+    def rename(self, old: Path, new: Path) -> None:
+        with _named("rename", old):
+            os.replace(old, new)
+        self.sync_folder(new.parent)
+
+    def folder_bytes(self, path: Path) -> int:
+        with _named("list", path):
+            return sum(entry.stat().st_size for entry in os.scandir(path)) if path.is_dir() else 0
 
     def remove_file(self, path: Path) -> None:
         with _named("remove", path):

@@ -115,6 +115,13 @@ TOO_MANY_CONNECTIONS = _declare(
 OUT_OF_MEMORY = _declare(
     3003, "OUT_OF_MEMORY", _K.LIMIT, "There is no memory for these rows; nothing was stored.", retryable=True
 )
+TOO_MANY_ROWS = _declare(
+    3004,
+    "TOO_MANY_ROWS",
+    _K.LIMIT,
+    "Rows come faster than segments can be sealed; nothing of the batch was stored.",
+    retryable=True,
+)
 
 UNAVAILABLE = _declare(
     4001,

@@ -26,14 +26,20 @@ PAYLOAD_DEPTH_MAX = 16
 K_MAX = 10_000  # rows a search may ask for; the client pages or exports beyond it
 K_DEFAULT = 10  # rows of a search whose statement has no LIMIT
 EF_MAX = 100_000  # candidates re-ranked per segment
+FILTER_CACHE_BYTES = 64 * MIB  # masks of predicates that one core keeps
 QUERIES_MAX = 1_000  # query vectors in one search request
 SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
 
 # --- writes ------------------------------------------------------------------------------------------------
 BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing
-SEGMENT_ROWS = 65_536  # rows of one growing segment: the unit of encoding, later of sealing
-GROWING_ROWS_MAX = 64 * SEGMENT_ROWS  # 4,194,304 rows a partition keeps in memory; beyond it inserts are refused
-GROWING_ARENA_BYTES = 16 * GIB  # address space, not memory, for string ids and payloads of one partition
+SEGMENT_ROWS = 65_536  # rows that one growing segment has room for: a batch always fits into an empty one
+SEGMENT_PAYLOAD_BYTES = 256 * MIB  # payloads of one growing segment: address space, not memory
+GROWING_SEGMENTS_MAX = 64  # 4,194,304 rows that wait to be sealed; beyond it writes wait
+SEGMENTS_MAX = 1_024  # segments of one partition; merging keeps them to a few dozen
+PARTITION_ROWS_MAX = 2**26  # 67,108,864: 8 bytes of address space each for tombstones
+FLAT_TURBO_ROWS = 131_072  # up to here a scan of turbo codes beats every graph that was measured at recall 0.99
+MERGE_SEGMENTS_MIN = 4  # neighbours of about one size that are merged into one
+DEAD_SHARE_MAX = 0.2  # of a sealed segment's rows; beyond it the segment is written anew without them
 
 # --- statements --------------------------------------------------------------------------------------------
 STATEMENT_BYTES_MAX = 16 * MIB  # several hundred rows of 4096 written-out numbers
@@ -62,12 +68,15 @@ CORES_MAX = 64
 READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
 RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession
+BUILDER_IDLE_S = 10.0  # a builder without a job ends, for it holds memory
+SETTLE_POLL_S = 0.01  # between two looks whether writes let a segment be frozen, or cores let go of an old one
 RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
 
-assert BATCH_ROWS_MAX <= GROWING_ROWS_MAX
-assert GROWING_ROWS_MAX % SEGMENT_ROWS == 0
+assert BATCH_ROWS_MAX <= SEGMENT_ROWS
+assert GROWING_SEGMENTS_MAX * SEGMENT_ROWS < PARTITION_ROWS_MAX
 assert SEGMENT_ROWS % 32 == 0, "FastScan packs rows in blocks of 32"
 assert BATCH_ROWS_MAX * 512 * 4 <= FRAME_BYTES_MAX, "a full batch of 512-d rows must fit a frame"
+assert SEGMENT_PAYLOAD_BYTES >= FRAME_BYTES_MAX, "the payloads of a batch must fit an empty segment"
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES

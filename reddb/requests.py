@@ -13,14 +13,17 @@ import numpy as np
 
 from reddb import errors, limits
 from reddb.checks import check_ids, check_vectors
-from reddb.grammar import ast, parse
-from reddb.partition import Operation
+from reddb.grammar import ast, parse, parse_condition
+from reddb.partition.search import Found
+from reddb.partition.view import Addresses, View
+from reddb.partition.writer import Operation
 from reddb.query import binder
 from reddb.query.execute import Table
 from reddb.query.plan import Plan, WriteKind
-from reddb.reader import PartitionReader
-from reddb.rows import PayloadColumn, RowBatch
-from reddb.types import Collection, Found, SearchOptions, Vectors
+from reddb.query.predicate import Predicate, bind_predicate
+from reddb.query.values import Values
+from reddb.rows import RowBatch
+from reddb.types import Collection, SearchOptions, Vectors
 from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Upsert
 
 Write: TypeAlias = Insert | Upsert | Delete
@@ -45,12 +48,8 @@ def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection
     return catalog[name]
 
 
-def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchOptions]:
-    """Check a search. Gives float32 (q, dim) and the options; raises an input or limit error."""
-    if message.where is not None:
-        raise errors.NOT_SUPPORTED.error("a search with a filter is not supported yet", hint="leave out where")
-    if message.parameters:
-        raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
+def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchOptions, Predicate | None]:
+    """Check a search. Gives float32 (q, dim), the options and the filter; raises an input or limit error."""
     if not 0 <= message.k <= limits.K_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"k is from 0 to {limits.K_MAX}, not {message.k}")
     if message.ef is not None and not 1 <= message.ef <= limits.EF_MAX:
@@ -61,26 +60,45 @@ def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchO
     if len(queries) > limits.QUERIES_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"a search has at most {limits.QUERIES_MAX} queries, not {len(queries)}")
     check_vectors(collection, queries)
-    return queries, SearchOptions(message.k, message.ef, message.exact)
+    return queries, SearchOptions(message.k, message.ef, message.exact), _filter_of(message, collection)
 
 
-def hits(message: Search, reader: PartitionReader, found: list[Found]) -> Hits:
+def _filter_of(message: Search, collection: Collection) -> Predicate | None:
+    """The filter of a search, bound as the WHERE of a statement is."""
+    if message.where is None:
+        if message.parameters:
+            raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
+        return None
+    condition = _parse_condition(message.where)
+    return bind_predicate(condition, Values(message.where, condition, message.parameters), collection.fields)
+
+
+def hits(message: Search, found: list[Found]) -> Hits:
     """The answer to a search."""
     if len(found) == 1:
-        rows, distances = found[0]
-    else:
-        rows = np.concatenate([np.empty(0, np.int64), *(item.rows for item in found)])
-        distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
-    batch = _stored(reader, rows, with_payloads=message.with_payloads, with_vectors=message.with_vectors)
-    return Hits([len(item.rows) for item in found], distances.tobytes(), batch)
+        batch = _stored(found[0].view, found[0].addresses, message.with_payloads, message.with_vectors)
+        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch)
+    addresses = np.concatenate([np.empty(0, np.int64), *(item.addresses for item in found)])
+    distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
+    counts = [len(item.addresses) for item in found]
+    if not found:
+        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()))
+    return Hits(
+        counts,
+        distances.tobytes(),
+        _stored(found[0].view, addresses, message.with_payloads, message.with_vectors),
+    )
 
 
-def rows_of(message: Get, reader: PartitionReader) -> Rows:
+_NO_ROWS = RowBatch(np.empty(0, np.int64), np.empty((0, 0), np.float32))
+
+
+def rows_of(message: Get, view: View) -> Rows:
     """The answer to a get."""
     ids = RowBatch.decode(message.batch)
     check_ids(ids.ids)
-    rows = np.array([row for row in reader.get(ids.id_list()) if row is not None], np.int64)
-    return Rows(_stored(reader, rows, with_payloads=True, with_vectors=message.with_vectors))
+    found = view.get(ids.id_list())
+    return Rows(_stored(view, found[found >= 0], True, message.with_vectors))
 
 
 def results(table: Table) -> list[Result]:
@@ -95,17 +113,10 @@ def affected(count: int | None) -> Result:
     return Result([], [], count)
 
 
-def _stored(
-    reader: PartitionReader, rows: np.typing.NDArray[np.int64], *, with_payloads: bool, with_vectors: bool
-) -> bytes:
-    stored = reader.rows
-    vectors = stored.vectors[rows] if with_vectors else np.empty((len(rows), 0), np.float32)
-    payloads = None
-    if with_payloads:
-        lengths = stored.payload_bytes[rows]
-        if lengths.any():
-            payloads = PayloadColumn(lengths, memoryview(b"".join(map(stored.payload, rows.tolist()))))
-    return b"".join(RowBatch(stored.id_column(rows), vectors, payloads).encode())
+def _stored(view: View, addresses: Addresses, with_payloads: bool, with_vectors: bool) -> bytes:
+    vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
+    payloads = view.payload_column(addresses) if with_payloads else None
+    return b"".join(RowBatch(view.id_column(addresses), vectors, payloads).encode())
 
 
 def _parse(text: str) -> ast.Statement:
@@ -113,4 +124,5 @@ def _parse(text: str) -> ast.Statement:
     return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
+_parse_condition = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse_condition)
 _parse_cached = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse)

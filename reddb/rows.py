@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors, limits
+from reddb.fields import pack_payload
 from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
 
 _HEADER = struct.Struct("<BBHIIIQ")
@@ -156,7 +157,7 @@ def make_batch(
         return RowBatch(column, array)
     if len(payloads) != len(array):
         raise errors.INVALID_PAYLOAD.error(f"{len(payloads)} payloads but {len(array)} vectors")
-    return RowBatch(column, array, _payload_column(payloads))
+    return RowBatch(column, array, payload_column(payloads))
 
 
 def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
@@ -187,17 +188,15 @@ def _check_unicode(row: int, text: str) -> None:
         ) from error
 
 
-def _payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:
+def payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:
+    """Payloads as one column. Raises INVALID_PAYLOAD naming the row whose payload cannot be stored."""
     packed: list[bytes] = []
     for row, payload in enumerate(payloads):
         if payload is not None and not isinstance(payload, dict):
             raise errors.INVALID_PAYLOAD.error(
                 f"row {row}: a payload must be a dict, not {type(payload).__name__}", row=row
             )
-        try:
-            packed.append(msgpack.packb(payload) if payload else b"")
-        except (TypeError, ValueError, OverflowError) as error:
-            raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload cannot be stored: {error}", row=row) from error
+        packed.append(pack_payload(payload or {}, row))
     return PayloadColumn(np.array([len(item) for item in packed], np.uint32), memoryview(b"".join(packed)))
 
 

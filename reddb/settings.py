@@ -8,33 +8,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
-from reddb import errors
+from reddb import errors, limits
+
+SettingValue: TypeAlias = int | str
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of a collection. `choices` empty means any integer from `minimum` to `maximum`."""
+    """One setting of a collection: one of `choices`, or, without any, an integer from `minimum` to `maximum`."""
 
     name: str
-    minimum: int
-    maximum: int
-    choices: tuple[int, ...]
-    default: str  # in words; `resolve` gives the number
+    default: SettingValue | None  # None: `resolve` derives it
     meaning: str
+    minimum: int = 0
+    maximum: int = 0
+    choices: tuple[SettingValue, ...] = ()
+    default_in_words: str = ""
+    online: bool = False  # may be changed by ALTER COLLECTION … SET, which then holds for all that happens later
 
-    def check(self, value: Any) -> int:
+    def check(self, value: Any) -> SettingValue:
         """Return `value`, or raise INVALID_SETTING saying what would be right."""
         allowed = (
             " or ".join(map(str, self.choices)) if self.choices else f"an integer from {self.minimum} to {self.maximum}"
         )
-        valid = type(value) is int and (
-            value in self.choices if self.choices else self.minimum <= value <= self.maximum
+        valid = (
+            type(value) in (int, str) and value in self.choices
+            if self.choices
+            else type(value) is int and self.minimum <= value <= self.maximum
         )
         if not valid:
             raise errors.INVALID_SETTING.error(f"{self.name} must be {allowed}, not {value!r}", setting=self.name)
-        return int(value)
+        checked: SettingValue = value
+        return checked
 
 
 SETTINGS: dict[str, Setting] = {
@@ -42,19 +49,83 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting(
             name="bits",
-            minimum=2,
-            maximum=4,
             choices=(2, 4),
-            default="4 below 128 dimensions, else 2",
+            default=None,
+            default_in_words="4 below 128 dimensions, else 2",
             meaning="Bits per coordinate of a turbo code.",
         ),
         Setting(
             name="oversample",
             minimum=1,
             maximum=1000,
-            choices=(),
-            default="6 with 2 bits, 4 with 4 bits",
-            meaning="Candidates per wanted row and segment that are ranked again by exact distance.",
+            default=None,
+            default_in_words="6 with 2 bits, 4 with 4 bits",
+            online=True,
+            meaning="Candidates per wanted row and segment that a scan of turbo codes gives to the exact ranking.",
+        ),
+        Setting(
+            name="index",
+            choices=("auto", "flat", "hnsw"),
+            default="auto",
+            online=True,
+            meaning="How sealed segments are searched: a scan, a graph, or what was measured to cost less.",
+        ),
+        Setting(
+            name="codes",
+            choices=("auto", "f32", "f16", "sq8", "turbo4", "turbo2"),
+            default="auto",
+            online=True,
+            meaning="What a graph compares a query with; every answer is ranked by float32 vectors.",
+        ),
+        Setting(name="m", minimum=4, maximum=128, default=16, online=True, meaning="Links of a row in a graph."),
+        Setting(
+            name="m0",
+            minimum=4,
+            maximum=256,
+            default=None,
+            default_in_words="2 x m",
+            online=True,
+            meaning="Links of a row on the lowest level of a graph.",
+        ),
+        Setting(
+            name="ef_construction",
+            minimum=8,
+            maximum=2048,
+            default=128,
+            online=True,
+            meaning="Candidates that are looked at to link a row.",
+        ),
+        Setting(
+            name="ef",
+            minimum=1,
+            maximum=limits.EF_MAX,
+            default=128,
+            online=True,
+            meaning="Candidates that a graph gives to the exact ranking, unless a search says otherwise.",
+        ),
+        Setting(
+            name="seal_rows",
+            minimum=1024,
+            maximum=limits.SEGMENT_ROWS,
+            default=limits.SEGMENT_ROWS,
+            online=True,
+            meaning="Rows at which a growing segment is sealed.",
+        ),
+        Setting(
+            name="seal_idle_s",
+            minimum=0,
+            maximum=86_400,
+            default=60,
+            online=True,
+            meaning="Seconds without a write after which growing rows are sealed; 0 for never.",
+        ),
+        Setting(
+            name="segment_rows_max",
+            minimum=1024,
+            maximum=16_777_216,
+            default=1_048_576,
+            online=True,
+            meaning="Rows up to which sealed segments are merged.",
         ),
     )
 }
@@ -64,7 +135,7 @@ SETTINGS: dict[str, Setting] = {
 _FEW_DIMENSIONS = 128
 
 
-def check(given: Mapping[str, Any]) -> dict[str, int]:
+def check(given: Mapping[str, Any]) -> dict[str, SettingValue]:
     """The given settings, each known and within its bounds. Raises INVALID_SETTING."""
     for name in given:
         if name not in SETTINGS:
@@ -74,12 +145,26 @@ def check(given: Mapping[str, Any]) -> dict[str, int]:
     return {name: SETTINGS[name].check(value) for name, value in given.items()}
 
 
-def resolve(given: Mapping[str, Any], dim: int) -> dict[str, int]:
+def check_online(given: Mapping[str, Any]) -> dict[str, SettingValue]:
+    """The same for settings of a collection that exists. Raises INVALID_SETTING for one that is fixed."""
+    checked = check(given)
+    for name in checked:
+        if not SETTINGS[name].online:
+            raise errors.INVALID_SETTING.error(f"{name} is fixed when a collection is created", setting=name)
+    return checked
+
+
+def resolve(given: Mapping[str, Any], dim: int) -> dict[str, SettingValue]:
     """Every setting of a new collection: what was given, checked, and defaults for the rest.
 
     Raises INVALID_SETTING for an unknown name or a value out of bounds.
     """
     checked = check(given)
-    bits = checked.get("bits", 4 if dim < _FEW_DIMENSIONS else 2)
-    oversample = checked.get("oversample", 4 if bits == 4 else 6)
-    return {"bits": bits, "oversample": oversample}
+    settings = {name: checked.get(name, setting.default) for name, setting in SETTINGS.items()}
+    if settings["bits"] is None:
+        settings["bits"] = 4 if dim < _FEW_DIMENSIONS else 2
+    if settings["oversample"] is None:
+        settings["oversample"] = 4 if settings["bits"] == 4 else 6
+    if settings["m0"] is None:
+        settings["m0"] = 2 * int(settings["m"] or 0)
+    return {name: value for name, value in settings.items() if value is not None}

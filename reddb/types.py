@@ -9,12 +9,14 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reddb.fields import NO_FIELDS, Field, Fields
 
 RowId: TypeAlias = int | str
 Payload: TypeAlias = dict[str, Any]
@@ -26,6 +28,7 @@ IdColumn: TypeAlias = NDArray[np.int64] | Sequence[RowId]  # an array where all 
 class Kind(StrEnum):
     """How a collection finds its rows."""
 
+    VECTOR = "vector"
     TURBO = "vector.turbo"
 
 
@@ -35,39 +38,50 @@ class Metric(StrEnum):
     COSINE = "cosine"
     L2 = "l2"
     IP = "ip"
+    MANHATTAN = "manhattan"
+    CHEBYSHEV = "chebyshev"
+    HAMMING = "hamming"
+    JACCARD = "jaccard"
+    PEARSON = "pearson"
 
 
 # Columns that every row or result has of its own, so that no payload key may be called so.
 RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})
 
-METRIC_ALIASES = {"euclidean": Metric.L2, "inner_product": Metric.IP, "dot": Metric.IP}
+METRIC_ALIASES = {
+    "euclidean": Metric.L2,
+    "inner_product": Metric.IP,
+    "dot": Metric.IP,
+    "l1": Metric.MANHATTAN,
+    "linf": Metric.CHEBYSHEV,
+    "correlation": Metric.PEARSON,
+}
 
 
 class SearchOptions(NamedTuple):
-    """How to search. `ef` is the number of candidates a segment gives, None for `oversample` per wanted row."""
+    """How to search.
+
+    `ef` is the number of candidates a segment gives, None for its default; `recall` asks for the number that gave this
+    share of the true neighbours when the segment's index was measured.
+    """
 
     k: int
     ef: int | None = None
     exact: bool = False
-
-
-class Found(NamedTuple):
-    """Nearest rows of one query, nearest first. `rows` and `distances` are (n,); equal distances keep row order."""
-
-    rows: NDArray[np.int64]
-    distances: NDArray[np.float64]
+    recall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One row of the catalog: all that is fixed when a collection is created."""
+    """One row of the catalog: all that is fixed when a collection is created, and its settings."""
 
     id: int
     name: str
     kind: Kind
     dim: int
     metric: Metric
-    settings: dict[str, int]
+    settings: dict[str, int | str]
+    fields: Fields = NO_FIELDS
 
     def to_plain(self) -> dict[str, Any]:
         """The same as a map of plain values, for the catalog and the control channel."""
@@ -78,6 +92,7 @@ class Collection:
             "dim": self.dim,
             "metric": str(self.metric),
             "settings": self.settings,
+            "fields": [field.to_plain() for field in self.fields],
         }
 
     @classmethod
@@ -89,4 +104,13 @@ class Collection:
             dim=plain["dim"],
             metric=Metric(plain["metric"]),
             settings=plain["settings"],
+            fields=Fields(tuple(Field.from_plain(item) for item in plain["fields"])),
         )
+
+    def with_settings(self, changed: dict[str, int | str]) -> Collection:
+        """The same collection with some settings changed."""
+        return replace(self, settings={**self.settings, **changed})
+
+    def number(self, setting: str) -> int:
+        """The value of a setting that is a number."""
+        return int(self.settings[setting])

@@ -7,6 +7,9 @@
 No timer delays a lone write: a group begins as soon as the one before is done. Encoding runs between requests once
 nothing is waiting to be written.
 
+A change by predicate reads before it writes, so it waits until nothing is on its way, and what is submitted meanwhile
+waits behind it.
+
 Invariants:
   * An answer is given only after the sync of its group returned.
   * One group of a partition is under way at a time; one sync of a core is (they share `pool`, of one thread).
@@ -15,12 +18,16 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 import structlog
 
 from reddb import errors
-from reddb.partition import Group, Operation, Partition, Prepared
+from reddb.partition.changes import prepare_change
+from reddb.partition.reader import PartitionReader
+from reddb.partition.writer import Group, Operation, Partition, Prepared
+from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch
 
 _log = structlog.get_logger()
@@ -31,15 +38,21 @@ _ENCODE_TURN_S = 0.02  # what encoding may add to the wait of a request on a bus
 class Committer:
     """Writes one partition's operations."""
 
-    def __init__(self, partition: Partition, pool: Executor) -> None:
+    def __init__(self, partition: Partition, pool: Executor, written: Callable[[], None]) -> None:
+        """`written` is called after each group, when there may be something to seal."""
         self.partition = partition
         self._pool = pool
+        self._written = written
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Prepared, asyncio.Future[int]] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._is_encoding = False
         self._encoded_until = self._loop.time()
         self._is_closed = False
+        self.last_write = self._loop.time()
         self._encode_soon()
 
     async def submit(self, operation: Operation, batch: RowBatch) -> int:
@@ -47,16 +60,27 @@ class Committer:
 
         Raises what `prepare` raises, or a disk error.
         """
-        if self._is_closed:
-            raise errors.UNKNOWN_COLLECTION.error(f"collection {self.partition.collection.name!r} was dropped")
+        while self._changing.locked():
+            async with self._changing:
+                pass  # behind the change
+        self._refuse_if_closed()
         prepared = self.partition.prepare(operation, batch)
         if not prepared.ids:
             return 0
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._waiting[prepared] = future
-        if self._writing is None:
-            self._writing = self._loop.create_task(self._write_groups())
-        return await future
+        return await self._write_soon(prepared)
+
+    async def change(self, plan: ChangePlan, reader: PartitionReader) -> int:
+        """The same for rows by predicate; returns how many there were."""
+        async with self._changing:
+            await self._quiet.wait()
+            self._refuse_if_closed()
+            prepared = [item for item in prepare_change(self.partition, reader.view(), plan) if item.ids]
+            futures = [self._write_soon(item) for item in prepared]
+        return sum(await asyncio.gather(*futures))
+
+    async def quiet(self) -> None:
+        """Return when nothing is on its way."""
+        await self._quiet.wait()
 
     async def close(self) -> None:
         """Finish what was submitted and close the partition."""
@@ -64,6 +88,18 @@ class Committer:
         if self._writing is not None:
             await self._writing
         self.partition.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise errors.UNKNOWN_COLLECTION.error(f"collection {self.partition.collection.name!r} was dropped")
+
+    def _write_soon(self, prepared: Prepared) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._waiting[prepared] = future
+        self._quiet.clear()
+        if self._writing is None:
+            self._writing = self._loop.create_task(self._write_groups())
+        return future
 
     async def _write_groups(self) -> None:
         while (group := self.partition.take_group()) is not None:
@@ -80,7 +116,10 @@ class Committer:
                     future = self._waiting.pop(prepared)
                     if not future.done():  # done: whoever asked has gone
                         future.set_result(prepared.result)
+            self.last_write = self._loop.time()
         self._writing = None
+        self._quiet.set()
+        self._written()
         self._encode_soon()
 
     def _fail(self, group: Group, error: errors.RedDBError) -> None:

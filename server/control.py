@@ -6,9 +6,12 @@
       collection {…}       it exists; owner opens it    opened {collection} + fd    its rows are in this memory
       memory {…} + fd      its rows are in this memory  failed {collection, error}  it cannot be opened
       writable {…}         all cores read your memory
-      dropped {…}          it does not exist any more   change {request, …}         create or drop a collection
-      changed {request, …} your change is done or not   acknowledged {barrier}      that message is in force here
-      drain, stop          see `server.supervisor`      drained                     nothing is under way here
+      settings {…}         its settings changed         change {request, …}         create, drop, set settings
+      let_go {…}           acknowledge when no search   let_go {request, …}         ask all cores to
+                           reads what was before it
+      dropped {…}          it does not exist any more   acknowledged {barrier}      that message is in force here
+      answered {request}   what you asked is done       drained                     nothing is under way here
+      drain, stop          see `server.supervisor`
 
 A message with a `barrier` number is answered by `acknowledged`. A sequenced-packet socket keeps the messages apart, so
 there is no framing; each fits a packet by its nature.

@@ -11,7 +11,6 @@ Invariant: the process ends when the supervisor's end of the control channel clo
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -31,13 +30,12 @@ from reddb.index.turbo import packs_like_faiss
 from reddb.server import logs
 from reddb.server.control import ControlChannel, ControlMessage
 from reddb.server.mailbox import PeerLink
+from reddb.server.process_death import die_with_parent
 from reddb.server.service import Service
 from reddb.server.session import Session
 from reddb.types import Collection
 
 _log = structlog.get_logger()
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,7 @@ class CoreOptions:
     lock: int
     cpu: int
     parent: int
+    builder_bytes: int
 
 
 class Core:
@@ -60,7 +59,13 @@ class Core:
         self._loop = asyncio.get_running_loop()
         self._channel = ControlChannel(socket.socket(fileno=options.control), self._received, self._orphaned)
         self._service = Service(
-            options.core, options.cores, Path(options.data), OsDisk(), _random_u32, self._send_keeping
+            options.core,
+            options.cores,
+            Path(options.data),
+            OsDisk(),
+            _random_u32,
+            self._send_keeping,
+            options.builder_bytes,
         )
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,10 +101,15 @@ class Core:
             case "dropped":
                 self._start(self._drop(message["collection"], message["barrier"]))
                 return
-            case "changed":
+            case "settings":
+                self._service.change_collection(Collection.from_plain(message["collection"]))
+            case "let_go":
+                self._start(self._let_go(message))
+                return
+            case "answered":
                 error = message["error"]
                 known = None if error is None else errors.CATALOGUE[error["name"]].error(error["message"])
-                self._service.end_change(message["request"], known)
+                self._service.answered(message["request"], known)
             case "drain":
                 self._start(self._drain())
             case "stop":
@@ -134,6 +144,10 @@ class Core:
         await self._service.drop_collection(collection_id)
         self._channel.send({"type": "acknowledged", "barrier": barrier})
 
+    async def _let_go(self, message: ControlMessage) -> None:
+        await self._service.let_go(message["collection"], message["generation"])
+        self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
+
     async def _drain(self) -> None:
         await asyncio.gather(*(session.drain() for session in list(self._sessions)))
         self._channel.send({"type": "drained"})
@@ -156,12 +170,6 @@ async def _run(options: CoreOptions) -> None:
     await core.stopped
 
 
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        sys.exit(1)
-
-
 def _random_u32() -> int:
     return int.from_bytes(os.urandom(4), "little")
 
@@ -169,7 +177,7 @@ def _random_u32() -> int:
 def main() -> None:
     """Run a core with the options of the first argument."""
     options = CoreOptions(**json.loads(sys.argv[1]))
-    _die_with_parent(options.parent)
+    die_with_parent(options.parent)
     # A terminal or a service manager signals the whole group; the supervisor decides when its cores end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

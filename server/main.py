@@ -32,7 +32,13 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=5050, show_default=True, help="0 takes a free one.")
 @click.option("--insecure", is_flag=True, help="Allow an address that others can reach: there are no users yet.")
-def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool) -> None:
+@click.option(
+    "--builder-memory-mib",
+    type=click.IntRange(0),
+    default=0,
+    help="Memory that each core's builder of segments may take; 0, the default, sets no bound.",
+)
+def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool, builder_memory_mib: int) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C."""
     import uvloop
 
@@ -53,7 +59,7 @@ def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool) -
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor, and so is a collection
 
     async def run() -> None:
-        options = ServeOptions(data, cores or len(os.sched_getaffinity(0)), host, port)
+        options = ServeOptions(data, cores or len(os.sched_getaffinity(0)), host, port, builder_memory_mib * limits.MIB)
         await Supervisor(options).run()
 
     try:

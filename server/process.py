@@ -29,6 +29,9 @@ class _Options(Protocol):
     @property
     def cores(self) -> int: ...
 
+    @property
+    def builder_bytes(self) -> int: ...
+
 
 class _Supervisor(Protocol):
     @property
@@ -146,6 +149,7 @@ class CoreProcess:
             "lock": self._lock,
             "cpu": self._cpu,
             "parent": os.getpid(),
+            "builder_bytes": self._options.builder_bytes,
         }
         with control:
             return await asyncio.create_subprocess_exec(

@@ -1,6 +1,6 @@
 """Searches that arrive in one turn of the loop and ask alike become one faiss call.
 
-A search that would hold the loop for long runs in slices, other requests in between. (A thread would not help: it
+A search that would hold the loop for long goes on in slices, other requests in between. (A thread would not help: it
 would share the one processor of this core, and the index would need a lock against the codes being taken over.)
 
 Invariant: every search that was added gets exactly one call of its `done`.
@@ -16,15 +16,16 @@ import numpy as np
 import structlog
 
 from reddb import errors
-from reddb.reader import PartitionReader
-from reddb.types import Found, SearchOptions, Vectors
+from reddb.partition.reader import PartitionReader
+from reddb.partition.search import Found, Steps
+from reddb.query.predicate import Predicate
+from reddb.types import SearchOptions, Vectors
 
 _log = structlog.get_logger()
 
 Outcome: TypeAlias = list[Found] | errors.RedDBError
 
-# Products of float32 that take about 2 ms with FastScan's or numpy's kernels; more than this runs in slices.
-_LONG_WORK = 20_000_000
+_TURN_S = 0.002  # what one search may take of a turn before others get theirs
 
 
 class _Wanted(NamedTuple):
@@ -37,46 +38,61 @@ class Searches:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wanted: dict[tuple[PartitionReader, SearchOptions], list[_Wanted]] = {}
+        self._wanted: dict[tuple[PartitionReader, SearchOptions, Predicate | None], list[_Wanted]] = {}
         self._long: set[asyncio.Task[None]] = set()
 
     def add(
-        self, reader: PartitionReader, queries: Vectors, options: SearchOptions, done: Callable[[Outcome], None]
+        self,
+        reader: PartitionReader,
+        queries: Vectors,
+        options: SearchOptions,
+        predicate: Predicate | None,
+        done: Callable[[Outcome], None],
     ) -> None:
         """Search for (q, dim) at the end of this turn and hand the outcome to `done`."""
         if not self._wanted:
             self._loop.call_soon(self._run)
-        self._wanted.setdefault((reader, options), []).append(_Wanted(queries, done))
+        self._wanted.setdefault((reader, options, predicate), []).append(_Wanted(queries, done))
 
     def _run(self) -> None:
         groups, self._wanted = self._wanted, {}
-        for (reader, options), wanted in groups.items():
+        for (reader, options, predicate), wanted in groups.items():
             queries = wanted[0].queries if len(wanted) == 1 else np.concatenate([item.queries for item in wanted])
-            if reader.work(len(queries), options) > _LONG_WORK:
-                task = self._loop.create_task(self._run_in_slices(reader, queries, options, wanted))
-                self._long.add(task)
-                task.add_done_callback(self._long.discard)
-                continue
             try:
-                found: Outcome = reader.search(queries, options)
+                steps = reader.search_steps(queries, options, predicate)
+                found = self._advance(steps)
             except Exception as error:
-                found = _failed(error)
-            _hand_out(wanted, found)
+                _hand_out(wanted, _failed(error))
+                continue
+            if found is not None:
+                _hand_out(wanted, found)
+                continue
+            task = self._loop.create_task(self._go_on(steps, wanted))
+            self._long.add(task)
+            task.add_done_callback(self._long.discard)
 
-    async def _run_in_slices(
-        self, reader: PartitionReader, queries: Vectors, options: SearchOptions, wanted: list[_Wanted]
-    ) -> None:
-        steps = reader.search_steps(queries, options)
+    def _advance(self, steps: Steps) -> list[Found] | None:
+        """Search for one turn; None if there is more to do."""
+        end = self._loop.time() + _TURN_S
         while True:
             try:
                 next(steps)
             except StopIteration as stop:
-                _hand_out(wanted, stop.value)
-                return
-            except Exception as error:
-                _hand_out(wanted, _failed(error))
-                return
-            await asyncio.sleep(0)
+                found: list[Found] = stop.value
+                return found
+            if self._loop.time() > end:
+                return None
+
+    async def _go_on(self, steps: Steps, wanted: list[_Wanted]) -> None:
+        try:
+            found = None
+            while found is None:
+                await asyncio.sleep(0)
+                found = self._advance(steps)
+        except Exception as error:
+            _hand_out(wanted, _failed(error))
+            return
+        _hand_out(wanted, found)
 
 
 def _failed(error: Exception) -> errors.RedDBError:

@@ -2,7 +2,8 @@
 
     reads      run here, on the shared memory of any partition
     writes     go to the committer here, or by mailbox to the core that owns the partition
-    changes    (create, drop) go to the supervisor, and are in force on every core when it answers
+    changes    (create, drop, settings) go to the supervisor, and are in force on every core when it answers
+    work       (seal, compact, rebuild) is done by the owner, who asks every core to let go of what was replaced
 
 Invariant: what is asked of a partition that is not there yet is answered after `limits.READY_TIMEOUT_S` at the latest.
 """
@@ -20,19 +21,23 @@ import structlog
 
 from reddb import errors, limits
 from reddb.disk import Disk
-from reddb.partition import Partition, growing_shape, turbo_codec
+from reddb.partition.figures import collection_figures, segments_table
+from reddb.partition.kinds import memory_shape
+from reddb.partition.reader import PartitionReader
+from reddb.partition.writer import Partition
 from reddb.query.execute import Table, show, show_one
-from reddb.query.plan import CreatePlan, DropPlan, ShowPlan
-from reddb.reader import PartitionReader
-from reddb.requests import OPERATIONS, Write, collection_named
+from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
+from reddb.requests import OPERATIONS, Write, collection_named, plan
 from reddb.rows import RowBatch
 from reddb.server.committer import Committer
 from reddb.server.mailbox import PeerLink
 from reddb.server.searches import Searches
+from reddb.server.settler import Settler
+from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
-from reddb.storage.growing import GrowingRows
+from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection
-from reddb.wire.messages import Delete, Insert, Message, Upsert, Written
+from reddb.wire.messages import Delete, Insert, Message, Query, Upsert, Written
 
 _log = structlog.get_logger()
 
@@ -48,6 +53,7 @@ class Service:
         disk: Disk,
         random_u32: Callable[[], int],
         send: Callable[[dict[str, Any], int | None], None],
+        builder_bytes: int,
     ) -> None:
         """`send` sends a message, with a descriptor that stays ours, to the supervisor."""
         self.core = core
@@ -60,11 +66,14 @@ class Service:
         self._send = send
         self._readers: dict[int, PartitionReader] = {}
         self._committers: dict[int, Committer] = {}
+        self._settlers: dict[int, Settler] = {}
+        self._builder = BuilderLink(core, builder_bytes)
         self._recovered: dict[int, Partition] = {}
         self._failures: dict[int, errors.RedDBError] = {}
         self._opened: dict[int, asyncio.Event] = {}
         self._links: dict[int, PeerLink] = {}
-        self._changes: dict[int, asyncio.Future[None]] = {}
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._next_question = 0
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
 
@@ -92,23 +101,36 @@ class Service:
         assert isinstance(answer, Written)
         return answer
 
-    async def change(self, plan: CreatePlan | DropPlan) -> None:
-        """Create or drop a collection, on every core."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        number = id(future)
-        self._changes[number] = future
-        if isinstance(plan, CreatePlan):
-            self._send({"type": "change", "request": number, "create": plan.to_plain()}, None)
-        else:
-            self._send({"type": "change", "request": number, "drop": plan.name, "if_exists": plan.if_exists}, None)
-        await future
+    async def change_rows(self, message: Query, bound: ChangePlan | WorkPlan) -> Written:
+        """Run a statement that only the owner of the rows can run, wherever that is."""
+        owner = self._owner(bound.collection)
+        if isinstance(bound, WorkPlan) and bound.settings:
+            await self.change(SettingsPlan(bound.collection.name, bound.settings))
+        if owner == self.core:
+            return await self._change_here(bound)
+        if owner not in self._links:
+            raise errors.UNAVAILABLE.error(f"core {owner}, which owns the rows, is starting; nothing was done")
+        answer = await self._links[owner].request(message)
+        assert isinstance(answer, Written)
+        return answer
 
-    def show(self, plan: ShowPlan) -> Table:
-        if plan.name is not None:
-            collection = self.catalog[plan.name]
-            reader = self.reader_now(collection)
-            return show_one(collection, self._count(collection), None if reader is None else reader.coded_rows())
-        return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
+    async def change(self, plan: CreatePlan | DropPlan | SettingsPlan) -> None:
+        """Create, drop or change a collection, on every core."""
+        match plan:
+            case CreatePlan():
+                await self._ask({"type": "change", "create": plan.to_plain()})
+            case DropPlan():
+                await self._ask({"type": "change", "drop": plan.name, "if_exists": plan.if_exists})
+            case SettingsPlan():
+                await self._ask({"type": "change", "set": plan.name, "settings": plan.settings})
+
+    async def show(self, plan: ShowPlan) -> Table:
+        if plan.collection is None:
+            return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
+        if plan.what is Shown.SEGMENTS:
+            return segments_table(await self.reader(plan.collection))
+        reader = self.reader_now(plan.collection)
+        return show_one(plan.collection, {"rows": None} if reader is None else collection_figures(reader))
 
     # --- what the supervisor says --------------------------------------------------------------------------
 
@@ -116,7 +138,7 @@ class Service:
         """It exists; if it is ours, open or recover it."""
         self.catalog[collection.name] = collection
         self._opened[collection.id] = asyncio.Event()
-        if self._owner(collection) == self.core:
+        if self._owner(collection) == self.core and collection.id not in self._opening:
             task = asyncio.create_task(self._open(collection))
             self._opening[collection.id] = task
             task.add_done_callback(lambda _: self._opening.pop(collection.id))
@@ -127,18 +149,43 @@ class Service:
         if collection is None or collection_id in self._recovered or collection_id in self._committers:
             os.close(descriptor)  # dropped; or ours, and newer than what our predecessor had left with the supervisor
             return
-        codec = turbo_codec(collection)
-        rows = GrowingRows(descriptor, growing_shape(collection, codec), writable=False)
+        memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
         os.close(descriptor)
         self._failures.pop(collection_id, None)
-        self._set_reader(PartitionReader(collection, rows, codec))
+        self._set_reader(self._reader_over(collection, memory))
 
     def set_writable(self, collection_id: int) -> None:
         """Every core reads our memory of this collection: a write is seen by all once it is acknowledged."""
         partition = self._recovered.pop(collection_id, None)
         if partition is not None:
-            self._committers[collection_id] = Committer(partition, self._sync_pool)
+            committer = Committer(partition, self._sync_pool, lambda: self._settlers[collection_id].wake())
+            self._committers[collection_id] = committer
+            self._settlers[collection_id] = Settler(
+                committer,
+                self._builder,
+                self._sync_pool,
+                lambda generation: self._ask({"type": "let_go", "collection": collection_id, "generation": generation}),
+            )
             self._opened[collection_id].set()
+
+    def change_collection(self, collection: Collection) -> None:
+        """Its settings changed."""
+        self.catalog[collection.name] = collection
+        if collection.id in self._readers:
+            self._readers[collection.id].change_collection(collection)
+        for partition in (self._recovered.get(collection.id), self._partition(collection.id)):
+            if partition is not None:
+                partition.change_collection(collection)
+        if collection.id in self._settlers:
+            self._settlers[collection.id].wake()
+
+    async def let_go(self, collection_id: int, generation: int) -> None:
+        """Return when no search here reads what the owner replaced before this generation."""
+        # No event says that the last search over old memory is gone: its view is, when nothing refers to it any more.
+        while (  # noqa: ASYNC110
+            reader := self._readers.get(collection_id)
+        ) is not None and not reader.has_let_go(generation):
+            await asyncio.sleep(limits.SETTLE_POLL_S)
 
     def set_failure(self, collection_id: int, error: errors.RedDBError) -> None:
         """The collection cannot be opened by its owner."""
@@ -156,6 +203,9 @@ class Service:
         recovered = self._recovered.pop(collection_id, None)
         if recovered is not None:
             recovered.close()
+        settler = self._settlers.pop(collection_id, None)
+        if settler is not None:
+            await settler.close()
         committer = self._committers.pop(collection_id, None)
         if committer is not None:
             await committer.close()
@@ -165,8 +215,9 @@ class Service:
             self._links[core].close()
         self._links[core] = link
 
-    def end_change(self, number: int, error: errors.RedDBError | None) -> None:
-        future = self._changes.pop(number, None)
+    def answered(self, number: int, error: errors.RedDBError | None) -> None:
+        """The supervisor's answer to a question of ours."""
+        future = self._asked.pop(number, None)
         if future is None or future.done():
             return  # asked by the process that was this core before
         if error is None:
@@ -175,13 +226,20 @@ class Service:
             future.set_exception(error)
 
     async def serve_peer(self, message: Message) -> Message:
-        """A write that another core passed on."""
+        """A write, or a statement for the owner, that another core passed on."""
+        if isinstance(message, Query):
+            bound = plan(message, self.catalog)
+            assert isinstance(bound, ChangePlan | WorkPlan)
+            return await self._change_here(bound)
         assert isinstance(message, Insert | Upsert | Delete)
         return await self._write_here(collection_named(message.collection, self.catalog), message)
 
     async def close(self) -> None:
         """Finish every write and close every partition."""
         await asyncio.gather(*self._opening.values())
+        self._builder.close()
+        for settler in self._settlers.values():
+            await settler.close()
         for partition in self._recovered.values():
             partition.close()
         for committer in self._committers.values():
@@ -189,6 +247,31 @@ class Service:
         self._sync_pool.shutdown()
 
     # -------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, question: dict[str, Any]) -> None:
+        """Ask the supervisor for something that concerns every core. Raises what it answers."""
+        self._next_question += 1
+        number = self._next_question
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future
+        self._send({**question, "request": number}, None)
+        await future
+
+    def _partition(self, collection_id: int) -> Partition | None:
+        committer = self._committers.get(collection_id)
+        return None if committer is None else committer.partition
+
+    def _reader_over(self, collection: Collection, memory: PartitionMemory) -> PartitionReader:
+        folder = partition_folder(self._data, collection.id, 0)
+        return PartitionReader(self._disk, folder, collection, 0, memory)
+
+    async def _change_here(self, bound: ChangePlan | WorkPlan) -> Written:
+        collection = bound.collection
+        await self._wait_opened(collection, lambda: collection.id in self._committers)
+        if isinstance(bound, WorkPlan):
+            await self._settlers[collection.id].work(bound.work)
+            return Written(0)
+        return Written(await self._committers[collection.id].change(bound, self._readers[collection.id]))
 
     def _owner(self, collection: Collection) -> int:
         return collection.id % self._cores
@@ -233,10 +316,10 @@ class Service:
         if partition.torn_tail is not None:
             tail = partition.torn_tail
             _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
-        _log.info("partition open", collection=collection.name, rows=partition.rows.snapshot().live_rows)
+        _log.info("partition open", collection=collection.name, rows=partition.memory.snapshot().live_rows)
         self._recovered[collection.id] = partition
-        self._set_reader(PartitionReader(collection, partition.rows, turbo_codec(collection)))
-        self._send({"type": "opened", "collection": collection.id}, partition.rows.descriptor)
+        self._set_reader(self._reader_over(collection, partition.memory))
+        self._send({"type": "opened", "collection": collection.id}, partition.memory.descriptor)
 
     def _set_reader(self, reader: PartitionReader) -> None:
         self._readers[reader.collection.id] = reader

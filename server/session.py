@@ -18,13 +18,27 @@ import structlog
 
 from reddb import errors, limits
 from reddb._version import __version__
+from reddb.partition.explain import explain
+from reddb.partition.reader import PartitionReader
+from reddb.partition.search import Found
 from reddb.query.execute import found_table, query_vector, run
-from reddb.query.plan import CountPlan, CreatePlan, DropPlan, GetPlan, ScanPlan, SearchPlan, ShowPlan, WritePlan
-from reddb.reader import PartitionReader
+from reddb.query.plan import (
+    ChangePlan,
+    CreatePlan,
+    DropPlan,
+    ExplainPlan,
+    Plan,
+    SearchPlan,
+    SettingsPlan,
+    ShowPlan,
+    WorkPlan,
+    WritePlan,
+)
+from reddb.query.predicate import Predicate
 from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
-from reddb.types import Found, SearchOptions, Vectors
+from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
     VERSION,
@@ -143,12 +157,12 @@ class Session(asyncio.Protocol):
 
     def _search(self, correlation: int, message: Search) -> None:
         collection = collection_named(message.collection, self._service.catalog)
-        queries, options = search_of(message, collection)
+        queries, options, predicate = search_of(message, collection)
         reader = self._service.reader_now(collection)
         if reader is None or not self._writable.is_set():
             self._start(correlation, self._search_later(correlation, message))
         else:
-            self._search_now(correlation, message, reader, queries, options)
+            self._search_now(correlation, message, reader, queries, options, predicate)
 
     async def _search_later(self, correlation: int, message: Search) -> None:
         collection = collection_named(message.collection, self._service.catalog)
@@ -156,13 +170,20 @@ class Session(asyncio.Protocol):
         self._search_now(correlation, message, reader, *search_of(message, collection))
 
     def _search_now(
-        self, correlation: int, message: Search, reader: PartitionReader, queries: Vectors, options: SearchOptions
+        self,
+        correlation: int,
+        message: Search,
+        reader: PartitionReader,
+        queries: Vectors,
+        options: SearchOptions,
+        predicate: Predicate | None,
     ) -> None:
         self._service.searches.add(
             reader,
             queries,
             options,
-            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, reader, found)),
+            predicate,
+            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found)),
         )
 
     def _query(self, correlation: int, message: Query) -> None:
@@ -172,29 +193,35 @@ class Session(asyncio.Protocol):
             if reader is not None and self._writable.is_set():
                 self._search_by_statement(correlation, bound, reader)
                 return
-        self._start(correlation, self._run_plan(correlation, bound))
+        self._start(correlation, self._run_plan(correlation, message, bound))
 
     def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: PartitionReader) -> None:
         def answer(found: list[Found]) -> list[Result]:
-            return results(found_table(bound, reader, found[0]))
+            return results(found_table(bound, found[0]))
 
         self._service.searches.add(
             reader,
-            query_vector(bound, reader),
+            query_vector(bound, reader.view()),
             bound.options,
+            bound.predicate,
             lambda outcome: self._found(correlation, outcome, answer),
         )
 
-    async def _run_plan(
-        self,
-        correlation: int,
-        bound: SearchPlan | GetPlan | ScanPlan | CountPlan | WritePlan | CreatePlan | DropPlan | ShowPlan,
-    ) -> None:
+    async def _run_plan(self, correlation: int, message: Query, bound: Plan) -> None:
         if isinstance(bound, SearchPlan):
             self._search_by_statement(correlation, bound, await self._service.reader(bound.collection))
         elif isinstance(bound, ShowPlan):
-            self._answer(correlation, *results(self._service.show(bound)))
-        elif isinstance(bound, CreatePlan | DropPlan):
+            self._answer(correlation, *results(await self._service.show(bound)))
+        elif isinstance(bound, ExplainPlan):
+            reader = await self._service.reader(bound.plan.collection)
+            self._answer(correlation, *results(explain(bound, reader)))
+        elif isinstance(bound, ChangePlan):
+            written = await self._service.change_rows(message, bound)
+            self._answer(correlation, affected(written.count))
+        elif isinstance(bound, WorkPlan):
+            await self._service.change_rows(message, bound)
+            self._answer(correlation, affected(None))
+        elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan):
             await self._service.change(bound)
             self._answer(correlation, affected(None))
         elif isinstance(bound, WritePlan):
@@ -203,7 +230,7 @@ class Session(asyncio.Protocol):
             self._answer(correlation, affected(written.count))
         else:
             reader = await self._service.reader(bound.collection)
-            self._answer(correlation, *results(run(bound, reader)))
+            self._answer(correlation, *results(run(bound, reader.view())))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
         written: Written = await self._service.write(message)
@@ -211,7 +238,8 @@ class Session(asyncio.Protocol):
 
     async def _get(self, correlation: int, message: Get) -> None:
         collection = collection_named(message.collection, self._service.catalog)
-        self._answer(correlation, rows_of(message, await self._service.reader(collection)))
+        reader = await self._service.reader(collection)
+        self._answer(correlation, rows_of(message, reader.view()))
 
     # --- answers -------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from reddb.disk import OsDisk
 from reddb.query.plan import CreatePlan
 from reddb.server.control import ControlMessage
 from reddb.server.process import CoreProcess
+from reddb.settings import SettingValue
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
 from reddb.wire.connection import encode
@@ -51,6 +53,7 @@ class ServeOptions:
     cores: int
     host: str
     port: int
+    builder_bytes: int = 0
 
 
 class Supervisor:
@@ -135,7 +138,9 @@ class Supervisor:
         """A message that concerns more than the core itself."""
         match message["type"]:
             case "change":
-                self._start(self._change(core, message))
+                self._start(self._answer(core, message, self._change(message)))
+            case "let_go":
+                self._start(self._answer(core, message, self._tell_all(_without_request(message))))
             case "opened":
                 assert descriptor is not None
                 self._start(self._publish_memory(core, message["collection"], descriptor))
@@ -147,23 +152,33 @@ class Supervisor:
 
     # --- changes -------------------------------------------------------------------------------------------
 
-    async def _change(self, core: CoreProcess, message: ControlMessage) -> None:
-        answer: ControlMessage = {"type": "changed", "request": message["request"], "error": None}
+    async def _answer(self, core: CoreProcess, message: ControlMessage, work: Coroutine[Any, Any, None]) -> None:
+        """Do what a core asked for and tell it how that ended."""
+        answer: ControlMessage = {"type": "answered", "request": message["request"], "error": None}
+        starts = core.starts
         try:
-            async with self._changing:
-                if "create" in message:
-                    await self._create(CreatePlan.from_plain(message["create"]))
-                else:
-                    await self._drop(message["drop"], if_exists=message["if_exists"])
+            await work
         except errors.RedDBError as error:
             answer["error"] = {"name": error.name, "message": error.message}
-        core.send(answer)
+        if core.starts == starts:  # the process that took its place counts its questions anew
+            core.send(answer)
+
+    async def _change(self, message: ControlMessage) -> None:
+        async with self._changing:
+            if "create" in message:
+                await self._create(CreatePlan.from_plain(message["create"]))
+            elif "set" in message:
+                await self._set(message["set"], message["settings"])
+            else:
+                await self._drop(message["drop"], if_exists=message["if_exists"])
 
     async def _create(self, plan: CreatePlan) -> None:
         existing = self._named(plan.name)
         if existing is not None and plan.if_not_exists:
             return
-        collection = self._folder.catalog.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings)
+        collection = self._folder.catalog.create(
+            plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields
+        )
         self._collections[collection.id] = collection
         opened = self._opened[collection.id] = self._loop.create_future()
         try:
@@ -174,6 +189,15 @@ class Supervisor:
             raise
         finally:
             del self._opened[collection.id]
+
+    async def _set(self, name: str, settings: dict[str, SettingValue]) -> None:
+        collection = self._named(name)
+        if collection is None:
+            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
+        changed = collection.with_settings(settings)
+        self._folder.catalog.change_settings(changed.id, changed.settings)
+        self._collections[changed.id] = changed
+        await self._tell_all({"type": "settings", "collection": changed.to_plain()})
 
     async def _drop(self, name: str, *, if_exists: bool) -> None:
         collection = self._named(name)
@@ -288,6 +312,10 @@ class _Barrier:
     def check(self) -> None:
         if not self.missing and not self.passed.done():
             self.passed.set_result(None)
+
+
+def _without_request(message: ControlMessage) -> ControlMessage:
+    return {name: value for name, value in message.items() if name != "request"}
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -16,14 +16,35 @@ def distances(metric: str, base: NDArray[np.floating], query: NDArray[np.floatin
     rows, wanted = np.asarray(base, np.float64), np.asarray(query, np.float64)
     if metric == "l2":
         return np.linalg.norm(rows - wanted, axis=1)
+    if metric == "manhattan":
+        return np.abs(rows - wanted).sum(axis=1)
+    if metric == "chebyshev":
+        return np.abs(rows - wanted).max(axis=1)
+    if metric in ("hamming", "jaccard"):
+        return _of_sets(metric, rows > 0.5, wanted > 0.5)
+    if metric == "pearson":
+        rows, wanted = _centred(rows), _centred(wanted[None])[0]
     products = rows @ wanted
     if metric == "ip":
         return -products
-    assert metric == "cosine"
+    assert metric in ("cosine", "pearson")
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted)
     similarities = np.zeros(len(rows))  # and 0 stays for a vector without length
     np.divide(products, lengths, out=similarities, where=lengths > 0)
     return 1.0 - similarities
+
+
+def _of_sets(metric: str, rows: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Floats:
+    different = np.count_nonzero(rows != wanted, axis=1).astype(np.float64)
+    if metric == "hamming":
+        return different
+    united = np.count_nonzero(rows | wanted, axis=1)
+    return np.divide(different, united, out=np.zeros(len(rows)), where=united > 0)
+
+
+def _centred(rows: Floats) -> Floats:
+    constant = rows.max(axis=1) == rows.min(axis=1)  # whose rounded mean would leave a rest
+    return np.where(constant[:, None], 0.0, rows - rows.mean(axis=1, keepdims=True))
 
 
 def nearest(

@@ -5,23 +5,26 @@ Invariant: a plan names no column, setting or collection that was not checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from reddb.fields import NO_FIELDS, Field, Fields
+from reddb.query.predicate import Predicate
 from reddb.rows import RowBatch
+from reddb.settings import SettingValue
 from reddb.types import Collection, Kind, Metric, RowId, SearchOptions, Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The columns of a result: (what it is called, which column it shows), and whether `*` adds the payload's keys."""
+    """The columns of a result: (what it is called, which path it shows), and whether `*` adds the payload's keys."""
 
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
     all_payload: bool = False
 
     def needs(self, column: str) -> bool:
-        return any(shown == column for _, shown in self.columns)
+        return any(path == (column,) for _, path in self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class SearchPlan:
     options: SearchOptions
     offset: int
     projection: Projection
+    predicate: Predicate | None = None
+    distance_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,23 @@ class GetPlan:
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """Rows in the order they came."""
+    """Rows that match, in the order they came."""
 
     collection: Collection
     limit: int
     offset: int
     projection: Projection
+    predicate: Predicate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CountPlan:
-    """The number of rows, or of those ids that exist."""
+    """The number of rows, of those that match, or of those ids that exist."""
 
     collection: Collection
     ids: list[RowId] | None
     name: str
+    predicate: Predicate | None = None
 
 
 class WriteKind(StrEnum):
@@ -81,6 +88,22 @@ class WritePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """Stored rows to change where they are: those with these ids, or those that match.
+
+    With `deletes` they go; else the payload's keys in `values` are set (None removes one), and the vector, if given.
+    Only the partition's owner can do it: it must read and write in one step.
+    """
+
+    collection: Collection
+    ids: list[RowId] | None
+    predicate: Predicate | None
+    deletes: bool
+    values: dict[str, Any] = field(default_factory=dict)
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CreatePlan:
     """A collection to create; `settings` are complete."""
 
@@ -88,8 +111,9 @@ class CreatePlan:
     kind: Kind
     dim: int
     metric: Metric
-    settings: dict[str, int]
+    settings: dict[str, SettingValue]
     if_not_exists: bool
+    fields: Fields = NO_FIELDS
 
     def to_plain(self) -> dict[str, Any]:
         return {
@@ -99,11 +123,13 @@ class CreatePlan:
             "metric": str(self.metric),
             "settings": self.settings,
             "if_not_exists": self.if_not_exists,
+            "fields": [item.to_plain() for item in self.fields],
         }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> CreatePlan:
-        return cls(**{**plain, "kind": Kind(plain["kind"]), "metric": Metric(plain["metric"])})
+        fields = Fields(tuple(Field.from_plain(item) for item in plain["fields"]))
+        return cls(**{**plain, "kind": Kind(plain["kind"]), "metric": Metric(plain["metric"]), "fields": fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +139,53 @@ class DropPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowPlan:
-    """All collections, or the one named."""
+class SettingsPlan:
+    """Settings of a collection to change; `settings` are only those that are given."""
 
-    name: str | None
+    name: str
+    settings: dict[str, SettingValue]
+
+
+class Work(StrEnum):
+    """What ALTER COLLECTION asks the owner of a partition to do with its segments."""
+
+    SEAL = "seal"
+    COMPACT = "compact"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPlan:
+    """Work on the segments of a collection; the answer comes when it is done. A rebuild may change settings first."""
+
+    collection: Collection
+    work: Work
+    settings: dict[str, SettingValue] = field(default_factory=dict)
+
+
+class Shown(StrEnum):
+    COLLECTIONS = "collections"
+    COLLECTION = "collection"
+    SEGMENTS = "segments"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPlan:
+    """All collections, one of them, or its segments."""
+
+    what: Shown
+    collection: Collection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainPlan:
+    """How a read is or would be done; `analyze` does it and measures."""
+
+    plan: SearchPlan | GetPlan | ScanPlan | CountPlan
+    analyze: bool
 
 
 ReadPlan: TypeAlias = SearchPlan | GetPlan | ScanPlan | CountPlan
-Plan: TypeAlias = ReadPlan | WritePlan | CreatePlan | DropPlan | ShowPlan
+Plan: TypeAlias = (
+    ReadPlan | WritePlan | ChangePlan | CreatePlan | DropPlan | SettingsPlan | WorkPlan | ShowPlan | ExplainPlan
+)

@@ -17,6 +17,7 @@ from reddb.grammar import ast, located
 from reddb.types import RowId, Vectors
 
 _SHOWN_CHARS = 100  # of a value in a message
+_WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -53,6 +54,15 @@ class Values:
         if node.key not in self._named:
             raise self.error(errors.INVALID_PARAMETER, f"no value is given for {_written(node.key)}", node)
         return self._named[node.key]
+
+    def plain(self, node: ast.Value) -> Any:
+        """The same as a value of a payload: a list of numbers is a list, of integers where all of them are whole."""
+        value = self.value(node)
+        if not isinstance(value, np.ndarray):
+            return value
+        numbers = value.tolist()
+        whole = all(float(number).is_integer() and abs(number) < _WHOLE_MAX for number in numbers)
+        return [int(number) for number in numbers] if whole else numbers
 
     def vector(self, node: ast.Value, dim: int) -> Vectors:
         """A finite float32 (1, dim). Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR."""

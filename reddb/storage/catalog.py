@@ -1,7 +1,7 @@
 """The catalog: which collections there are, in SQLite, written by one process.
 
-    collections(id, name, kind, dim, metric, settings)    one row each; ids are never used twice
-    dropped(id)                                           dropped, but its folder may still be there
+    collections(id, name, kind, dim, metric, settings, fields)    one row each; ids are never used twice
+    dropped(id)                                                   dropped, but its folder may still be there
 
 SQLite with synchronous=FULL is the best-tested way to change a few rows atomically; a format of our own would only be
 another thing to get wrong.
@@ -16,12 +16,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from reddb import errors
-from reddb.settings import check
+from reddb.fields import NO_FIELDS, Field, Fields
+from reddb.settings import SettingValue, check
 from reddb.types import Collection, Kind, Metric
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -29,7 +31,8 @@ CREATE TABLE collections (
     kind TEXT NOT NULL,
     dim INTEGER NOT NULL,
     metric TEXT NOT NULL,
-    settings TEXT NOT NULL
+    settings TEXT NOT NULL,
+    fields TEXT NOT NULL
 ) STRICT;
 CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
 """
@@ -74,29 +77,48 @@ class Catalog:
         """All collections by id."""
         with self._named():
             rows = self._database.execute(
-                "SELECT id, name, kind, dim, metric, settings FROM collections ORDER BY id"
+                "SELECT id, name, kind, dim, metric, settings, fields FROM collections ORDER BY id"
             ).fetchall()
         # SQLite has no checksums: a flipped bit in a page may well be read as another value.
         try:
             return [
-                Collection(id, name, Kind(kind), dim, Metric(metric), check(json.loads(settings)))
-                for id, name, kind, dim, metric, settings in rows
+                Collection(
+                    id, name, Kind(kind), dim, Metric(metric), check(json.loads(settings)), _fields(json.loads(fields))
+                )
+                for id, name, kind, dim, metric, settings, fields in rows
             ]
         except (ValueError, TypeError, AttributeError, errors.RedDBError) as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
 
-    def create(self, name: str, kind: Kind, dim: int, metric: Metric, settings: dict[str, int]) -> Collection:
+    def create(
+        self,
+        name: str,
+        kind: Kind,
+        dim: int,
+        metric: Metric,
+        settings: dict[str, SettingValue],
+        fields: Fields = NO_FIELDS,
+    ) -> Collection:
         """Add a collection. Raises COLLECTION_EXISTS."""
-        row = (name, str(kind), dim, str(metric), json.dumps(settings, sort_keys=True))
+        plain = [field.to_plain() for field in fields]
+        row = (name, str(kind), dim, str(metric), json.dumps(settings, sort_keys=True), json.dumps(plain))
         with self._named():
             try:
                 cursor = self._database.execute(
-                    "INSERT INTO collections (name, kind, dim, metric, settings) VALUES (?, ?, ?, ?, ?)", row
+                    "INSERT INTO collections (name, kind, dim, metric, settings, fields) VALUES (?, ?, ?, ?, ?, ?)", row
                 )
             except sqlite3.IntegrityError:
                 raise errors.COLLECTION_EXISTS.error(f"collection {name!r} exists already") from None
         assert cursor.lastrowid is not None
-        return Collection(cursor.lastrowid, name, kind, dim, metric, settings)
+        return Collection(cursor.lastrowid, name, kind, dim, metric, settings, fields)
+
+    def change_settings(self, collection_id: int, settings: dict[str, SettingValue]) -> None:
+        """Replace the settings of a collection."""
+        with self._named():
+            self._database.execute(
+                "UPDATE collections SET settings = ? WHERE id = ?",
+                (json.dumps(settings, sort_keys=True), collection_id),
+            )
 
     def drop(self, collection_id: int) -> None:
         """Forget the collection; its folder is known as garbage until `forget_dropped`."""
@@ -127,6 +149,10 @@ class Catalog:
             raise code.error(f"{self._path}: {error}", path=str(self._path)) from error
         except sqlite3.DatabaseError as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: {error}", path=str(self._path)) from error
+
+
+def _fields(plain: list[dict[str, Any]]) -> Fields:
+    return Fields(tuple(Field.from_plain(item) for item in plain))
 
 
 def _primary(error: sqlite3.Error) -> int:

@@ -122,18 +122,31 @@ class Wal:
         identity: WalIdentity,
         replay: Callable[[Record], None],
         random_u32: Callable[[], int],
+        after_lsn: int = 0,
     ) -> Wal:
-        """Read every record in order into `replay`, cut a torn tail, sync what is trusted.
+        """Read every record beyond `after_lsn` in order into `replay`, cut a torn tail, sync what is trusted.
 
         Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset, and changes nothing then.
         """
         wal = cls(disk, folder, identity, random_u32)
         disk.make_folder(folder)
         names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
+        # Files that were released go one after the other, the oldest first: what is left begins where it begins, but
+        # not beyond what is needed.
+        wal.next_lsn = min(after_lsn + 1, _first_lsn(names[0]) if names else after_lsn + 1)
+
+        def replay_needed(record: Record) -> None:
+            if record.lsn > after_lsn:
+                replay(record)
+
         try:
             for position, name in enumerate(names):
-                wal._read_file(folder / name, replay, is_last=position == len(names) - 1)
+                wal._read_file(folder / name, replay_needed, is_last=position == len(names) - 1)
             disk.sync_folder(folder)
+            if wal.next_lsn <= after_lsn:
+                raise errors.CORRUPT_DATA.error(
+                    f"{folder} ends with LSN {wal.next_lsn - 1}, but {after_lsn} was stored", path=str(folder)
+                )
         except BaseException:
             wal.close()
             raise
@@ -174,6 +187,18 @@ class Wal:
         except errors.RedDBError as error:
             raise self._poisoned(error) from error
         self._durable_lsn = self.next_lsn - 1
+
+    def release(self, lsn: int) -> None:
+        """Remove the files whose every record is at or below `lsn`; what they said stands elsewhere, synced."""
+        names = [name for name in self._disk.list_folder(self._folder) if name.endswith(".wal")]
+        if self._file is not None and self._durable_lsn == self.next_lsn - 1 <= lsn:
+            self.close()  # the next append begins a new file
+            ends = [*map(_first_lsn, names[1:]), self.next_lsn]
+        else:
+            ends = [_first_lsn(name) for name in names[1:]]
+        for name, end in zip(names, ends, strict=False):
+            if end - 1 <= lsn:
+                self._disk.remove_file(self._folder / name)
 
     def close(self) -> None:
         if self._file is not None:
@@ -283,6 +308,12 @@ class Wal:
                 path=str(path),
             )
         return int(salt)
+
+
+def _first_lsn(name: str) -> int:
+    """As the name of a file says; its header decides."""
+    stem = name.removesuffix(".wal")
+    return int(stem) if stem.isdecimal() else 0
 
 
 def _encode_file_header(identity: WalIdentity, salt: int, first_lsn: int) -> bytes:

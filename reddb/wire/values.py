@@ -2,7 +2,7 @@
 
 Bodies are decoded by `unpackb` on a complete frame, where no length can exceed the bytes at hand and nesting ends at
 1,024; never by a streaming `Unpacker`: five bytes can make that one reserve hundreds of megabytes. MessagePack's own
-timestamp (extension -1) is decoded as such; it is no plain value, and whoever binds a value refuses it.
+timestamp (extension -1) is a datetime with a zone.
 
 Invariant: a vector is never a list of numbers on the wire.
 """
@@ -24,7 +24,7 @@ _VECTOR = 1
 def pack(value: Any) -> bytes:
     """Encode. Raises INVALID_VALUE for what has no place on the wire, naming its type."""
     try:
-        return bytes(msgpack.packb(value, default=_pack_other))
+        return bytes(msgpack.packb(value, default=_pack_other, datetime=True))
     except (TypeError, ValueError, OverflowError) as error:
         raise errors.INVALID_VALUE.error(f"a value cannot be sent: {error}") from error
 
@@ -32,7 +32,7 @@ def pack(value: Any) -> bytes:
 def unpack(buffer: Buffer) -> Any:
     """Decode. Raises PROTOCOL for anything but one complete value within the limits."""
     try:
-        return msgpack.unpackb(buffer, ext_hook=_unpack_extension)
+        return msgpack.unpackb(buffer, ext_hook=_unpack_extension, timestamp=3)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise errors.PROTOCOL.error(f"the body of a message is not valid MessagePack: {reason}") from error

@@ -1,8 +1,8 @@
-"""Partitions for the tests: a collection, its owner and a reader, and the steps of a write in one call."""
+"""Partitions for the tests: a collection, its owner and a reader, and the steps of its life in one call each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,27 @@ from typing import Any
 import numpy as np
 
 from reddb.disk import Disk, OsDisk
-from reddb.partition import Operation, Partition, turbo_codec
-from reddb.reader import PartitionReader, Steps
+from reddb.fields import Field, Fields
+from reddb.partition.codec_block import CodecBlock
+from reddb.partition.jobs import Job, Workshop
+from reddb.partition.kinds import codec_of
+from reddb.partition.policy import compaction, due_job
+from reddb.partition.publication import Publication, publication
+from reddb.partition.reader import PartitionReader
+from reddb.partition.search import Found, Steps
+from reddb.partition.writer import Operation, Partition
 from reddb.rows import RowBatch, id_column, make_batch
-from reddb.settings import resolve
-from reddb.types import Collection, Found, Kind, Metric
+from reddb.settings import SettingValue, resolve
+from reddb.storage.growing import GrowingSegment
+from reddb.types import Collection, Kind, Metric
 
 FOLDER = Path("/partition")  # where a disk in memory keeps it
 
 
-def collection(*, dim: int, metric: str = "l2", **settings: int) -> Collection:
-    return Collection(1, "docs", Kind.TURBO, dim, Metric(metric), resolve(settings, dim))
+def collection(
+    *, dim: int, metric: str = "l2", kind: Kind = Kind.TURBO, fields: Sequence[Field] = (), **settings: SettingValue
+) -> Collection:
+    return Collection(1, "docs", kind, dim, Metric(metric), resolve(settings, dim), Fields(tuple(fields)))
 
 
 class Opened:
@@ -28,8 +38,12 @@ class Opened:
 
     def __init__(self, of: Collection, folder: Path = FOLDER, disk: Disk | None = None, salt: int = 7) -> None:
         self.collection = of
-        self.partition = Partition.open(disk or OsDisk(), folder, of, 0, lambda: salt)
-        self.reader = PartitionReader(of, self.partition.rows, turbo_codec(of))
+        self.disk = disk or OsDisk()
+        self.folder = folder
+        self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt)
+        self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory)
+
+    # --- writes --------------------------------------------------------------------------------------------
 
     def insert(self, ids: Any, vectors: Any, payloads: Any = None) -> int:
         return self.write(Operation.INSERT, make_batch(ids, vectors, payloads))
@@ -43,16 +57,22 @@ class Opened:
     def write(self, operation: Operation, batch: RowBatch) -> int:
         """The rows affected, once they are stored; on an error nothing has happened."""
         prepared = self.partition.prepare(operation, batch)
+        self.commit()
+        return prepared.result
+
+    def commit(self) -> None:
+        """Store what was prepared; on an error nothing has happened."""
         group = self.partition.take_group()
         if group is None:
-            return 0
+            return
         try:
             group.write(self.partition.wal)
         except BaseException:
             self.partition.abort(group)
             raise
         self.partition.complete(group)
-        return prepared.result
+
+    # --- in the background ---------------------------------------------------------------------------------
 
     def encode(self) -> int:
         """All background encoding there is to do; the number of steps."""
@@ -61,17 +81,83 @@ class Opened:
             steps += 1
         return steps
 
+    def seal(self) -> None:
+        """Seal the growing rows, and all that is due then."""
+        assert self.partition.freeze()
+        self.settle()
+
+    def settle(self) -> int:
+        """All jobs that are due; how many there were."""
+        jobs = 0
+        while (job := self.due()) is not None:
+            self.work(job)
+            jobs += 1
+        return jobs
+
+    def compact(self) -> None:
+        """Leave as few segments and dead rows as there can be."""
+        self.seal()
+        while (job := compaction(self.partition)) is not None:
+            self.work(job)
+
+    def due(self) -> Job | None:
+        return due_job(self.partition, frozenset())
+
+    def begin(self, job: Job) -> Publication:
+        """Do the job and open what came of it; nothing has changed for anybody yet."""
+        change = publication(self.partition, job)
+        of = self.partition
+        workshop = Workshop(of.disk, of.folder, of.collection, of.number, of.memory)
+        change.open(workshop.run(job, lambda rows: None))
+        return change
+
+    def work(self, job: Job) -> None:
+        """Do the job and publish it; on an error nothing has changed."""
+        change = self.begin(job)
+        try:
+            change.prepare()
+            change.write()
+        except BaseException:
+            change.undo()
+            raise
+        self.finish(change)
+
+    def finish(self, change: Publication) -> None:
+        """What comes after the manifest was written."""
+        generation = change.complete()
+        assert self.reader.has_let_go(generation)
+        change.clean()
+        change.retire()
+
+    # --- what is there -------------------------------------------------------------------------------------
+
+    def codec_block(self, place: int = 0) -> CodecBlock:
+        """The codec block of the growing segment at a place."""
+        codec = codec_of(self.collection)
+        assert codec is not None
+        return CodecBlock(self.codec_bytes(place), codec.rotation.padded)
+
+    def codec_bytes(self, place: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The same as bytes, to be damaged."""
+        rows = self.partition.segments[place].rows
+        assert isinstance(rows, GrowingSegment)
+        return self.partition.memory.codec[rows.slot]
+
     def encoded_rows(self) -> int:
         """Rows with codes in the first segment, as its codec block says."""
-        return int(self.partition.rows.codec[0][8:16].view(np.uint64)[0])
+        return self.codec_block().encoded
 
-    def ids(self, rows: np.ndarray[Any, Any]) -> list[Any]:
-        return self.partition.rows.row_ids(rows)
+    def states(self) -> list[str]:
+        """Of each segment whether it grows, waits to be sealed or is sealed."""
+        return [
+            "frozen" if segment.is_frozen else "growing" if segment.record is None else "sealed"
+            for segment in self.partition.segments
+        ]
 
     def with_new_reader(self) -> Opened:
         """The same partition, seen by a reader that has read nothing yet."""
         other = copy(self)
-        other.reader = PartitionReader(self.collection, self.partition.rows, turbo_codec(self.collection))
+        other.reader = PartitionReader(self.disk, self.folder, self.collection, 0, self.partition.memory)
         return other
 
     def close(self) -> None:
@@ -87,6 +173,16 @@ def finish(steps: Steps, between: Callable[[], object] = lambda: None) -> list[F
             found: list[Found] = stop.value
             return found
         between()
+
+
+def ids_of(found: Found) -> list[Any]:
+    """Ids of the rows that a search gave, nearest first."""
+    return found.view.row_ids(found.addresses)
+
+
+def numbers_of(found: list[Found]) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """The same as arrays, for rows whose ids are their numbers."""
+    return [np.array(ids_of(item), np.int64) for item in found]
 
 
 def deletion(ids: Any) -> RowBatch:

@@ -153,3 +153,63 @@ SEARCH SIMILAR $1 COLLECTION docs
 SEARCH SIMILAR $1 COLLECTION docs LIMIT 5
 SEARCH SIMILAR [1, 2, 3] COLLECTION collection K = 5 WHERE a = 1
 search similar id 'x' collection "Docs" include metadata with (ef = 64)
+CREATE COLLECTION docs KIND flat DIM 3 FIELDS (title TEXT)
+CREATE COLLECTION docs KIND flat DIM 3 METRIC l2 FIELDS (title TEXT, year INT NOT NULL, tags TEXT[]) WITH (m = 16)
+create collection docs kind flat dim 3 fields (price float default 0.5, nums int[], extra json, at timestamp)
+CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a INT NOT NULL DEFAULT -1, b TEXT DEFAULT 'b' NOT NULL, c X DEFAULT NULL)
+CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a INT[] DEFAULT [1, 2], b TEXT [ ] DEFAULT ['a'], c C DEFAULT $1)
+CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a "Order", b "two words", c "x[]", default DEFAULT DEFAULT [])
+CREATE COLLECTION fields KIND fields DIM 3 METRIC fields FIELDS (field field)
+ALTER COLLECTION docs SEAL
+alter collection docs compact;
+ALTER COLLECTION docs CHECKPOINT
+ALTER COLLECTION seal SEAL
+ALTER COLLECTION docs REBUILD
+ALTER COLLECTION rebuild REBUILD WITH (m = 32, mode = Fast)
+ALTER COLLECTION docs SET (sync = always, interval = $1)
+ALTER COLLECTION docs ADD FIELD year INT
+ALTER COLLECTION docs ADD FIELD tags TEXT[] DEFAULT ['a'] NOT NULL
+ALTER COLLECTION add ADD FIELD field FIELD NOT NULL
+ALTER COLLECTION docs DROP FIELD "Year"
+ALTER COLLECTION drop DROP FIELD field
+TRUNCATE COLLECTION docs
+TRUNCATE COLLECTION IF EXISTS truncate;
+TRUNCATE COLLECTION if
+UPDATE docs SET year = 2001
+UPDATE docs SET title = 'it''s', year = NULL, tags = ['a'], vector = [1, 2, 3] WHERE id = 7
+UPDATE docs SET vector = $1, "Year" = :year WHERE year > 2000 AND NOT ok
+update set set set = ?, where_ = ? where set = ?;
+CREATE INDEX ON docs (year)
+CREATE INDEX by_year ON docs (year);
+CREATE INDEX IF NOT EXISTS by_year ON docs (year)
+create index if not exists on "Docs" (meta."Year")
+CREATE INDEX if ON index (index)
+DROP INDEX ON docs (year)
+DROP INDEX IF EXISTS ON docs (meta.year)
+SHOW SEGMENTS FOR docs
+SHOW SEGMENTS FOR for
+SHOW INDEXES FOR indexes
+SHOW STATS FOR "Docs";
+SHOW SETTINGS
+show settings;
+EXPLAIN SELECT * FROM docs
+EXPLAIN ANALYZE SELECT id FROM docs WHERE year > 2000 ORDER BY vector <=> $1 LIMIT 5;
+EXPLAIN VECTOR SEARCH docs SIMILAR TO $1
+explain analyze search similar $1 collection analyze
+EXPLAIN DELETE FROM explain WHERE analyze
+EXPLAIN ANALYZE UPDATE docs SET year = ? WHERE year = ?
+EXPLAIN INSERT INTO docs (id, vector) VALUES (1, [1, 2])
+EXPLAIN ANALYZE SHOW SETTINGS
+SELECT id FROM docs WHERE 'x' IN tags AND $1 NOT IN meta.tags OR :p IN tags
+SELECT id FROM docs WHERE id IN $1 AND id NOT IN :ids AND id IN other
+SELECT id FROM docs WHERE (a IN b) IN c AND NOT 1 IN nums AND (NOT a) IN b AND (a <-> b) IN c
+SELECT id FROM docs WHERE tags && ['a', 'b'] AND nums && [1, 2] AND tags&&$1 OR tags && []
+SELECT id FROM docs WHERE (a && [1]) && [TRUE] AND NOT a && :p AND ['a'] && ['b']
+SELECT id FROM docs WHERE id IN (1,-2 , +3) AND id NOT IN (007) AND id IN(1)AND id in b
+SELECT id FROM docs WHERE id IN (1, /* two */ 2) AND id IN (1, 2.0) AND id IN /* here */ (1)
+VECTOR SEARCH docs SIMILAR TO $1 METRIC cosine THRESHOLD 0.5 LIMIT 5
+VECTOR SEARCH docs SIMILAR TO $1 THRESHOLD $2 METRIC metric WHERE threshold MIN_SCORE 1
+SEARCH SIMILAR $1 COLLECTION docs MIN_SCORE 0.8
+SEARCH SIMILAR [1, 2, 3] COLLECTION threshold THRESHOLD -3 MIN_SCORE :min K = 5 METRIC ip
+SELECT add, alter, analyze, checkpoint, compact, explain, field, fields, for, index, indexes FROM docs WHERE "on"
+SELECT min_score, rebuild, seal, segments, set, settings, stats, threshold, truncate, update FROM docs

@@ -24,13 +24,14 @@ def refused(text: str) -> RedDBError:
 
 
 A, B, C = (Comparison("=", Column((name,)), Literal(1)) for name in "abc")
+B_IN_C = ast.Member(Column(("b",)), Column(("c",)))
 
 
 def test_create_collection() -> None:
     text = "CREATE COLLECTION IF NOT EXISTS Docs KIND vector.turbo DIM 384 METRIC cosine WITH (bits = 4, mode = Fast)"
     options = (ast.Option(Identifier("bits"), Literal(4)), ast.Option(Identifier("mode"), Literal("fast")))
     assert parse(text) == ast.CreateCollection(
-        Identifier("docs"), Identifier("vector.turbo"), Literal(384), Identifier("cosine"), options, True
+        Identifier("docs"), Identifier("vector.turbo"), Literal(384), Identifier("cosine"), (), options, True
     )
 
 
@@ -70,11 +71,20 @@ def test_select_without_clauses() -> None:
 
 def test_vector_search_takes_clauses_in_any_order() -> None:
     expected = ast.VectorSearch(
-        Identifier("docs"), Parameter(1), A, Literal(5), True, True, (ast.Option(Identifier("ef"), Literal(64)),)
+        Identifier("docs"),
+        Parameter(1),
+        where=A,
+        metric=Identifier("ip"),
+        threshold=Literal(-0.5),
+        min_score=Parameter("s"),
+        limit=Literal(5),
+        include_vectors=True,
+        include_metadata=True,
+        options=(ast.Option(Identifier("ef"), Literal(64)),),
     )
     for clauses in (
-        "WHERE a = 1 INCLUDE VECTORS INCLUDE METADATA LIMIT 5 WITH (ef = 64)",
-        "WITH (ef = 64) K = 5 INCLUDE METADATA WHERE a = 1 INCLUDE VECTORS",
+        "WHERE a = 1 METRIC ip THRESHOLD -.5 MIN_SCORE :s INCLUDE VECTORS INCLUDE METADATA LIMIT 5 WITH (ef = 64)",
+        "WITH (ef = 64) K = 5 INCLUDE METADATA MIN_SCORE :s THRESHOLD -0.5 METRIC IP WHERE a = 1 INCLUDE VECTORS",
     ):
         assert parse(f"VECTOR SEARCH docs SIMILAR TO $1 {clauses}") == expected
         assert parse(f"SEARCH SIMILAR $1 COLLECTION docs {clauses}") == expected
@@ -110,6 +120,15 @@ def test_vector_search_targets(target: str, expected: Parameter | ast.StoredRow)
         ("a BETWEEN 1 AND 2 AND b = 1", ast.And((ast.Between(Column(("a",)), Literal(1), Literal(2)), B))),
         ("a NOT BETWEEN 1 AND 2", ast.Between(Column(("a",)), Literal(1), Literal(2), negated=True)),
         ("a NOT IN ('x', $1)", ast.InList(Column(("a",)), (Literal("x"), Parameter(1)), negated=True)),
+        ("'x' IN a", ast.Member(Literal("x"), Column(("a",)))),
+        ("$1 NOT IN a.b", ast.Member(Parameter(1), Column(("a", "b")), negated=True)),
+        ("a IN $1", ast.Member(Column(("a",)), Parameter(1))),
+        ("a NOT IN :ids", ast.Member(Column(("a",)), Parameter("ids"), negated=True)),
+        ("a && ['x']", ast.Overlap(Column(("a",)), ast.ListLiteral((Literal("x"),)))),
+        ("a && []", ast.Overlap(Column(("a",)), ast.ListLiteral(()))),
+        ("a && [2]", ast.Overlap(Column(("a",)), ast.VectorLiteral(b"\0\0\0\x40"))),
+        ("a&&$1 AND NOT b IN c", ast.And((ast.Overlap(Column(("a",)), Parameter(1)), ast.Not(B_IN_C)))),
+        ("ok AND NOT hidden", ast.And((Column(("ok",)), ast.Not(Column(("hidden",)))))),
         ("a ILIKE 'x'", ast.Like(Column(("a",)), Literal("x"), case_insensitive=True)),
         ("a NOT LIKE 'x'", ast.Like(Column(("a",)), Literal("x"), negated=True)),
         ("a IS NOT NULL", ast.IsNull(Column(("a",)), negated=True)),
@@ -176,7 +195,7 @@ def test_every_keyword_is_a_name_unless_it_is_reserved() -> None:
 def test_the_reserved_words() -> None:
     # A word added here breaks statements that use it as a name.
     assert " ".join(sorted(reserved_words())) == (
-        "AND AS BETWEEN FALSE FROM ILIKE IN INTO IS LIKE LIMIT NOT NULL OR ORDER SELECT TRUE VALUES WHERE WITH"
+        "AND AS BETWEEN FALSE FROM ILIKE IN INTO IS LIKE LIMIT NOT NULL ON OR ORDER SELECT TRUE VALUES WHERE WITH"
     )
 
 

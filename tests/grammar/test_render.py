@@ -38,6 +38,21 @@ def test_corpus(line: str) -> None:
         ),
         ('create collection a kind x."Y" dim 3', 'CREATE COLLECTION a KIND "x.Y" DIM 3'),
         ("drop collection if exists docs", "DROP COLLECTION IF EXISTS docs"),
+        (
+            'create collection a kind f dim 3 fields(t text[],n int default+1 not null,o"order")with(m=1)',
+            'CREATE COLLECTION a KIND f DIM 3 FIELDS (t TEXT[], n INT NOT NULL DEFAULT 1, o "ORDER") WITH (m = 1)',
+        ),
+        ("truncate collection if exists docs", "TRUNCATE COLLECTION IF EXISTS docs"),
+        ("alter collection docs seal", "ALTER COLLECTION docs SEAL"),
+        ("alter collection docs rebuild with(m=1)", "ALTER COLLECTION docs REBUILD WITH (m = 1)"),
+        ("alter collection docs set(m=1)", "ALTER COLLECTION docs SET (m = 1)"),
+        ("alter collection docs add field Y int", "ALTER COLLECTION docs ADD FIELD y INT"),
+        ("alter collection docs drop field y", "ALTER COLLECTION docs DROP FIELD y"),
+        ("create index if not exists i on d(a.b)", "CREATE INDEX IF NOT EXISTS i ON d (a.b)"),
+        ('create index "on" on "on"(y)', 'CREATE INDEX "on" ON "on" (y)'),
+        ("drop index if exists on d(y)", "DROP INDEX IF EXISTS ON d (y)"),
+        ("update d set a=1,v=[1] where b", "UPDATE d SET a = 1, v = [1.0] WHERE b"),
+        ("explain analyze show settings", "EXPLAIN ANALYZE SHOW SETTINGS"),
         ("show collections", "SHOW COLLECTIONS"),
         ('show collection "from"', 'SHOW COLLECTION "from"'),
         ('show collection "kind"', "SHOW COLLECTION kind"),
@@ -58,6 +73,14 @@ def test_corpus(line: str) -> None:
             "DELETE FROM d WHERE a NOT IN (1, 'x') AND b BETWEEN 1 AND 2 AND c NOT LIKE 'y' AND d IS NOT NULL",
         ),
         (
+            "delete from d where (a in b) and not ('x' not in $1) or (c&&['x']) and id in(1,2)",
+            "DELETE FROM d WHERE a IN b AND NOT 'x' NOT IN $1 OR c && ['x'] AND id IN (1, 2)",
+        ),
+        (
+            "search similar $1 collection d k=5 min_score .5 threshold 1 metric L2",
+            "VECTOR SEARCH d SIMILAR TO $1 METRIC l2 THRESHOLD 1 MIN_SCORE 0.5 LIMIT 5",
+        ),
+        (
             "search similar id 'it''s' collection d with (ef=1) k=5 include metadata include vectors where ok",
             "VECTOR SEARCH d SIMILAR TO ID 'it''s' WHERE ok INCLUDE VECTORS INCLUDE METADATA LIMIT 5 WITH (ef = 1)",
         ),
@@ -76,7 +99,9 @@ def test_the_deepest_statement_renders() -> None:
 # --- any statement that can be made ------------------------------------------------------------------------
 
 names = st.one_of(
-    st.sampled_from(["docs", "id", "Docs", "select", "from", "kind", "k", "a b", 'q"q', "1st", "a.b", "a.", "ü", "_"]),
+    st.sampled_from(
+        ["docs", "id", "Docs", "select", "from", "kind", "k", "on", "if", "a b", 'q"q', "1st", "a.b", "a.", "ü", "_"]
+    ),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15),
 )
 identifiers = st.builds(ast.Identifier, names)
@@ -108,15 +133,19 @@ def list_literals(values: st.SearchStrategy[Any]) -> st.SearchStrategy[ast.ListL
     return st.lists(values, max_size=3).filter(is_list).map(lambda items: ast.ListLiteral(tuple(items)))
 
 
+integers = st.builds(ast.Literal, st.integers(limits.ID_INT_MIN, limits.ID_INT_MAX))
 values = st.recursive(literals | parameters | vectors, list_literals, max_leaves=4)
 
 
 def conditions(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    items = st.lists(values, min_size=1, max_size=3).map(tuple) | st.lists(integers, min_size=1).map(tuple)
     several = st.lists(parts, min_size=2, max_size=3).map(tuple)
     return st.one_of(
         st.builds(ast.Distance, st.sampled_from(sorted(ast.DISTANCES)), parts, parts),
         st.builds(ast.Comparison, st.sampled_from(ast.COMPARISONS), parts, parts),
-        st.builds(ast.InList, parts, st.lists(values, min_size=1, max_size=3).map(tuple), st.booleans()),
+        st.builds(ast.InList, parts, items, st.booleans()),
+        st.builds(ast.Member, parts, columns | parameters, st.booleans()),
+        st.builds(ast.Overlap, parts, vectors | parameters | list_literals(values)),
         st.builds(ast.Between, parts, parts, parts, st.booleans()),
         st.builds(ast.Like, parts, parts, st.booleans(), st.booleans()),
         st.builds(ast.IsNull, parts, st.booleans()),
@@ -129,8 +158,29 @@ def conditions(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 expressions = st.recursive(values | columns, conditions, max_leaves=12)
 wheres = st.none() | expressions
 counts = st.builds(ast.Literal, st.integers(0, limits.ID_INT_MAX)) | parameters
-options = st.lists(
-    st.builds(ast.Option, identifiers, literals | parameters), max_size=3, unique_by=lambda option: option.name
+bounds = st.builds(ast.Literal, st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False)) | parameters
+
+
+def named(parts: st.SearchStrategy[Any], min_size: int = 0) -> st.SearchStrategy[Any]:
+    return st.lists(parts, min_size=min_size, max_size=3, unique_by=lambda part: part.name).map(tuple)
+
+
+options = named(st.builds(ast.Option, identifiers, literals | parameters))
+types = st.sampled_from(["TEXT", "INT[]", "_", "ORDER", "ORDER[]", "[]", "A[][]"]) | names.map(str.upper)
+fields = st.builds(
+    ast.FieldDefinition, identifiers, st.builds(ast.Identifier, types), st.booleans(), st.none() | values
+)
+actions = st.one_of(
+    st.builds(ast.Seal),
+    st.builds(ast.Compact),
+    st.builds(ast.Checkpoint),
+    st.builds(ast.Rebuild, options),
+    st.builds(ast.SetOptions, named(st.builds(ast.Option, identifiers, literals | parameters), min_size=1)),
+    st.builds(ast.AddField, fields),
+    st.builds(ast.DropField, identifiers),
+)
+assignments = st.lists(
+    st.builds(ast.Assignment, identifiers, values), min_size=1, max_size=3, unique_by=lambda part: part.column
 ).map(tuple)
 
 
@@ -147,20 +197,36 @@ select_items = st.one_of(
     st.builds(ast.SelectItem, st.builds(ast.CountStar) | columns, st.none() | identifiers),
 )
 distances = st.builds(ast.Distance, st.sampled_from(sorted(ast.DISTANCES)), expressions, expressions)
-statements = st.one_of(
+definitions = st.one_of(
     st.builds(
         ast.CreateCollection,
         identifiers,
         identifiers,
         st.builds(ast.Literal, st.integers(0, limits.ID_INT_MAX)),
         st.none() | identifiers,
+        named(fields),
         options,
         st.booleans(),
     ),
     st.builds(ast.DropCollection, identifiers, st.booleans()),
+    st.builds(ast.TruncateCollection, identifiers, st.booleans()),
+    st.builds(ast.AlterCollection, identifiers, actions),
+    st.builds(ast.CreateIndex, identifiers, columns, st.none() | identifiers, st.booleans()),
+    st.builds(ast.DropIndex, identifiers, columns, st.booleans()),
+)
+shows = st.one_of(
     st.builds(ast.ShowCollections),
     st.builds(ast.ShowCollection, identifiers),
+    st.builds(ast.ShowSegments, identifiers),
+    st.builds(ast.ShowIndexes, identifiers),
+    st.builds(ast.ShowStats, identifiers),
+    st.builds(ast.ShowSettings),
+)
+commands = st.one_of(
+    definitions,
+    shows,
     inserts(),
+    st.builds(ast.Update, identifiers, assignments, wheres),
     st.builds(ast.Delete, identifiers, wheres),
     st.builds(
         ast.Select,
@@ -179,12 +245,16 @@ statements = st.one_of(
         | parameters
         | st.builds(ast.StoredRow, st.builds(ast.Literal, st.integers(-9, 9) | st.text("a'", max_size=3)) | parameters),
         wheres,
+        st.none() | identifiers,
+        st.none() | bounds,
+        st.none() | bounds,
         st.none() | counts,
         st.booleans(),
         st.booleans(),
         options,
     ),
 )
+statements = commands | st.builds(ast.Explain, commands, st.booleans())
 
 
 @settings(max_examples=600, deadline=None)

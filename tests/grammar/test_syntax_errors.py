@@ -86,7 +86,8 @@ def test_mutated_statements_parse_or_are_refused() -> None:
 
 
 def test_every_misspelled_first_word_is_recognised() -> None:
-    for word in ("CREATE", "DELETE", "DROP", "INSERT", "SEARCH", "SELECT", "SHOW", "UPSERT", "VECTOR"):
+    words = "ALTER CREATE DELETE DROP EXPLAIN INSERT SEARCH SELECT SHOW TRUNCATE UPDATE UPSERT VECTOR"
+    for word in words.split():
         assert word in keywords()
         with pytest.raises(RedDBError) as caught:
             parse(word[:-1] + " docs")

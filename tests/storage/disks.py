@@ -103,6 +103,14 @@ class MemoryDisk:
             raise _error("read", path, errno.ENOENT)
         return bytes(self._seen[path].seen)
 
+    def map_file(self, path: Path) -> memoryview:
+        return memoryview(self.read_file(path))
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.may_fail("rename", old)
+        self._seen[new] = self._seen.pop(old)
+        self.sync_folder(new.parent)
+
     def open_append(self, path: Path, size: int) -> MemoryAppendFile:
         self.may_fail("open", path)
         if path.parent not in self._folders:
@@ -120,6 +128,9 @@ class MemoryDisk:
         self.may_fail("rename", path)
         self._seen[path] = file
         self.sync_folder(path.parent)
+
+    def folder_bytes(self, path: Path) -> int:
+        return sum(len(file.seen) for name, file in self._seen.items() if name.parent == path)
 
     def remove_file(self, path: Path) -> None:
         self.may_fail("remove", path)

@@ -1,13 +1,5 @@
 """Keeps the turbo codes of a partition's growing rows up to date, a slice at a time, on the owner's side.
 
-    codec block of a segment, in shared memory
-        0    u64            generation: odd while the fit changes
-        8    u64            encoded rows, from the segment's first, a multiple of 32
-        16   f32            scale
-        20   u32            widening: by how much a search takes more candidates than its collection's default;
-                            0 until it is measured, 65,535 where codes do not tell the rows apart
-        24   f32[padded]    mean
-
 Rows that are not encoded are scanned exactly, so encoding is never on a write's path and never changes an answer:
 only its cost. The first 1,024 rows of a segment wait for a fit worth having. A fit is renewed when the segment has
 doubled, so each row is encoded twice on average, and when a slice of new rows does not look like the rows that were
@@ -19,22 +11,21 @@ need none; random vectors, or short and long ones mixed in one segment, need muc
 
 Invariants:
   * Codes are used only once their widening is measured; until then a reader keeps those of the fit before.
-  * A reader that sees the same even generation before and after copying has copied codes of one fit.
   * Encoded rows are published rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb import limits
-from reddb.index.metrics import Distances
+from reddb.index.metrics import Distances, prepare
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
-from reddb.storage.growing import GrowingRows
-from reddb.types import Collection, Metric, Vectors
+from reddb.partition.codec_block import CodecBlock
+from reddb.storage.memory import PartitionMemory
+from reddb.types import Collection, Vectors
 
 FIT_ROWS = 1024
 _FIT_SAMPLE_ROWS = 1024
@@ -49,61 +40,43 @@ _DONE = object()
 _ALIKE = (0.5, 2.0)  # mean square of normalised rows that suit a fit
 
 
-def codec_block_bytes(codec: TurboCodec) -> int:
-    """Size of a codec block, a multiple of 8."""
-    return -(-(24 + 4 * codec.rotation.padded) // 8) * 8
+class GrowingEncoder:
+    """Encodes whatever segments grow."""
 
+    def __init__(self, codec: TurboCodec | None, collection: Collection, memory: PartitionMemory) -> None:
+        """`codec` is None where rows have no codes."""
+        self._codec = codec
+        self._collection = collection
+        self._memory = memory
+        self._encoders: dict[int, SegmentEncoder] = {}
 
-class CodecBlock:
-    """Views of the fields of one segment's codec block."""
+    def begin(self, segment_id: int, slot: int) -> None:
+        """A new segment is in the slot; to be called before anyone can read it, for codes of another may be there."""
+        if self._codec is not None:
+            self._encoders[segment_id] = SegmentEncoder(self._codec, self._collection, self._memory, slot)
 
-    def __init__(self, block: NDArray[np.uint8], padded: int) -> None:
-        self._numbers = memoryview(block[:16]).cast("Q")  # plain integers; read before every search
-        self._scale = block[16:20].view(np.float32)
-        self._widening = memoryview(block[20:24]).cast("I")
-        self._mean = block[24 : 24 + 4 * padded].view(np.float32)
-
-    @property
-    def generation(self) -> int:
-        return self._numbers[0]
-
-    @property
-    def encoded(self) -> int:
-        return self._numbers[1]
-
-    @property
-    def widening(self) -> int:
-        return self._widening[0]
-
-    def read_fit(self) -> Fit:
-        return Fit(self._mean.copy(), float(self._scale[0]))
-
-    def write_fit(self, fit: Fit) -> None:
-        self._numbers[0] += 1
-        self._numbers[1] = 0
-        self._widening[0] = 0
-        self._mean[:] = fit.mean
-        self._scale[0] = fit.scale
-        self._numbers[0] += 1
-
-    def write_widening(self, widening: int) -> None:
-        self._widening[0] = widening
-
-    def write_encoded(self, rows: int) -> None:
-        self._numbers[1] = rows
+    def step(self, segments: Iterable[tuple[int, int]]) -> bool:
+        """Encode a slice of the first of the growing segments (id, rows) that needs it; False when none does."""
+        if self._codec is None:
+            return False
+        growing = list(segments)
+        self._encoders = {id: self._encoders[id] for id, _ in growing}
+        return any(self._encoders[id].step(rows) for id, rows in growing)
 
 
 class SegmentEncoder:
-    """Encodes one segment of the growing rows: those from `first_row` on."""
+    """Encodes one growing segment."""
 
-    def __init__(self, codec: TurboCodec, collection: Collection, rows: GrowingRows, first_row: int) -> None:
+    def __init__(self, codec: TurboCodec, collection: Collection, memory: PartitionMemory, slot: int) -> None:
+        columns = memory.slot_columns(slot)
         self._codec = codec
         self._metric = collection.metric
-        self._oversample = collection.settings["oversample"]
-        self._rows = rows
-        self._distances = Distances(collection.metric, rows.vectors, rows.inverse_norm)
-        self._first_row = first_row
-        self._block = CodecBlock(rows.codec[first_row // limits.SEGMENT_ROWS], codec.rotation.padded)
+        self._oversample = collection.number("oversample")
+        self._vectors = columns.vectors
+        self._codes = memory.slot_codes(slot)
+        self._distances = Distances(collection.metric, columns.vectors, columns.inverse_norm)
+        self._block = CodecBlock(memory.codec[slot], codec.rotation.padded)
+        self._block.reset()
         self._fit: Fit | None = None
         self._fitted_rows = 0
         self._encoded = 0
@@ -126,9 +99,9 @@ class SegmentEncoder:
                 return False  # too few to learn from: they stay exact until more have come
             self._refit(count)
             return True
-        start = (self._first_row + self._encoded) * self._codec.code_bytes
+        start = self._encoded * self._codec.code_bytes
         packed = self._codec.encode(normalised)
-        self._rows.codes[start : start + len(packed)] = packed
+        self._codes[start : start + len(packed)] = packed
         self._encoded = last
         self._block.write_encoded(last)
         return True
@@ -148,34 +121,35 @@ class SegmentEncoder:
         """Find by how much to widen searches, in slices: how deep among the codes do true neighbours lie?"""
         assert self._fit is not None
         index = TurboIndex(self._codec, self._fit, self._metric)
-        start = self._first_row * self._codec.code_bytes
-        index.append(self._rows.codes[start : start + count * self._codec.code_bytes])
+        index.append(self._codes[: count * self._codec.code_bytes])
         depths: list[int] = []
         default = _TRIAL_K * self._oversample
-        deepest = min(default * WIDENING_MAX, count)
-        for row in np.linspace(self._first_row, self._first_row + count - 1, _TRIAL_QUERIES).astype(np.int64):
-            query = self._rows.vectors[row]
+        for row in np.linspace(0, count - 1, _TRIAL_QUERIES).astype(np.int64).tolist():
+            query = prepare(self._metric, self._vectors[row : row + 1])
             near: NDArray[np.int64] = np.empty(0, np.int64)
             for first in range(0, count, _TRIAL_SLICE_ROWS):
                 near = np.concatenate([near, np.arange(first, min(first + _TRIAL_SLICE_ROWS, count))])
-                keys = self._distances.keys_of_rows(query, near + self._first_row)
+                keys = self._distances.keys_of_rows(self._vectors[row], near)
                 # One more than asked, for the row finds itself.
                 near = near[np.argsort(keys, kind="stable")[: _TRIAL_K + 1]]
                 yield
-            ranked = index.search(self._codec.rotation.apply(query[None]), deepest)[0].tolist()
-            place = {found: depth for depth, found in enumerate(ranked)}
-            depths += [place.get(found, count) for found in near.tolist() if found != row - self._first_row]
+            near = near[near != row]
+            deepest = min(default * WIDENING_MAX, count)
+            ranked = index.search(self._codec.rotation.apply(query), deepest)[0]
+            depths += depths_of(near, ranked, count)
             yield
         needed = int(np.percentile(depths, 100 * _TRIAL_RECALL, method="lower")) + 1
         widening = -(-needed // default)
         self._block.write_widening(widening if widening <= WIDENING_MAX else SCAN_EXACTLY)
 
     def _rotate(self, rows: NDArray[np.int64]) -> Vectors:
-        rows = rows + self._first_row
-        vectors = self._rows.vectors[rows]
-        if self._metric is Metric.COSINE:
-            vectors *= self._rows.inverse_norm[rows, None]
-        return self._codec.rotation.apply(vectors)
+        return self._codec.rotation.apply(prepare(self._metric, self._vectors[rows]))
+
+
+def depths_of(near: NDArray[np.int64], ranked: NDArray[np.int64], missing: int) -> list[int]:
+    """At which place each of the rows `near` stands in `ranked`; `missing` for one that does not."""
+    place = {found: depth for depth, found in enumerate(ranked.tolist())}
+    return [place.get(row, missing) for row in near.tolist()]
 
 
 def _looks_alike(normalised: Vectors) -> bool:

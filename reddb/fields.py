@@ -1,0 +1,233 @@
+"""The typed fields that a collection declares, and the one place where payloads become bytes and bytes payloads.
+
+    TEXT         a string
+    INT          an integer of 64 bits; a boolean is none
+    FLOAT        a finite number; an integer becomes a float
+    BOOL         true or false
+    TIMESTAMP    an instant in UTC with microseconds, given as a datetime or an ISO-8601 text that has a zone
+    TEXT[]       a list of strings
+    INT[]        a list of integers of 64 bits
+    JSON         any value that a payload can hold
+
+A payload is a MessagePack map; its timestamps are MessagePack's own (extension -1), and no other extension is let in.
+
+Invariants:
+  * `unpack_payload(pack_payload(payload, row)) == payload`; empty bytes are the empty payload.
+  * NULL and a missing key are the same, but for this: a default stands in for a missing key only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NoReturn, TypeAlias
+
+import msgpack
+
+from reddb import errors, limits
+
+Payload: TypeAlias = dict[str, Any]
+
+TIMESTAMP_HINT = "write 2024-05-01T12:00:00Z, or +02:00 in place of Z"
+
+_SHOWN_CHARS = 100  # of a value in a message
+_TIMESTAMP_BYTES_MAX = 12
+
+
+class FieldType(StrEnum):
+    """What a field may hold; the values are the words of the language."""
+
+    TEXT = "TEXT"
+    INT = "INT"
+    FLOAT = "FLOAT"
+    BOOL = "BOOL"
+    TIMESTAMP = "TIMESTAMP"
+    TEXTS = "TEXT[]"
+    INTS = "INT[]"
+    JSON = "JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One declared field. `default` is normalised (see `check_default`); None stands for no default."""
+
+    name: str
+    type: FieldType
+    not_null: bool = False
+    default: Any = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as a map of plain values, for the catalog and the control channel; a timestamp becomes its text."""
+        default = self.default.isoformat() if isinstance(self.default, datetime) else self.default
+        return {"name": self.name, "type": str(self.type), "not_null": self.not_null, "default": default}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Field:
+        return check_default(cls(plain["name"], FieldType(plain["type"]), plain["not_null"], plain["default"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The declared fields of a collection, in the order of their declaration."""
+
+    declared: tuple[Field, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len({field.name for field in self.declared}) == len(self.declared)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.declared)
+
+    def __len__(self) -> int:
+        return len(self.declared)
+
+    def get(self, name: str) -> Field | None:
+        """The field of this name, or None where the name is a free key."""
+        return next((field for field in self.declared if field.name == name), None)
+
+
+NO_FIELDS = Fields()
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+def parse_timestamp(value: object) -> datetime:
+    """An aware datetime or an ISO-8601 text with a zone, in UTC; digits beyond microseconds are cut off.
+
+    Raises ValueError for anything else.
+    """
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(instant, datetime) or instant.utcoffset() is None:
+        raise ValueError("no datetime with a zone")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:  # 0001-01-01T00:00:00+14:00
+        raise ValueError("beyond the years 1 to 9999") from error
+
+
+def is_int(value: object) -> bool:
+    """Whether the value is an integer of 64 bits."""
+    return type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError from error
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _only(holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """A normaliser that changes nothing and raises ValueError where the value does not hold."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError
+        return value
+
+    return check
+
+
+# For each type what its values are, in words, and what brings a value into its stored form or raises ValueError.
+# JSON has nothing of its own to check: what a payload may hold at all is checked for every key alike.
+_RULES: dict[FieldType, tuple[str, Callable[[Any], Any]]] = {
+    FieldType.TEXT: ("a string", _only(lambda value: type(value) is str)),
+    FieldType.INT: ("an integer of 64 bits", _only(is_int)),
+    FieldType.FLOAT: ("a finite number", _float),
+    FieldType.BOOL: ("true or false", _only(lambda value: type(value) is bool)),
+    FieldType.TIMESTAMP: ("an instant with a time zone", parse_timestamp),
+    FieldType.TEXTS: (
+        "a list of strings",
+        _only(lambda value: type(value) is list and all(type(item) is str for item in value)),
+    ),
+    FieldType.INTS: (
+        "a list of integers of 64 bits",
+        _only(lambda value: type(value) is list and all(map(is_int, value))),
+    ),
+    FieldType.JSON: ("any value", _only(lambda value: True)),
+}
+
+
+def check_row(fields: Fields, payload: Payload, row: int) -> Payload:
+    """The payload with defaults put in and the values of declared fields normalised; free keys stay as they are.
+
+    A default is shared with its field, not copied: a payload is packed, never changed. Raises INVALID_PAYLOAD naming
+    row and field.
+    """
+    if not fields.declared:
+        return payload
+    checked = dict(payload)
+    for field in fields.declared:
+        value = payload.get(field.name)
+        if value is not None:
+            try:
+                checked[field.name] = _RULES[field.type][1](value)
+            except ValueError:
+                _refuse(errors.INVALID_PAYLOAD, f"row {row}: the field {field.name!r}", field, value, row=row)
+        elif field.name not in payload and field.default is not None:
+            checked[field.name] = field.default
+        elif field.not_null:
+            message = f"row {row}: the field {field.name!r} is {field.type} NOT NULL and has no value"
+            raise errors.INVALID_PAYLOAD.error(message, row=row, field=field.name)
+    return checked
+
+
+def check_default(field: Field) -> Field:
+    """The field with its default normalised. Raises INVALID_VALUE if the default is no value of the field's type."""
+    if field.default is None:
+        return field
+    try:
+        return replace(field, default=_RULES[field.type][1](field.default))
+    except ValueError:
+        _refuse(errors.INVALID_VALUE, f"the default of {field.name!r}", field, field.default)
+
+
+def _refuse(code: errors.ErrorCode, what: str, field: Field, value: object, **detail: Any) -> NoReturn:
+    if field.type is FieldType.TIMESTAMP:
+        detail["hint"] = TIMESTAMP_HINT
+    shown = repr(value)
+    shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…"
+    message = f"{what} is {field.type}: {_RULES[field.type][0]}, not {shown}"
+    raise code.error(message, field=field.name, **detail)
+
+
+# --- bytes -------------------------------------------------------------------------------------------------
+
+
+def pack_payload(payload: Payload, row: int = 0) -> bytes:
+    """MessagePack bytes, none for an empty payload. Raises INVALID_PAYLOAD naming the row for what has no form."""
+    try:
+        return bytes(msgpack.packb(payload, datetime=True)) if payload else b""
+    except (TypeError, ValueError, OverflowError) as error:
+        raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload cannot be stored: {error}", row=row) from error
+
+
+def unpack_payload(content: bytes | memoryview, row: int = 0) -> Payload:
+    """The payload; empty bytes give an empty one. Raises INVALID_PAYLOAD naming the row for all but one map."""
+    if not content:
+        return {}
+    try:
+        payload = msgpack.unpackb(
+            content, timestamp=3, strict_map_key=True, max_ext_len=_TIMESTAMP_BYTES_MAX, ext_hook=_refuse_extension
+        )
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        reason = str(error) or type(error).__name__
+        raise errors.INVALID_PAYLOAD.error(
+            f"row {row}: the payload is no MessagePack map: {reason}", row=row
+        ) from error
+    if not isinstance(payload, dict):
+        raise errors.INVALID_PAYLOAD.error(f"row {row}: a payload is a map, not {type(payload).__name__}", row=row)
+    return payload
+
+
+def _refuse_extension(code: int, data: bytes) -> NoReturn:
+    raise ValueError(f"unknown extension {code} of {len(data)} bytes")

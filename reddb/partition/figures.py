@@ -1,0 +1,56 @@
+"""What SHOW SEGMENTS and SHOW COLLECTION say of the rows: counted and measured when asked.
+
+Invariant: bytes on disk are those of the files, bytes of memory those that a page of memory stands behind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reddb.partition.growing_codes import GrowingCodes
+from reddb.partition.reader import PartitionReader
+from reddb.partition.settled import FlatIndex, lacks_index
+from reddb.partition.view import SegmentView
+from reddb.query.execute import Table
+
+_COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory"]
+
+
+def segments_table(reader: PartitionReader) -> Table:
+    """SHOW SEGMENTS: one segment a row."""
+    return Table(_COLUMNS, [_row(reader, segment) for segment in reader.view().segments])
+
+
+def collection_figures(reader: PartitionReader) -> dict[str, Any]:
+    """The properties of SHOW COLLECTION that change."""
+    rows = [_row(reader, segment) for segment in reader.view().segments]
+    stored = max(sum(row[4] for row in rows), 1)
+    return {
+        "rows": reader.count(),
+        "coded rows": reader.coded_rows(),
+        "segments": len(rows),
+        "bytes per row on disk": round(sum(row[6] for row in rows) / stored, 1),
+        "bytes per row in memory": round(sum(row[7] for row in rows) / stored, 1),
+    }
+
+
+def _row(reader: PartitionReader, segment: SegmentView) -> list[Any]:
+    live = segment.count - segment.tombstones.count
+    of = [0, segment.id, _state(reader, segment), _index(segment), segment.count, live]
+    return [*of, reader.disk_bytes(segment), reader.memory_bytes(segment)]
+
+
+def _state(reader: PartitionReader, segment: SegmentView) -> str:
+    if segment.is_growing:
+        return "growing"
+    return "building" if lacks_index(reader.collection, segment.index_number, segment.count) else "sealed"
+
+
+def _index(segment: SegmentView) -> str:
+    index = segment.index
+    if index is None:
+        return "exact"
+    if isinstance(index, GrowingCodes):
+        return "turbo"
+    described = index.description
+    return f"{described.kind} {described.codes}".strip() if not isinstance(index, FlatIndex) else described.codes

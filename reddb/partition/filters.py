@@ -1,0 +1,146 @@
+"""Which rows of a segment a predicate is true for, evaluated once and kept: rows never change.
+
+    sealed segment      one mask, from its mapped columns
+    growing segment     a mask for each block of 1,024 rows that is full, and one for what comes behind
+
+Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from reddb import limits
+from reddb.query.predicate import Predicate
+from reddb.storage.payload_columns import PayloadColumns
+from reddb.storage.sealed import SealedSegment
+from reddb.storage.segment_rows import INT_ID, Columns
+
+_BLOCK_ROWS = 1024
+
+
+class Mask(NamedTuple):
+    """`rows` is bool (n,); `matches` how many are true."""
+
+    rows: NDArray[np.bool_]
+    matches: int
+
+
+class FilterCache:
+    """The masks that a reader keeps, the least recently used thrown away first."""
+
+    def __init__(self) -> None:
+        self._masks: OrderedDict[tuple[int, int, Predicate], Mask] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: tuple[int, int, Predicate]) -> Mask | None:
+        mask = self._masks.get(key)
+        if mask is not None:
+            self._masks.move_to_end(key)
+        return mask
+
+    def put(self, key: tuple[int, int, Predicate], mask: Mask) -> None:
+        self._masks[key] = mask
+        self._bytes += mask.rows.nbytes
+        while self._bytes > limits.FILTER_CACHE_BYTES:
+            _, old = self._masks.popitem(last=False)
+            self._bytes -= old.rows.nbytes
+
+    def forget(self, segments: set[int]) -> None:
+        """Drop the masks of all other segments."""
+        for key in [key for key in self._masks if key[0] not in segments]:
+            self._bytes -= self._masks.pop(key).rows.nbytes
+
+
+class SealedFilter:
+    """Masks of a sealed segment."""
+
+    def __init__(self, segment_id: int, segment: SealedSegment, cache: FilterCache) -> None:
+        self._segment_id = segment_id
+        self._segment = segment
+        self._cache = cache
+
+    def mask(self, predicate: Predicate, count: int) -> Mask:
+        """Of the first `count` rows: all."""
+        key = (self._segment_id, -1, predicate)
+        mask = self._cache.get(key)
+        if mask is None:
+            source = _Source(self._segment.columns, 0, count, self._segment.payload_columns())
+            rows = predicate.evaluate(source)
+            mask = Mask(rows, int(np.count_nonzero(rows)))
+            self._cache.put(key, mask)
+        return mask
+
+
+class GrowingFilter:
+    """Masks of a growing segment, whose payloads are made columns block by block as they come."""
+
+    def __init__(self, segment_id: int, columns: Columns, cache: FilterCache) -> None:
+        self._segment_id = segment_id
+        self._columns = columns
+        self._cache = cache
+        self._blocks: list[_Source] = []
+        self._tail: _Source | None = None
+
+    def mask(self, predicate: Predicate, count: int) -> Mask:
+        """Of the first `count` rows."""
+        full = count // _BLOCK_ROWS
+        while len(self._blocks) < full:
+            first = len(self._blocks) * _BLOCK_ROWS
+            self._blocks.append(self._source(first, first + _BLOCK_ROWS))
+        parts = [self._block_mask(predicate, number).rows for number in range(full)]
+        if count % _BLOCK_ROWS:
+            first = full * _BLOCK_ROWS
+            if self._tail is None or self._tail.first != first or self._tail.rows != count - first:
+                self._tail = self._source(first, count)
+            parts.append(predicate.evaluate(self._tail))
+        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
+        return Mask(rows, int(np.count_nonzero(rows)))
+
+    def _block_mask(self, predicate: Predicate, number: int) -> Mask:
+        key = (self._segment_id, number, predicate)
+        mask = self._cache.get(key)
+        if mask is None:
+            rows = predicate.evaluate(self._blocks[number])
+            mask = Mask(rows, int(np.count_nonzero(rows)))
+            self._cache.put(key, mask)
+        return mask
+
+    def _source(self, first: int, last: int) -> _Source:
+        payloads = [self._columns.payload(row) for row in range(first, last)]
+        return _Source(self._columns, first, last, PayloadColumns.from_payloads(payloads))
+
+
+class _Source:
+    """What a predicate is evaluated over: the payloads' columns, and the ids as the column `id`."""
+
+    def __init__(self, columns: Columns, first: int, last: int, payloads: PayloadColumns) -> None:
+        self.first = first
+        self.rows = last - first
+        self._columns = columns
+        self._payloads = payloads
+        self._ids: dict[str, pa.Array] | None = None
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        if path != "id":
+            return self._payloads.families(path)
+        if self._ids is None:
+            self._ids = self._id_families()
+        return self._ids
+
+    def _id_families(self) -> dict[str, pa.Array]:
+        rows = slice(self.first, self.first + self.rows)
+        is_int = self._columns.id_bytes[rows] == INT_ID
+        families: dict[str, pa.Array] = {}
+        if is_int.any():
+            families["int"] = pa.array(self._columns.id[rows], mask=~is_int)
+        if not is_int.all():
+            ids = self._columns.row_ids(np.arange(rows.start, rows.stop))
+            families["text"] = pa.array([row_id if isinstance(row_id, str) else None for row_id in ids], pa.string())
+        return families

@@ -1,0 +1,44 @@
+"""What a collection's kind means for its segments.
+
+Invariant: what a kind cannot do right is refused when the collection is created.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from reddb import errors
+from reddb.index.metrics import INDEXABLE
+from reddb.index.turbo import TurboCodec
+from reddb.partition.codec_block import codec_block_bytes
+from reddb.storage.memory import MemoryShape
+from reddb.types import Collection, Kind, Metric
+
+
+def check_kind(kind: Kind, metric: Metric) -> None:
+    """Raises NOT_SUPPORTED for a metric that turbo codes cannot estimate."""
+    if kind is Kind.TURBO and metric not in INDEXABLE:
+        raise errors.NOT_SUPPORTED.error(
+            f"turbo codes cannot estimate {metric} distances, only {', '.join(sorted(INDEXABLE))}",
+            hint=f"KIND {Kind.VECTOR} searches {metric} exactly",
+        )
+
+
+def codec_of(collection: Collection) -> TurboCodec | None:
+    """The turbo codec of the collection's rows, None for a kind without codes."""
+    if collection.kind is not Kind.TURBO:
+        return None
+    return _codec(collection.dim, collection.number("bits"))
+
+
+def memory_shape(collection: Collection) -> MemoryShape:
+    codec = codec_of(collection)
+    if codec is None:
+        return MemoryShape(collection.dim, 0, 0)
+    return MemoryShape(collection.dim, codec.code_bytes, codec_block_bytes(codec))
+
+
+@lru_cache
+def _codec(dim: int, bits: int) -> TurboCodec:
+    """One for all segments: its rotation takes up to 1 MiB."""
+    return TurboCodec(dim, bits)

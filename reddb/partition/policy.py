@@ -1,0 +1,96 @@
+"""Which job of a partition is due: the oldest frozen segment is sealed, then indexes are built, then neighbours merged.
+
+Merging is tiered by size: when several neighbours are of about one size they become one, so a row is written anew once
+for each power of `limits.MERGE_SEGMENTS_MIN` that its segment grows by, and the number of segments stays a logarithm
+of the rows, up to `segment_rows_max` rows a segment. Neighbours only, so that rows keep their order. A segment with
+many dead rows is written anew by itself.
+
+Invariant: deciding changes nothing but the number of the next segment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reddb import limits
+from reddb.partition.jobs import Job, JobKind
+from reddb.partition.segments import OwnedSegment
+from reddb.partition.settled import FRESH_INDEX, SETTLED_INDEX, lacks_index
+from reddb.partition.writer import Partition
+
+
+def due_job(partition: Partition, unsettled: frozenset[int]) -> Job | None:
+    """The next job, None if everything is settled. `unsettled`: sealed segments whose index is to be built anew."""
+    for segment in partition.segments:
+        if segment.is_frozen:
+            return _job(partition, JobKind.SEAL, [segment], segment.id, FRESH_INDEX)
+    merged = _to_merge(partition)
+    if merged:
+        return _job(partition, JobKind.MERGE, merged, partition.take_segment_id(), SETTLED_INDEX)
+    for segment in partition.segments:
+        if segment.record is None:
+            continue
+        if segment.id in unsettled or lacks_index(partition.collection, segment.record.index, segment.count):
+            index = max(segment.record.index + 1, SETTLED_INDEX)
+            return _job(partition, JobKind.BUILD, [segment], segment.id, index)
+    return None
+
+
+def compaction(partition: Partition) -> Job | None:
+    """The next job that leaves as few segments and dead rows as there can be, None if there is nothing to gain."""
+    cap = partition.collection.number("segment_rows_max")
+    run: list[OwnedSegment] = []
+    for segment in [*partition.segments, None]:
+        if segment is not None and segment.record is not None and _live(run) + _live([segment]) <= cap:
+            run.append(segment)
+            continue
+        if len(run) > 1 or any(item.tombstones.count for item in run):
+            break
+        run = [segment] if segment is not None and segment.record is not None else []
+    if len(run) > 1 or any(item.tombstones.count for item in run):
+        return _job(partition, JobKind.MERGE, run, partition.take_segment_id(), SETTLED_INDEX)
+    return None
+
+
+def _to_merge(partition: Partition) -> list[OwnedSegment]:
+    cap = partition.collection.number("segment_rows_max")
+    for run in _runs(partition.segments, partition.collection.number("seal_rows")):
+        while len(run) >= limits.MERGE_SEGMENTS_MIN and _live(run) > cap:
+            run = run[:-1]
+        if len(run) >= limits.MERGE_SEGMENTS_MIN:
+            return run
+    for segment in partition.segments:
+        if segment.record is not None and segment.dead_share > limits.DEAD_SHARE_MAX:
+            return [segment]
+    return []
+
+
+def _runs(segments: Sequence[OwnedSegment], unit: int) -> list[list[OwnedSegment]]:
+    """Sealed neighbours of one size or smaller, the smallest size first."""
+    sealed = [segment for segment in segments if segment.record is not None]
+    tiers = sorted({_tier(segment, unit) for segment in sealed})
+    runs: list[list[OwnedSegment]] = []
+    for tier in tiers:
+        run: list[OwnedSegment] = []
+        for segment in sealed:
+            if _tier(segment, unit) <= tier:
+                run.append(segment)
+            else:
+                runs.append(run)
+                run = []
+        runs.append(run)
+    return runs
+
+
+def _tier(segment: OwnedSegment, unit: int) -> int:
+    live = segment.count - segment.tombstones.count
+    return max(0, round(math.log(max(live, 1) / unit, limits.MERGE_SEGMENTS_MIN)))
+
+
+def _live(segments: Sequence[OwnedSegment]) -> int:
+    return sum(segment.count - segment.tombstones.count for segment in segments)
+
+
+def _job(partition: Partition, kind: JobKind, sources: Sequence[OwnedSegment], segment_id: int, index: int) -> Job:
+    return Job(kind, segment_id, tuple(segment.entry for segment in sources), index, partition.lsn)

@@ -1,0 +1,194 @@
+"""Reads one partition from its memory and its sealed files, on whichever core the question came to.
+
+A reader keeps what it opened: when the list of segments changes, only what is new is mapped. What a view saw stays
+readable for as long as the owner waits for this core to let go (`has_let_go`).
+
+Invariant: a view is taken anew for each question, so an acknowledged write is in every view taken afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakSet
+
+import numpy as np
+
+from reddb.disk import Disk
+from reddb.index.metrics import Distances
+from reddb.partition.filters import FilterCache, GrowingFilter, SealedFilter
+from reddb.partition.growing_codes import GrowingCodes
+from reddb.partition.kinds import codec_of
+from reddb.partition.search import Found, SearchReport, Steps, search_steps
+from reddb.partition.settled import Graph, open_index
+from reddb.partition.view import Addresses, Filter, SegmentView, View
+from reddb.query.predicate import Predicate
+from reddb.storage.growing import GrowingSegment
+from reddb.storage.memory import SLOT_ROWS, PartitionMemory, SegmentEntry, Snapshot
+from reddb.storage.sealed import SealedSegment, segment_folder
+from reddb.storage.segment_rows import INT_ID, SegmentRows
+from reddb.types import Collection, RowId, SearchOptions, Vectors
+
+_FIXED_ROW_BYTES = 8 + 2 + 8 + 8 + 4 + 8  # id, its length, inverse norm, payload's start and length, tombstone
+
+
+class PartitionReader:
+    """A read-only face of one partition."""
+
+    def __init__(
+        self, disk: Disk, folder: Path, collection: Collection, partition: int, memory: PartitionMemory
+    ) -> None:
+        self.collection = collection
+        self.memory = memory
+        self._disk = disk
+        self._folder = folder
+        self._partition = partition
+        self._codec = codec_of(collection)
+        self._cache = FilterCache()
+        self._generation = -1
+        self._segments: tuple[SegmentView, ...] = ()
+        self._entries: dict[SegmentEntry, SegmentView] = {}
+        self._sealed: dict[int, SealedSegment] = {}
+        self._views: WeakSet[View] = WeakSet()
+        self._view: View | None = None
+        self._seen: Snapshot | None = None
+
+    def view(self) -> View:
+        """What is published now. Raises CORRUPT_DATA if a sealed file cannot be opened."""
+        snapshot = self.memory.snapshot()
+        if snapshot == self._seen and self._view is not None:
+            return self._view
+        if snapshot.generation != self._generation:
+            snapshot = self._refresh()
+        segments = self._segments
+        if segments and segments[-1].is_growing:
+            segments = (*segments[:-1], _with_count(segments[-1], snapshot.last_rows))
+        self._view = View(self.collection, snapshot.generation, snapshot.lsn, snapshot.live_rows, segments)
+        self._views.add(self._view)
+        self._seen = snapshot
+        return self._view
+
+    def search(
+        self,
+        queries: Vectors,
+        options: SearchOptions,
+        predicate: Predicate | None = None,
+        report: SearchReport | None = None,
+    ) -> list[Found]:
+        """The nearest live rows for each query of (q, dim), at one snapshot."""
+        steps = self.search_steps(queries, options, predicate, report)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                found: list[Found] = stop.value
+                return found
+
+    def search_steps(
+        self,
+        queries: Vectors,
+        options: SearchOptions,
+        predicate: Predicate | None = None,
+        report: SearchReport | None = None,
+    ) -> Steps:
+        """The same in slices of about a millisecond: yields between them and returns the list."""
+        return search_steps(self.view(), queries, options, predicate, report)
+
+    def get(self, ids: Sequence[RowId]) -> tuple[View, Addresses]:
+        """Where each id's live row is, -1 where there is none, and the view in which."""
+        view = self.view()
+        return view, view.get(ids)
+
+    def count(self) -> int:
+        return self.memory.snapshot().live_rows
+
+    def coded_rows(self) -> int:
+        """How many rows are found by codes or graphs; the rest is scanned exactly, until an index has them."""
+        total = 0
+        for segment in self.view().segments:
+            if isinstance(segment.index, GrowingCodes):
+                block = segment.index.block
+                total += block.encoded if block.widening else 0
+            elif segment.index is not None and segment.index.description.codes:
+                total += segment.count
+        return total
+
+    def has_let_go(self, generation: int) -> bool:
+        """Whether no search here reads what a generation before this one showed."""
+        self.view()
+        return all(view.generation >= generation for view in self._views)
+
+    def change_collection(self, collection: Collection) -> None:
+        """New settings hold from now on."""
+        self.collection = collection
+        self._seen = None
+
+    def disk_bytes(self, segment: SegmentView) -> int:
+        """Bytes of the segment's files."""
+        return 0 if segment.is_growing else self._disk.folder_bytes(segment_folder(self._folder, segment.id))
+
+    def memory_bytes(self, segment: SegmentView) -> int:
+        """Memory that the segment takes: shared by all cores, and this core's copy of its turbo codes."""
+        codec = self._codec
+        columns, count = segment.rows.columns, segment.count
+        private = count * codec.code_bytes if codec is not None and not isinstance(segment.index, Graph) else 0
+        if not segment.is_growing:
+            return 8 * (1 + count) + private
+        texts = int(columns.id_bytes[:count][columns.id_bytes[:count] != INT_ID].sum())
+        fixed = 4 * self.collection.dim + self.memory.shape.code_bytes + _FIXED_ROW_BYTES
+        return count * fixed + texts + int(columns.payload_bytes[:count].sum(dtype=np.int64)) + private
+
+    def _refresh(self) -> Snapshot:
+        snapshot, entries = self.memory.table()
+        opened: dict[SegmentEntry, SegmentView] = {}
+        for entry in entries:
+            # A growing segment's rows come to the table only when it is frozen; it stays the same object.
+            key = entry._replace(rows=0) if entry.slot >= 0 else entry
+            opened[key] = _with_count(self._entries.get(key) or self._open(entry), entry.rows)
+        self._entries = opened
+        self._segments = tuple(opened.values())
+        self._generation = snapshot.generation
+        known = {entry.id for entry in entries}
+        self._sealed = {id: segment for id, segment in self._sealed.items() if id in known}
+        self._cache.forget(known)
+        return snapshot
+
+    def _open(self, entry: SegmentEntry) -> SegmentView:
+        if entry.slot >= 0:
+            codes = None
+            if self._codec is not None:
+                codes = GrowingCodes(self._codec, self.collection, self.memory, entry.slot)
+            growing = GrowingSegment(self.memory, entry.slot)
+            filter: Filter = GrowingFilter(entry.id, growing.columns, self._cache)
+            return self._segment(entry, growing, codes, filter, SLOT_ROWS)
+        folder = segment_folder(self._folder, entry.id)
+        of = self._disk, folder, self.collection, self._partition, entry.id, entry.rows
+        if entry.id not in self._sealed:
+            self._sealed[entry.id] = SealedSegment(*of, verify=False)
+        sealed = self._sealed[entry.id]
+        index = open_index(*of, entry.index_number, verify=False)
+        return self._segment(entry, sealed, index, SealedFilter(entry.id, sealed, self._cache), entry.rows)
+
+    def _segment(
+        self, entry: SegmentEntry, rows: SegmentRows, index: object, filter: Filter, capacity: int
+    ) -> SegmentView:
+        columns = rows.columns
+        return SegmentView(
+            id=entry.id,
+            is_growing=entry.slot >= 0,
+            rows=rows,
+            tombstones=self.memory.tombstones(entry.tombstones_at, capacity),
+            count=entry.rows,
+            index=index,  # type: ignore[arg-type]  # one of the kinds that SegmentView names
+            distances=Distances(self.collection.metric, columns.vectors, columns.inverse_norm),
+            filter=filter,
+            index_number=entry.index_number,
+        )
+
+
+def _with_count(segment: SegmentView, count: int) -> SegmentView:
+    """The same segment with so many rows."""
+    if segment.count == count:
+        return segment
+    return replace(segment, count=count)

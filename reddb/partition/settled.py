@@ -1,0 +1,327 @@
+"""The index of a sealed segment: what it is, how it is built, and how every core opens it.
+
+    segments/<segment id>/
+        index.<n>         a checked file ("indx"): one MessagePack map, see `Description`
+        codes.<n>.tv      a checked file ("turb"): mean float32[padded] and packed turbo codes, whole blocks of 32 rows
+        graph.<n>.ckpt    a checked file ("hnsw"): a graph as `reddb.index.hnsw` writes it
+
+n is the number that the manifest gives the index; index.<n> says which of the two others there is, or that there is
+none because scanning the rows costs less.
+
+What is best depends on the rows, so it is measured by whoever builds: stored rows are searched for, exactly and by the
+index, and the description says how many candidates each recall needed. A graph is kept where it is asked for, or where
+the processor time of a search at recall 0.99 is less than that of a scan of the codes.
+
+Invariants:
+  * These files are caches: without them the segment is scanned exactly, and a builder makes them again.
+  * Nothing is given to faiss whose checksum was not verified, by the owner before the index was published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb import errors, limits
+from reddb.disk import Disk
+from reddb.index import hnsw
+from reddb.index.hnsw import Codes, GraphIndex
+from reddb.index.metrics import INDEXABLE, Distances, prepare, uses_l2
+from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
+from reddb.partition.encoder import depths_of
+from reddb.partition.kinds import codec_of
+from reddb.storage.checked_file import FileIdentity, add_trailer, open_checked, write_checked
+from reddb.storage.sealed import SealedSegment, identity_of
+from reddb.types import Collection, Metric, Vectors
+
+# Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.
+FRESH_INDEX, SETTLED_INDEX = 1, 2
+
+EXACT, FLAT, GRAPH = "exact", "turbo", "hnsw"
+_EXACT_WORK = 4_000_000  # coordinates: about 0.4 ms of scanning, what a graph costs with its overhead
+_SAMPLE_ROWS = 4096
+_TRIAL_QUERIES = 64
+_TRIAL_K = 10
+_TRIAL_RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_TRIAL_EFS = (16, 32, 64, 128, 256, 512, 1024)
+_DEPTH_MAX = 2048
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the index is. `candidates` are pairs: a recall at k = 10, and the candidates that reached it."""
+
+    kind: str
+    codes: str = ""
+    scale: float = 1.0
+    candidates: tuple[tuple[float, int], ...] = ()
+    search_us: float = 0.0  # processor time of one search at recall 0.99, where that was measured
+    build_s: float = 0.0
+    why: str = ""
+
+    def needed(self, recall: float) -> int | None:
+        """Candidates for this recall at k = 10; None where no number of them was seen to reach it."""
+        return next((count for reached, count in self.candidates if reached >= recall), None)
+
+
+class FlatIndex(NamedTuple):
+    description: Description
+    turbo: TurboIndex
+
+
+class Graph(NamedTuple):
+    description: Description
+    graph: GraphIndex
+
+
+class ExactScan(NamedTuple):
+    description: Description
+
+
+SettledIndex: TypeAlias = FlatIndex | Graph | ExactScan
+
+
+def wants_graph(collection: Collection, rows: int) -> bool:
+    """Whether a builder shall make a graph of a segment of so many rows, to keep it or to compare."""
+    if collection.metric not in INDEXABLE or collection.settings["index"] == "flat":
+        return False
+    if collection.settings["index"] == "hnsw":
+        return True
+    flat_rows = limits.FLAT_TURBO_ROWS if codec_of(collection) is not None else _EXACT_WORK // collection.dim
+    return rows > flat_rows
+
+
+def lacks_index(collection: Collection, number: int, rows: int) -> bool:
+    """Whether a segment was sealed with nothing but codes, or without any, and a graph may serve it better."""
+    return number == 0 or (number == FRESH_INDEX and wants_graph(collection, rows))
+
+
+def open_index(
+    disk: Disk,
+    folder: Path,
+    collection: Collection,
+    partition: int,
+    segment_id: int,
+    rows: int,
+    number: int,
+    *,
+    verify: bool,
+) -> SettledIndex:
+    """Map the index with this number. Raises CORRUPT_DATA naming the file."""
+    if not number:
+        return ExactScan(Description(EXACT, why="an index is being built"))
+
+    def content(name: str, kind: bytes) -> memoryview:
+        identity = identity_of(collection, partition, segment_id, kind, rows)
+        return open_checked(disk, folder / name, identity, verify=verify)
+
+    plain = msgpack.unpackb(content(f"index.{number}", b"indx"), use_list=False)
+    description = Description(**plain)
+    if description.kind == FLAT:
+        codec = codec_of(collection)
+        assert codec is not None
+        values = np.frombuffer(content(f"codes.{number}.tv", b"turb"), np.uint8)
+        mean = values[: 4 * codec.rotation.padded].view(np.float32)
+        turbo = TurboIndex(codec, Fit(mean, description.scale), collection.metric)
+        turbo.append(values[mean.nbytes :])
+        return FlatIndex(description, turbo)
+    if description.kind == GRAPH:
+        name = f"graph.{number}.ckpt"
+        content(name, b"hnsw")
+        try:
+            graph = GraphIndex.open(folder / name, collection.dim, Codes(description.codes))
+        except RuntimeError as error:
+            raise errors.CORRUPT_DATA.error(f"{folder / name} is no graph: {error}", path=str(folder / name)) from error
+        return Graph(description, graph)
+    return ExactScan(description)
+
+
+class IndexBuilder:
+    """Builds and writes the index of one sealed segment; for a builder process."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        collection: Collection,
+        partition: int,
+        segment_id: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._collection = collection
+        self._partition = partition
+        self._segment_id = segment_id
+        self._progress = progress
+
+    def build(self, segment: SealedSegment, number: int, *, graph: bool) -> None:
+        """Write the index files with this number. Raises DISK_FULL or DISK_FAILED."""
+        codec = codec_of(self._collection)
+        flat = None if codec is None else self._flat(codec, segment)
+        if graph and segment.rows:
+            made, description = self._graph(segment, number)
+            is_asked_for = self._collection.settings["index"] == "hnsw"
+            if flat is None or is_asked_for or _costs_less(description, flat[0]):
+                why = "asked for" if is_asked_for else "costs less than a scan" if flat is not None else "many rows"
+                self._finish_graph(made, description, why, segment.rows, number)
+                return
+            made.unlink()
+        if flat is not None:
+            identity = self._identity(b"turb", segment.rows)
+            write_checked(self._disk, self._folder / f"codes.{number}.tv", identity, flat[1])
+            self._write_description(flat[0], segment.rows, number)
+            return
+        self._write_description(Description(EXACT, why="few rows, or a metric no index knows"), segment.rows, number)
+
+    # --- turbo codes ---------------------------------------------------------------------------------------
+
+    def _flat(self, codec: TurboCodec, segment: SealedSegment) -> tuple[Description, list[NDArray[Any]]]:
+        began = time.monotonic()
+        metric, vectors = self._collection.metric, segment.columns.vectors
+        sample = np.unique(np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64))
+        fit = codec.fit(codec.rotation.apply(prepare(metric, vectors[sample])))
+        packed: list[NDArray[Any]] = [fit.mean]
+        for first in range(0, segment.rows, _BLOCK_ROWS):
+            block = prepare(metric, vectors[first : first + _BLOCK_ROWS])
+            missing = -len(block) % BLOCK_ROWS  # the last block is filled up with zeros, which nobody asks for
+            block = np.concatenate([block, np.zeros((missing, block.shape[1]), np.float32)]) if missing else block
+            packed.append(codec.encode(codec.normalise(codec.rotation.apply(block), fit)))
+        index = TurboIndex(codec, fit, metric)
+        for codes in packed[1:]:
+            index.append(codes)
+        build_s = time.monotonic() - began
+        candidates, search_us = self._try_flat(codec, index, segment)
+        description = Description(FLAT, f"turbo{codec.bits}", fit.scale, candidates, search_us, build_s, "few rows")
+        return description, packed
+
+    def _try_flat(
+        self, codec: TurboCodec, index: TurboIndex, segment: SealedSegment
+    ) -> tuple[tuple[tuple[float, int], ...], float]:
+        depth = min(_DEPTH_MAX, segment.rows)
+        depths: list[int] = []
+        spent_s = 0.0
+        trials = self._trials(segment)
+        for query, near in trials:
+            rotated = codec.rotation.apply(prepare(self._collection.metric, query[None]))
+            ranked = index.search(rotated, depth)[0]
+            depths += depths_of(near, ranked, segment.rows)
+        reached = [(recall, _depth_for(depths, recall, depth)) for recall in _TRIAL_RECALLS]
+        candidates = tuple((recall, count) for recall, count in reached if count is not None)
+        count = dict(candidates).get(0.99, depth)
+        for query, _ in trials:
+            began = time.thread_time()
+            index.search(codec.rotation.apply(prepare(self._collection.metric, query[None])), count)
+            spent_s += time.thread_time() - began
+        return candidates, 1e6 * spent_s / max(len(trials), 1)
+
+    # --- graphs --------------------------------------------------------------------------------------------
+
+    def _graph(self, segment: SealedSegment, number: int) -> tuple[Path, Description]:
+        began = time.monotonic()
+        collection = self._collection
+        codes = Codes.SQ8 if collection.settings["codes"] == "auto" else Codes(str(collection.settings["codes"]))
+        index = hnsw.build(
+            _PreparedRows(collection.metric, segment.columns.vectors),
+            by_l2=uses_l2(collection.metric),
+            codes=codes,
+            m=collection.number("m"),
+            m0=collection.number("m0"),
+            ef_construction=collection.number("ef_construction"),
+            threads=1,
+            progress=self._progress,
+        )
+        path = self._folder / f"graph.{number}.ckpt"
+        hnsw.save(index, path)
+        del index
+        build_s = time.monotonic() - began
+        candidates, search_us = self._try_graph(GraphIndex.open(path, collection.dim, codes), segment)
+        return path, Description(GRAPH, codes, 1.0, candidates, search_us, build_s)
+
+    def _try_graph(self, graph: GraphIndex, segment: SealedSegment) -> tuple[tuple[tuple[float, int], ...], float]:
+        trials = self._trials(segment)
+        candidates: list[tuple[float, int]] = []
+        search_us = 0.0
+        for ef in _TRIAL_EFS:
+            hits, spent_s = 0, 0.0
+            for query, near in trials:
+                prepared = prepare(self._collection.metric, query[None])
+                began = time.thread_time()
+                found = graph.search(prepared, ef, ef)[0]
+                spent_s += time.thread_time() - began
+                hits += len(np.intersect1d(found, near))
+            recall = hits / max(sum(len(near) for _, near in trials), 1)
+            candidates += [(wanted, ef) for wanted in _TRIAL_RECALLS[len(candidates) :] if recall >= wanted]
+            search_us = 1e6 * spent_s / max(len(trials), 1)
+            if recall >= _TRIAL_RECALLS[3] and len(candidates) >= 4:
+                break
+        return tuple(candidates), search_us
+
+    def _finish_graph(self, path: Path, description: Description, why: str, rows: int, number: int) -> None:
+        add_trailer(self._disk, path, self._identity(b"hnsw", rows))
+        self._write_description(_with_reason(description, why), rows, number)
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _trials(self, segment: SealedSegment) -> list[tuple[Vectors, NDArray[np.int64]]]:
+        """Stored rows as queries, each with its true nearest neighbours without itself."""
+        columns = segment.columns
+        distances = Distances(self._collection.metric, columns.vectors, columns.inverse_norm)
+        trials = []
+        for row in np.unique(np.linspace(0, segment.rows - 1, _TRIAL_QUERIES).astype(np.int64)).tolist():
+            near: NDArray[np.int64] = np.empty(0, np.int64)
+            for first in range(0, segment.rows, _BLOCK_ROWS):
+                keys = distances.keys_of_range(columns.vectors[row], first, min(first + _BLOCK_ROWS, segment.rows))
+                near = np.concatenate([near, first + np.argsort(keys, kind="stable")[: _TRIAL_K + 1]])
+            keys = distances.keys_of_rows(columns.vectors[row], near)
+            near = near[np.argsort(keys, kind="stable")[: _TRIAL_K + 1]]
+            trials.append((columns.vectors[row], near[near != row]))
+        return trials
+
+    def _identity(self, content: bytes, rows: int) -> FileIdentity:
+        return identity_of(self._collection, self._partition, self._segment_id, content, rows)
+
+    def _write_description(self, description: Description, rows: int, number: int) -> None:
+        content = msgpack.packb(asdict(description))
+        write_checked(self._disk, self._folder / f"index.{number}", self._identity(b"indx", rows), [content])
+        self._disk.sync_folder(self._folder)
+
+
+class _PreparedRows:
+    """A segment's vectors as an index wants them, made as they are asked for: a copy of all may not fit into memory."""
+
+    def __init__(self, metric: Metric, vectors: Vectors) -> None:
+        self._metric = metric
+        self._vectors = vectors
+        self.shape = vectors.shape
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        return prepare(self._metric, self._vectors[rows])
+
+
+def _depth_for(depths: list[int], recall: float, deepest: int) -> int | None:
+    """How many candidates hold this share of the neighbours; None if more than were looked at."""
+    if not depths:
+        return 1
+    depth = int(np.percentile(depths, 100 * recall, method="higher")) + 1
+    return depth if depth <= deepest else None
+
+
+def _costs_less(graph: Description, flat: Description) -> bool:
+    """Whether the graph reaches recall 0.99 for less processor time than the codes do."""
+    return graph.needed(0.99) is not None and (flat.needed(0.99) is None or graph.search_us < flat.search_us)
+
+
+def _with_reason(description: Description, why: str) -> Description:
+    return Description(**{**asdict(description), "why": why})

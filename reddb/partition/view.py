@@ -1,0 +1,172 @@
+"""One moment of a partition as a reader sees it: segments, how many rows of each, and the LSN that decides who lives.
+
+A row is addressed by its segment's place in the view (upper 32 bits) and its number in the segment (lower 32).
+
+Invariants:
+  * One view is one snapshot: a batch or an upsert is in it whole, or not at all.
+  * An address means nothing outside its view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb.index.metrics import Distances
+from reddb.partition.filters import Mask
+from reddb.partition.growing_codes import GrowingCodes
+from reddb.partition.settled import SettledIndex
+from reddb.query.predicate import Predicate
+from reddb.rows import PayloadColumn
+from reddb.storage.segment_rows import SegmentRows, Tombstones
+from reddb.types import Collection, IdColumn, RowId, Vectors
+
+Addresses: TypeAlias = NDArray[np.int64]
+
+_ROW_BITS = 32
+_ROW_MASK = 2**_ROW_BITS - 1
+_SCAN_BLOCK_ROWS = 4096
+
+
+class Filter(Protocol):
+    def mask(self, predicate: Predicate, count: int) -> Mask: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentView:
+    """A segment with its first `count` rows. `index` is None for a growing segment without codes."""
+
+    id: int
+    is_growing: bool
+    rows: SegmentRows
+    tombstones: Tombstones
+    count: int
+    index: GrowingCodes | SettledIndex | None
+    distances: Distances
+    filter: Filter
+    index_number: int = 0
+
+    def live(self, rows: NDArray[np.int64] | slice, lsn: int) -> NDArray[np.bool_]:
+        return self.tombstones.live(rows, lsn)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class View:
+    """The segments of a partition at one moment."""
+
+    collection: Collection
+    generation: int
+    lsn: int
+    live_rows: int
+    segments: tuple[SegmentView, ...]
+
+    def get(self, ids: Sequence[RowId]) -> Addresses:
+        """Where each id's live row is, -1 where there is none: (n,)."""
+        found: Addresses = np.full(len(ids), -1)
+        remaining = np.arange(len(ids))
+        for place in range(len(self.segments) - 1, -1, -1):
+            segment = self.segments[place]
+            wanted = ids if len(remaining) == len(ids) else [ids[item] for item in remaining.tolist()]
+            rows = segment.rows.find(wanted, segment.count)
+            hit = np.flatnonzero(rows >= 0)
+            hit = hit[segment.live(rows[hit], self.lsn)]
+            found[remaining[hit]] = address(place, rows[hit])
+            remaining = np.delete(remaining, hit)
+            if not len(remaining):
+                break
+        return found
+
+    def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
+        """The first `count` live rows that match, after `offset` of them, in the order they came."""
+        parts: list[Addresses] = [np.empty(0, np.int64)]
+        wanted = offset + count
+        for place, segment in enumerate(self.segments):
+            mask = None if predicate is None else segment.filter.mask(predicate, segment.count).rows
+            for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
+                if wanted <= 0:
+                    break
+                block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
+                keep = segment.live(block, self.lsn)
+                if mask is not None:
+                    keep &= mask[block]
+                parts.append(address(place, first + np.flatnonzero(keep)))
+                wanted -= len(parts[-1])
+        return np.concatenate(parts)[offset : offset + count]
+
+    def count(self, predicate: Predicate | None = None) -> int:
+        """Live rows, or those that match."""
+        if predicate is None:
+            return self.live_rows
+        total = 0
+        for segment in self.segments:
+            mask = segment.filter.mask(predicate, segment.count)
+            if mask.matches and segment.tombstones.count:
+                total += int(np.count_nonzero(mask.rows & segment.live(slice(0, segment.count), self.lsn)))
+            else:
+                total += mask.matches
+        return total
+
+    def id_column(self, addresses: Addresses) -> IdColumn:
+        """Ids of the rows (n,), an array where all are integers."""
+        if len(self.segments) == 1:
+            return self.segments[0].rows.columns.id_column(addresses & _ROW_MASK)
+        parts = self._by_segment(addresses)
+        columns = [self.segments[place].rows.columns.id_column(rows) for place, _, rows in parts]
+        if all(isinstance(column, np.ndarray) for column in columns):
+            ids = np.empty(len(addresses), np.int64)
+            for (_, where, _), column in zip(parts, columns, strict=True):
+                ids[where] = column
+            return ids
+        mixed: list[RowId] = [0] * len(addresses)
+        for (_, where, _), column in zip(parts, columns, strict=True):
+            for position, row_id in zip(where.tolist(), list(column), strict=True):
+                mixed[position] = row_id if isinstance(row_id, str) else int(row_id)
+        return mixed
+
+    def row_ids(self, addresses: Addresses) -> list[RowId]:
+        """Ids of the rows (n,) as plain values."""
+        ids = self.id_column(addresses)
+        return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+
+    def vectors(self, addresses: Addresses) -> Vectors:
+        """A copy of the vectors: (n, dim)."""
+        vectors = np.empty((len(addresses), self.collection.dim), np.float32)
+        for place, where, rows in self._by_segment(addresses):
+            vectors[where] = self.segments[place].rows.columns.vectors[rows]
+        return vectors
+
+    def payloads(self, addresses: Addresses) -> list[bytes]:
+        """MessagePack bytes of each row's payload, empty where it has none."""
+        segments = self.segments
+        return [segments[item >> _ROW_BITS].rows.columns.payload(item & _ROW_MASK) for item in addresses.tolist()]
+
+    def payload_column(self, addresses: Addresses) -> PayloadColumn | None:
+        """The same as a column of a batch; None where no row has a payload."""
+        payloads = self.payloads(addresses)
+        if not any(payloads):
+            return None
+        lengths = np.array([len(payload) for payload in payloads], np.uint32)
+        return PayloadColumn(lengths, memoryview(b"".join(payloads)))
+
+    def _by_segment(self, addresses: Addresses) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Place, positions in `addresses`, row numbers."""
+        places, rows = addresses >> _ROW_BITS, addresses & _ROW_MASK
+        parts = []
+        for place in np.unique(places).tolist():
+            where = np.flatnonzero(places == place)
+            parts.append((place, where, rows[where]))
+        return parts
+
+
+def address(place: int, rows: NDArray[np.int64]) -> Addresses:
+    """Addresses of rows of the segment at a place."""
+    return rows + (place << _ROW_BITS)
+
+
+def split(addresses: Addresses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places and row numbers."""
+    return addresses >> _ROW_BITS, addresses & _ROW_MASK

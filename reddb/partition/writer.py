@@ -1,0 +1,338 @@
+"""The single writer of one partition: a synchronous state machine from operations to durable, visible rows.
+
+    prepare(operation)     check it against all that is stored or on its way; it gets a place in the next group
+    take_group()           the prepared operations, to be written together
+    group.write(wal)       append and sync: the only step that touches the disk, and may run in another thread
+    complete(group)        apply to memory, publish, and give the results
+    abort(group)           forget it: nothing of it was applied
+
+    encode_step()          a slice of background encoding, when there is nothing better to do
+    freeze()               let the open segment be sealed
+    publications           change the list of segments beside all this (`reddb.partition.publication`)
+
+A row is applied after its group is on disk, so nothing that a search returned can be lost by a crash. (Applying first
+and publishing later would save no time and need an undo for every failed write.) Operations are checked against
+`stored ids + operations on their way`, kept in `_coming`, so groups can be prepared while one is being written.
+
+Recovery is the manifest's segments, and the same `_apply` over the records of the log behind them.
+
+Invariants:
+  * LSNs of a group follow one another, and groups complete in the order they were taken.
+  * An operation is one WAL record: it is there whole, or not at all; its rows are in one segment.
+  * A row that dies is marked in every segment that any core may still read it from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from reddb import errors
+from reddb.checks import check_batch, check_count, check_distinct, check_ids
+from reddb.disk import Disk
+from reddb.index.metrics import inverse_norms
+from reddb.partition.encoder import GrowingEncoder
+from reddb.partition.kinds import codec_of, memory_shape
+from reddb.partition.segments import OwnedSegment, Succession, locate
+from reddb.rows import RowBatch, id_column
+from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
+from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_manifest, remove_garbage
+from reddb.storage.memory import SLOT_ROWS, PartitionMemory, Snapshot
+from reddb.storage.ranges import TombstoneRanges
+from reddb.storage.sealed import SealedSegment, segment_folder
+from reddb.storage.wal import Record, TornTail, Wal, WalIdentity
+from reddb.types import Buffer, Collection, RowId
+
+
+class Operation(IntEnum):
+    """What a WAL record does; the numbers are part of the file format."""
+
+    INSERT = 1
+    UPSERT = 2
+    DELETE = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """An operation that passed every check. `result` counts the rows it inserts, replaces or deletes.
+
+    Its rows go to the growing segment in `slot`; -1 for a delete.
+    """
+
+    operation: Operation
+    batch: RowBatch
+    ids: list[RowId]
+    result: int
+    slot: int
+
+
+@dataclass(slots=True)
+class Group:
+    """Operations that are written and synced together; the first has LSN `first_lsn`."""
+
+    first_lsn: int
+    operations: list[Prepared] = field(default_factory=list)
+
+    def write(self, wal: Wal) -> None:
+        """Append and sync. Raises DISK_FULL (nothing is stored) or DISK_FAILED (the log is poisoned)."""
+        records: list[tuple[int, Sequence[Buffer]]] = [
+            (prepared.operation, prepared.batch.encode()) for prepared in self.operations
+        ]
+        wal.append(records)
+        wal.sync()
+
+
+class Partition:
+    """Owns the log, the memory and the list of segments of one partition."""
+
+    def __init__(self, disk: Disk, folder: Path, collection: Collection, number: int) -> None:
+        """Use `open`."""
+        self.disk = disk
+        self.folder = folder
+        self.collection = collection
+        self.number = number
+        self.memory = PartitionMemory.create(memory_shape(collection))
+        self.wal: Wal
+        self.manifest = Manifest()
+        self.segments: list[OwnedSegment] = []
+        self.succession: Succession | None = None
+        self.ranges = TombstoneRanges(self.memory)
+        self.growing = GrowingWriter(self.memory, self.ranges, collection.number("seal_rows"))
+        self.next_segment = 1
+        self.lsn = 0
+        self._live_rows = 0
+        self._generation = 0
+        self._table_is_stale = True
+        self._coming: dict[RowId, tuple[bool, Prepared]] = {}
+        self._open_group: list[Prepared] = []
+        self._group_under_way: Group | None = None
+        self._encoder = GrowingEncoder(codec_of(collection), collection, self.memory)
+
+    @classmethod
+    def open(
+        cls, disk: Disk, folder: Path, collection: Collection, number: int, random_u32: Callable[[], int]
+    ) -> Partition:
+        """Create the partition or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
+        partition = cls(disk, folder, collection, number)
+        try:
+            partition._open_segments()
+            identity = WalIdentity(collection.id, number)
+            partition.wal = Wal.open(
+                disk, folder / "wal", identity, partition._replay, random_u32, partition.manifest.sealed_lsn
+            )
+        except BaseException:
+            partition.memory.close()
+            raise
+        partition.lsn = partition.wal.next_lsn - 1
+        partition.publish()
+        return partition
+
+    @property
+    def torn_tail(self) -> TornTail | None:
+        return self.wal.torn_tail
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no operation is on its way."""
+        return not self._open_group and self._group_under_way is None
+
+    @property
+    def has_growing_rows(self) -> bool:
+        """Whether the open segment could be frozen."""
+        return bool(self.segments) and self.segments[-1].record is None and not self.segments[-1].last_lsn
+
+    # --- writes --------------------------------------------------------------------------------------------
+
+    def prepare(self, operation: Operation, batch: RowBatch) -> Prepared:
+        """Check the operation and give it a place in the next group. Raises an error that names the wrong row.
+
+        A delete takes a batch with dim 0; ids that are not there are left out of it.
+        """
+        if operation is Operation.DELETE:
+            check_count(batch)
+            check_ids(batch.ids)
+            ids = self._existing(list(dict.fromkeys(batch.id_list())))
+            batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
+            prepared = Prepared(operation, batch, ids, len(ids), -1)
+        else:
+            batch = check_batch(self.collection, batch)
+            ids = batch.id_list()
+            check_distinct(ids)
+            if operation is Operation.INSERT:
+                self._check_absent(ids)
+            prepared = Prepared(operation, batch, ids, len(ids), self.growing.reserve(_extent(batch)) if ids else -1)
+        if ids:
+            self._open_group.append(prepared)
+            self._coming.update(dict.fromkeys(ids, (operation is not Operation.DELETE, prepared)))
+        return prepared
+
+    def take_group(self) -> Group | None:
+        """The prepared operations since the last call, or None. One group at a time is under way."""
+        if not self._open_group or self._group_under_way is not None:
+            return None
+        self._group_under_way = Group(self.wal.next_lsn, self._open_group)
+        self._open_group = []
+        return self._group_under_way
+
+    def complete(self, group: Group) -> None:
+        """The group is on disk: apply it and let every reader see it."""
+        self._group_under_way = None
+        for position, prepared in enumerate(group.operations):
+            self._apply(group.first_lsn + position, prepared.operation, prepared.batch, prepared.ids, prepared.slot)
+        self._forget_coming(group.operations)
+        self.lsn = group.first_lsn + len(group.operations) - 1
+        self.publish()
+
+    def abort(self, group: Group) -> list[Prepared]:
+        """The group could not be written. Returns it and all that was checked against it: none has happened."""
+        self._group_under_way = None
+        dropped = group.operations + self._open_group
+        self._open_group = []
+        self._forget_coming(dropped)
+        self.growing.take_back()
+        return dropped
+
+    # --- in the background ---------------------------------------------------------------------------------
+
+    def encode_step(self) -> bool:
+        """Encode a slice of the published rows; False when all are done."""
+        return self._encoder.step(
+            (segment.id, segment.count) for segment in self.segments if isinstance(segment.rows, GrowingSegment)
+        )
+
+    def freeze(self) -> bool:
+        """Let the open segment be sealed, if it has rows; False while operations are on their way into it."""
+        if not self.is_quiet:
+            self.growing.freeze()  # what comes from now on goes to the next one
+            return False
+        self.growing.freeze()
+        if self.has_growing_rows:
+            self.segments[-1].last_lsn = self.lsn
+        return True
+
+    def publish(self) -> None:
+        """Let every reader see what was applied."""
+        if self._table_is_stale:
+            self._generation += 1
+            self.memory.write_table(self._generation, [segment.entry for segment in self.segments])
+            self._table_is_stale = False
+        last_rows = self.segments[-1].count if self.segments else 0
+        self.memory.publish(Snapshot(self.lsn, self._live_rows, last_rows, self._generation, len(self.segments)))
+
+    def replace_segments(self, old: Sequence[OwnedSegment], new: list[OwnedSegment]) -> int:
+        """Put a segment, or none, in the place of neighbours and publish; gives the generation that shows it."""
+        place = self.segments.index(old[0])
+        assert self.segments[place : place + len(old)] == list(old)
+        self.segments[place : place + len(old)] = new
+        self._table_is_stale = True
+        self.publish()
+        return self._generation
+
+    def add_sealed(self, record: SegmentRecord, rows: SealedSegment) -> OwnedSegment:
+        """A segment over sealed rows with memory for its tombstones; it is not in the list yet."""
+        at = self.ranges.take(record.rows)
+        try:
+            self.memory.reserve_tombstones(at, 0, record.rows + 1)
+        except BaseException:
+            self.ranges.give_back(at, record.rows)
+            raise
+        return OwnedSegment(record.id, rows, self.memory.tombstones(at, record.rows), at, record.rows, record=record)
+
+    def change_collection(self, collection: Collection) -> None:
+        """New settings hold from now on."""
+        self.collection = collection
+        self.growing.seal_rows = collection.number("seal_rows")
+
+    def take_segment_id(self) -> int:
+        self.next_segment += 1
+        return self.next_segment - 1
+
+    def close(self) -> None:
+        """Close the log; the caller has completed every group."""
+        assert self.is_quiet
+        self.wal.close()
+        self.memory.close()
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _open_segments(self) -> None:
+        self.disk.make_folder(self.folder)
+        self.manifest = read_manifest(self.disk, self.folder, self.collection, self.number)
+        self.next_segment = self.manifest.next_segment
+        remove_garbage(self.disk, self.folder, self.manifest)
+        for record in self.manifest.segments:
+            folder = segment_folder(self.folder, record.id)
+            rows = SealedSegment(self.disk, folder, self.collection, self.number, record.id, record.rows, verify=True)
+            live = read_live(self.disk, self.folder, self.collection, self.number, record)
+            segment = self.add_sealed(record, rows)
+            dead = segment.tombstones.mark(np.flatnonzero(~live), max(self.manifest.sealed_lsn, 1))
+            segment.live_file_dead = dead
+            self._live_rows += record.rows - dead
+            self.segments.append(segment)
+
+    def _existing(self, ids: list[RowId]) -> list[RowId]:
+        """Those of the distinct ids that will have a row once all that is on its way is applied."""
+        stored = {ids[place] for _, places, _ in locate(self.segments, ids) for place in places.tolist()}
+        coming = self._coming
+        if not stored and coming.keys().isdisjoint(ids):  # the usual insert: two set operations
+            return []
+        return [row_id for row_id in ids if (coming[row_id][0] if row_id in coming else row_id in stored)]
+
+    def _check_absent(self, ids: list[RowId]) -> None:
+        existing = self._existing(ids)
+        if existing:
+            row, name = ids.index(existing[0]), self.collection.name
+            raise errors.DUPLICATE_ID.error(f"row {row}: id {existing[0]!r} exists already in {name!r}", row=row)
+
+    def _forget_coming(self, operations: list[Prepared]) -> None:
+        for prepared in operations:
+            for row_id in prepared.ids:
+                # A later operation on the same id may have taken the place.
+                if self._coming[row_id][1] is prepared:
+                    del self._coming[row_id]
+
+    def _replay(self, record: Record) -> None:
+        if record.operation not in set(Operation):
+            raise errors.UNSUPPORTED_FORMAT.error(
+                f"WAL record {record.lsn} has the unknown operation {record.operation}"
+            )
+        batch = RowBatch.decode(record.body)
+        slot = self.growing.reserve(_extent(batch)) if record.operation != Operation.DELETE else -1
+        self._apply(record.lsn, Operation(record.operation), batch, batch.id_list(), slot)
+
+    def _apply(self, lsn: int, operation: Operation, batch: RowBatch, ids: list[RowId], slot: int) -> None:
+        if operation is not Operation.INSERT:
+            for segment, _, rows in list(locate(self.segments, ids)):
+                self._live_rows -= segment.tombstones.mark(rows, lsn)
+                if self.succession is not None:
+                    self.succession.mirror(segment, rows, lsn)
+        if operation is not Operation.DELETE:
+            segment = self._segment_in(slot, lsn)
+            _, segment.count = self.growing.append(slot, batch, inverse_norms(batch.vectors, self.collection.metric))
+            self._live_rows += len(batch)
+            if segment.count >= self.growing.seal_rows:  # whatever is on its way was planned for the next one
+                segment.last_lsn = lsn
+
+    def _segment_in(self, slot: int, lsn: int) -> OwnedSegment:
+        """The growing segment of a slot. The first row of a new one freezes the one before."""
+        last = self.segments[-1] if self.segments else None
+        if last is not None and last.record is None:
+            assert isinstance(last.rows, GrowingSegment)
+            if last.rows.slot == slot:
+                return last
+            last.last_lsn = last.last_lsn or lsn - 1
+        at = self.growing.tombstones_at(slot)
+        tombstones = self.memory.tombstones(at, SLOT_ROWS)
+        self.segments.append(OwnedSegment(self.take_segment_id(), GrowingSegment(self.memory, slot), tombstones, at, 0))
+        self._encoder.begin(self.segments[-1].id, slot)
+        self._table_is_stale = True
+        return self.segments[-1]
+
+
+def _extent(batch: RowBatch) -> Extent:
+    payload_bytes = len(batch.payloads.content) if batch.payloads is not None else 0
+    return Extent(len(batch), batch.id_text_bytes(), payload_bytes)

@@ -1,0 +1,87 @@
+"""What all parts of the binder share: looking up names, and refusing with a place.
+
+Invariant: binding changes nothing and looks at no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from reddb import errors
+from reddb.grammar import ast
+from reddb.query.predicate import Predicate, bind_predicate
+from reddb.query.values import Values
+from reddb.settings import SettingValue, check
+from reddb.types import METRIC_ALIASES, Collection, Metric, RowId
+
+
+class Binding:
+    """One statement's values, and the catalog it is bound against."""
+
+    def __init__(self, values: Values, catalog: Mapping[str, Collection]) -> None:
+        self.values = values
+        self._catalog = catalog
+
+    def collection(self, name: ast.Identifier) -> Collection:
+        """Raises UNKNOWN_COLLECTION with the nearest name."""
+        if name.text in self._catalog:
+            return self._catalog[name.text]
+        hint = choices(name.text, list(self._catalog)) if self._catalog else "there are no collections yet"
+        self.refuse(errors.UNKNOWN_COLLECTION, f"there is no collection {name.text!r}", name, hint)
+
+    def metric(self, metric: ast.Identifier) -> Metric:
+        """Raises INVALID_VALUE with the nearest name."""
+        if metric.text in METRIC_ALIASES:
+            return METRIC_ALIASES[metric.text]
+        if metric.text in set(Metric):
+            return Metric(metric.text)
+        names = [*Metric, *METRIC_ALIASES]
+        self.refuse(errors.INVALID_VALUE, f"there is no metric {metric.text!r}", metric, choices(metric.text, names))
+
+    def settings(self, options: Sequence[ast.Option]) -> dict[str, SettingValue]:
+        """The settings given WITH or SET. Raises INVALID_SETTING at the wrong one."""
+        given: dict[str, Any] = {option.name.text: self.values.value(option.value) for option in options}
+        checked: dict[str, SettingValue] = self.at_option(options, lambda: check(given))
+        return checked
+
+    def at_option(self, options: Sequence[ast.Option], work: Any) -> Any:
+        """What `work` gives; an INVALID_SETTING it raises is made to point at the option."""
+        try:
+            return work()
+        except errors.RedDBError as error:
+            wrong = next(option for option in options if option.name.text == error.detail["setting"])
+            self.refuse(error.code, error.message, wrong, error.detail.get("hint"))
+
+    def predicate(self, where: ast.Expression | None, collection: Collection) -> Predicate | None:
+        """Raises INVALID_VALUE or UNKNOWN_COLUMN at the place."""
+        return None if where is None else bind_predicate(where, self.values, collection.fields)
+
+    def ids(self, where: ast.Expression | None) -> list[RowId] | None:
+        """The ids of `id = …`, `id IN (…)` and `id IN $1`, which need no look at all rows; None for all else."""
+        match where:
+            case ast.Comparison(operator="=", left=left, right=ast.Literal() | ast.Parameter() as right) if is_id(left):
+                return [self.values.row_id(right)]
+            case ast.InList(operand=operand, items=items, negated=False) if is_id(operand):
+                return list(dict.fromkeys(row_id for item in items for row_id in self.values.row_ids(item)))
+            case ast.Member(item=item, array=ast.Parameter() as array, negated=False) if is_id(item):
+                return list(dict.fromkeys(self.values.row_ids(array)))
+        return None
+
+    def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
+        raise self.values.error(code, message, node, hint)
+
+
+def is_id(node: ast.Expression) -> bool:
+    return is_column(node, "id")
+
+
+def is_column(node: ast.Expression, name: str) -> bool:
+    return isinstance(node, ast.Column) and node.path == (name,)
+
+
+def choices(given: str, names: Sequence[str]) -> str:
+    """A hint: the nearest of the names, or all of them."""
+    near = get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]}?" if near else "one of " + ", ".join(map(str, names))

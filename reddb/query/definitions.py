@@ -1,0 +1,92 @@
+"""CREATE, DROP, ALTER and SHOW to plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reddb import errors, limits
+from reddb.fields import Field, Fields, FieldType, check_default
+from reddb.grammar import ast
+from reddb.index.metrics import INDEXABLE
+from reddb.query.binding import Binding, choices
+from reddb.query.plan import CreatePlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
+from reddb.settings import check_online, resolve
+from reddb.types import RESERVED_NAMES, Kind, Metric
+
+
+def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan:
+    values = binding.values
+    dim = values.count(statement.dim, 0, limits.DIM_MAX, "DIM")
+    if dim == 0:
+        binding.refuse(errors.INVALID_VALUE, f"DIM is an integer from 1 to {limits.DIM_MAX}", statement.dim)
+    kind = _kind(binding, statement.kind)
+    metric = Metric.COSINE if statement.metric is None else binding.metric(statement.metric)
+    if kind is Kind.TURBO and metric not in INDEXABLE:
+        message = f"turbo codes cannot estimate the metric {metric}, only {', '.join(sorted(INDEXABLE))}"
+        hint = f"KIND {Kind.VECTOR} searches {metric} exactly"
+        binding.refuse(errors.NOT_SUPPORTED, message, statement.metric or statement.kind, hint)
+    if not statement.name.text.isprintable():
+        binding.refuse(errors.INVALID_NAME, "a name has printable characters only", statement.name)
+    given: dict[str, Any] = {option.name.text: values.value(option.value) for option in statement.options}
+    return CreatePlan(
+        name=statement.name.text,
+        kind=kind,
+        dim=dim,
+        metric=metric,
+        settings=binding.at_option(statement.options, lambda: resolve(given, dim)),
+        if_not_exists=statement.if_not_exists,
+        fields=Fields(tuple(_field(binding, definition) for definition in statement.fields)),
+    )
+
+
+def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan | WorkPlan:
+    collection = binding.collection(statement.name)
+    match statement.action:
+        case ast.Seal():
+            return WorkPlan(collection, Work.SEAL)
+        case ast.Compact():
+            return WorkPlan(collection, Work.COMPACT)
+        case ast.Rebuild(options=options):
+            return WorkPlan(collection, Work.REBUILD, _online(binding, options))
+        case ast.SetOptions(options=options):
+            return SettingsPlan(collection.name, _online(binding, options))
+        case action:
+            binding.refuse(errors.NOT_SUPPORTED, "this change of a collection is not supported yet", action)
+
+
+def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
+    match statement:
+        case ast.ShowCollections():
+            return ShowPlan(Shown.COLLECTIONS)
+        case ast.ShowCollection(name=name):
+            return ShowPlan(Shown.COLLECTION, binding.collection(name))
+        case ast.ShowSegments(name=name):
+            return ShowPlan(Shown.SEGMENTS, binding.collection(name))
+        case _:
+            binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
+
+
+def _online(binding: Binding, options: tuple[ast.Option, ...]) -> dict[str, Any]:
+    given = binding.settings(options)
+    changed: dict[str, Any] = binding.at_option(options, lambda: check_online(given))
+    return changed
+
+
+def _kind(binding: Binding, kind: ast.Identifier) -> Kind:
+    if kind.text in set(Kind):
+        return Kind(kind.text)
+    binding.refuse(errors.INVALID_VALUE, f"there is no kind {kind.text!r}", kind, choices(kind.text, list(Kind)))
+
+
+def _field(binding: Binding, definition: ast.FieldDefinition) -> Field:
+    name, type_name = definition.name, definition.type.text
+    if name.text in RESERVED_NAMES:
+        binding.refuse(errors.INVALID_NAME, f"{name.text} is a column that every row has", name)
+    if type_name not in set(FieldType):
+        message = f"there is no type {type_name}"
+        binding.refuse(errors.INVALID_VALUE, message, definition.type, choices(type_name, list(FieldType)))
+    default = None if definition.default is None else binding.values.plain(definition.default)
+    try:
+        return check_default(Field(name.text, FieldType(type_name), definition.not_null, default))
+    except errors.RedDBError as error:
+        binding.refuse(error.code, error.message, definition.default or definition, error.detail.get("hint"))

@@ -1,0 +1,399 @@
+"""A bound expression over columns: each node gives its value for all rows of a source at once.
+
+A value is a map from family to an Arrow array (rows,), or to a scalar where it is the same for every row; a row is
+NULL where no family has a value. A truth is the `bool` of such a map, null where it is UNKNOWN.
+
+Invariants:
+  * Truths are those of SQL: a comparison with NULL, or of values of families that do not compare, is UNKNOWN.
+  * Integers and floats compare as float64, so beyond 2**53 a float equals several integers; integers among themselves
+    compare exactly. Texts compare by code point.
+  * Nodes are immutable and hashable, and equal only where they give the same truths.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from functools import reduce
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reddb.storage.payload_columns import ARROW_TYPES, Family
+
+Truth: TypeAlias = pa.BooleanArray | pa.BooleanScalar
+Values: TypeAlias = Mapping[str, pa.Array | pa.Scalar]
+
+UNKNOWN = pa.scalar(None, pa.bool_())
+NUMBERS = frozenset({Family.INT, Family.FLOAT})
+SCALARS = NUMBERS | {Family.BOOL, Family.TEXT, Family.TIMESTAMP}
+ITEMS_OF = {Family.TEXTS: Family.TEXT, Family.INTS: Family.INT}  # arrays, and what their items are
+
+_KERNELS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": pc.equal,
+    "<>": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
+_SHOWN_CHARS = 100  # of a text
+_SHOWN_ITEMS = 8  # of a list
+
+
+class Source(Protocol):
+    """Rows to evaluate: `families` gives the arrays (rows,) of a path by their family, and the ids for "id"."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def families(self, path: str) -> Mapping[str, pa.Array]: ...
+
+
+class Operand(Protocol):
+    """A part of an expression."""
+
+    def values(self, source: Source) -> Values: ...
+
+
+def truth(operand: Operand, source: Source) -> Truth:
+    """Where the operand is TRUE, FALSE or, as null, UNKNOWN."""
+    return operand.values(source).get(Family.BOOL, UNKNOWN)
+
+
+def columns(node: object) -> Iterator[str]:
+    """The path of every column below a node."""
+    if isinstance(node, Column):
+        yield node.path
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from columns(item)
+    elif is_dataclass(node) and not isinstance(node, Constant):
+        for field in fields(node):
+            yield from columns(getattr(node, field.name))
+
+
+def are_comparable(left: str | None, right: str | None) -> bool:
+    """Whether values of these families compare; None is the family of NULL."""
+    return (left == right and left in SCALARS) or (left in NUMBERS and right in NUMBERS)
+
+
+# --- operands ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    path: str
+
+    def values(self, source: Source) -> Values:
+        return source.families(self.path)
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One value; the family None is NULL. The family takes part in equality, for 1, 1.0 and TRUE are equal."""
+
+    family: Family | None
+    value: bool | int | float | str | datetime | None
+
+    def values(self, source: Source) -> Values:
+        return {} if self.family is None else {self.family: pa.scalar(self.value, ARROW_TYPES[self.family])}
+
+    def __str__(self) -> str:
+        match self.value:
+            case None:
+                return "NULL"
+            case bool():
+                return "TRUE" if self.value else "FALSE"
+            case datetime():
+                return f"'{self.value.isoformat()}'"
+            case str():
+                text = self.value if len(self.value) <= _SHOWN_CHARS else f"{self.value[:_SHOWN_CHARS]}…"
+                return "'" + text.replace("'", "''") + "'"
+            case _:
+                return repr(self.value)
+
+
+NULL = Constant(None, None)
+
+
+class Condition(ABC):
+    """An operand that is a truth."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def truth(self, source: Source) -> Truth: ...
+
+    def values(self, source: Source) -> Values:
+        return {Family.BOOL: self.truth(source)}
+
+
+# --- conditions --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Condition):
+    """A constant, if there is one, stands on the right."""
+
+    operator: str
+    left: Operand
+    right: Operand
+
+    def truth(self, source: Source) -> Truth:
+        return _compare(self.operator, self.left.values(source), self.right.values(source))
+
+    def __str__(self) -> str:
+        return f"{_atom(self.left)} {self.operator} {_atom(self.right)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Among(Condition):
+    """`operand IN (…)`: the OR of a comparison with each constant."""
+
+    operand: Operand
+    constants: tuple[Constant, ...]
+
+    def truth(self, source: Source) -> Truth:
+        return _among(self.operand.values(source), self.constants)
+
+    def __str__(self) -> str:
+        return f"{_atom(self.operand)} IN ({_listed(self.constants)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Contains(Condition):
+    """`item IN array`: the OR of a comparison with each item of the row's array."""
+
+    item: Operand
+    array: Operand
+
+    def truth(self, source: Source) -> Truth:
+        wanted = self.item.values(source)
+
+        def equal(items: Values, rows: pa.Array) -> Truth:
+            taken = {key: item if isinstance(item, pa.Scalar) else item.take(rows) for key, item in wanted.items()}
+            return _compare("=", items, taken)
+
+        return _any_item(self.array.values(source), equal)
+
+    def __str__(self) -> str:
+        return f"{_atom(self.item)} IN {_atom(self.array)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps(Condition):
+    """`array && [...]`: the OR of `item IN (…)` for each item of the row's array."""
+
+    array: Operand
+    constants: tuple[Constant, ...]
+
+    def truth(self, source: Source) -> Truth:
+        return _any_item(self.array.values(source), lambda items, rows: _among(items, self.constants))
+
+    def __str__(self) -> str:
+        return f"{_atom(self.array)} && [{_listed(self.constants)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Match(Condition):
+    """LIKE or, ignoring case, ILIKE."""
+
+    operand: Operand
+    pattern: str
+    ignore_case: bool
+
+    def truth(self, source: Source) -> Truth:
+        texts = self.operand.values(source).get(Family.TEXT)
+        if texts is None:
+            return UNKNOWN
+        regex = like_regex(self.pattern)
+        return _each(lambda array: pc.match_substring_regex(array, regex, ignore_case=self.ignore_case), texts)
+
+    def __str__(self) -> str:
+        pattern = Constant(Family.TEXT, self.pattern)
+        return f"{_atom(self.operand)} {'ILIKE' if self.ignore_case else 'LIKE'} {pattern}"
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull(Condition):
+    operand: Operand
+
+    def truth(self, source: Source) -> Truth:
+        present = map(pc.is_valid, self.operand.values(source).values())
+        return pc.invert(reduce(pc.or_, present, pa.scalar(False)))
+
+    def __str__(self) -> str:
+        return f"{_atom(self.operand)} IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Condition):
+    operand: Operand
+
+    def truth(self, source: Source) -> Truth:
+        return pc.invert(truth(self.operand, source))
+
+    def __str__(self) -> str:
+        return f"NOT {_atom(self.operand)}"
+
+
+@dataclass(frozen=True, slots=True)
+class All(Condition):
+    """AND."""
+
+    operands: tuple[Operand, ...]
+
+    def truth(self, source: Source) -> Truth:
+        return reduce(pc.and_kleene, (truth(operand, source) for operand in self.operands))
+
+    def __str__(self) -> str:
+        return " AND ".join(map(_term, self.operands))
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(Condition):
+    """OR."""
+
+    operands: tuple[Operand, ...]
+
+    def truth(self, source: Source) -> Truth:
+        return reduce(pc.or_kleene, (truth(operand, source) for operand in self.operands))
+
+    def __str__(self) -> str:
+        return " OR ".join(map(_term, self.operands))
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Condition):
+    """The condition, with `otherwise` where it is UNKNOWN."""
+
+    condition: Operand
+    otherwise: bool
+
+    def truth(self, source: Source) -> Truth:
+        return pc.coalesce(truth(self.condition, source), pa.scalar(self.otherwise))
+
+    def __str__(self) -> str:
+        return str(self.condition)
+
+
+def _atom(operand: Operand) -> str:
+    return f"({operand})" if isinstance(operand, Condition) else str(operand)
+
+
+def _term(operand: Operand) -> str:
+    return f"({operand})" if isinstance(operand, All | AnyOf) else str(operand)
+
+
+def _listed(constants: tuple[Constant, ...]) -> str:
+    shown = ", ".join(map(str, constants[:_SHOWN_ITEMS]))
+    more = len(constants) - _SHOWN_ITEMS
+    return f"{shown}, … {more} more" if more > 0 else shown
+
+
+def like_regex(pattern: str) -> str:
+    """The regular expression (RE2) of a LIKE pattern. Raises ValueError if it ends within an escape."""
+    parts = []
+    characters = iter(pattern)
+    for character in characters:
+        if character in "%_":
+            parts.append(".*" if character == "%" else ".")
+            continue
+        literal = next(characters, "") if character == "\\" else character
+        if not literal:
+            raise ValueError("the pattern ends with a backslash")
+        parts.append(literal if literal.isalnum() else f"\\x{{{ord(literal):x}}}")
+    return rf"(?s)\A{''.join(parts)}\z"
+
+
+# --- over arrays -------------------------------------------------------------------------------------------
+
+
+def _each(kernel: Callable[..., Any], values: Any, *rest: Any) -> Any:
+    """What the kernel gives for every value; for a dictionary it works on the distinct ones only."""
+    if isinstance(values, pa.DictionaryArray):
+        return kernel(values.dictionary, *rest).take(values.indices)
+    return kernel(values, *rest)
+
+
+def _plain(values: Any) -> Any:
+    return values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
+
+
+def _as_float(values: Any) -> Any:
+    return pc.cast(values, pa.float64(), safe=False)
+
+
+def _first_known(parts: list[Truth]) -> Truth:
+    return reduce(pc.coalesce, parts) if parts else UNKNOWN
+
+
+def _compare(operator: str, left: Values, right: Values) -> Truth:
+    """The comparison in whichever families a row has."""
+    kernel = _KERNELS[operator]
+    parts: list[Truth] = []
+    for own, mine in left.items():
+        for other, theirs in right.items():
+            if not are_comparable(own, other):
+                continue
+            if own != other:
+                parts.append(kernel(_as_float(mine), _as_float(theirs)))
+            elif isinstance(theirs, pa.Scalar):
+                parts.append(_each(kernel, mine, theirs))
+            else:
+                parts.append(kernel(_plain(mine), _plain(theirs)))
+    return _first_known(parts)
+
+
+def _among(values: Values, constants: tuple[Constant, ...]) -> Truth:
+    """Whether a constant equals the value; UNKNOWN where none does and one of them does not compare with it."""
+    parts: list[Truth] = []
+    for family, array in values.items():
+        wanted = [constant for constant in constants if are_comparable(family, constant.family)]
+        found = reduce(pc.or_, _found(family, array, wanted), pa.scalar(False))
+        otherwise = pa.scalar(False) if len(wanted) == len(constants) else UNKNOWN
+        parts.append(pc.if_else(pc.is_valid(array), pc.if_else(found, pa.scalar(True), otherwise), UNKNOWN))
+    return _first_known(parts)
+
+
+def _found(family: str, array: Any, wanted: list[Constant]) -> Iterator[Truth]:
+    """For each family among the constants, where the array has one of them."""
+    for other in sorted({constant.family for constant in wanted if constant.family}):
+        given = [constant.value for constant in wanted if constant.family == other]
+        if Family.FLOAT in (family, other):
+            # Adding 0.0 makes one zero of the two: a set tells values by their bits.
+            yield pc.is_in(pc.add(_as_float(array), 0.0), pc.add(_as_float(pa.array(given)), 0.0))
+        else:
+            yield _each(pc.is_in, array, pa.array(given, ARROW_TYPES[other]))
+
+
+def _any_item(values: Values, test: Callable[[Values, pa.Array], Truth]) -> Truth:
+    """The OR, for each row's array, of a test of its items; of an empty array it is FALSE.
+
+    The test is given the items of all rows end to end, with the row of each, and gives a truth for each.
+    """
+    parts: list[Truth] = []
+    for family in ITEMS_OF.keys() & values.keys():
+        lists: Any = values[family]
+        offsets = np.asarray(lists.offsets)
+        starts, ends = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
+        items = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
+        truths = test({ITEMS_OF[family]: items}, pa.array(np.repeat(np.arange(len(lists)), ends - starts)))
+        if isinstance(truths, pa.Scalar):
+            truths = pa.repeat(truths, len(items))
+
+        def some(flags: Any, starts: Any = starts, ends: Any = ends) -> Any:
+            before = np.concatenate([[0], np.cumsum(np.asarray(flags))])
+            return before[ends] > before[starts]
+
+        true = some(truths.fill_null(False))
+        parts.append(pa.array(true, mask=~true & some(truths.is_null()) | np.asarray(lists.is_null())))
+    return _first_known(parts)

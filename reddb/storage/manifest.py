@@ -1,0 +1,121 @@
+"""Which segments of a partition are sealed, in one small file that is replaced whole.
+
+    MANIFEST    a checked file (`storage/checked_file.py`, "mani") of one MessagePack map:
+                generation, sealed_lsn, next_segment, segments: [{id, rows, dead, index}, …] in order
+
+    dead        number of the segment's `live.<n>` file, 0 while none of its rows is dead
+    index       number of the segment's index files (`index.<n>`, `codes.<n>.tv`, `graph.<n>.ckpt`), 0 for none
+
+Everything that the log said up to `sealed_lsn` is in these segments or dead; the log is needed from there on.
+
+    live.<n>    a checked file ("live"): bit r is 1 where row r lived, in the order of `numpy.packbits`
+
+Invariants:
+  * A file that the manifest names was synced before the manifest was written; what it does not name is garbage.
+  * The log is cut only after the manifest that makes it superfluous is on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb import errors
+from reddb.disk import Disk
+from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
+from reddb.storage.sealed import identity_of, segment_folder
+from reddb.types import Collection
+
+NAME = "MANIFEST"
+_CONTENT, _LIVE_CONTENT = b"mani", b"live"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """One sealed segment."""
+
+    id: int
+    rows: int
+    dead: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The sealed segments of a partition, in order."""
+
+    generation: int = 0
+    sealed_lsn: int = 0
+    next_segment: int = 1
+    segments: tuple[SegmentRecord, ...] = ()
+
+    def next(self, **changes: Any) -> Manifest:
+        return replace(self, generation=self.generation + 1, **changes)
+
+
+def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: int) -> Manifest:
+    """The newest manifest, an empty one for a new partition. Raises CORRUPT_DATA or UNSUPPORTED_FORMAT."""
+    if NAME not in disk.list_folder(folder):
+        if disk.list_folder(folder / "segments"):
+            raise errors.CORRUPT_DATA.error(
+                f"{folder / NAME} is missing, but there are segments", path=str(folder / NAME)
+            )
+        return Manifest()
+    content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
+    plain = msgpack.unpackb(content)
+    return Manifest(**{**plain, "segments": tuple(SegmentRecord(**item) for item in plain["segments"])})
+
+
+def write_manifest(disk: Disk, folder: Path, collection: Collection, partition: int, manifest: Manifest) -> None:
+    """Put it in place of the one before, whole or not at all. Raises DISK_FULL or DISK_FAILED."""
+    plain = asdict(manifest)
+    temporary = folder / f"{NAME}.tmp"
+    write_checked(disk, temporary, _identity(collection, partition), [msgpack.packb(plain)])
+    disk.rename(temporary, folder / NAME)
+
+
+def write_live(
+    disk: Disk, folder: Path, collection: Collection, partition: int, record: SegmentRecord, live: NDArray[np.bool_]
+) -> None:
+    """Write which rows of a segment live, as the file that the record numbers."""
+    identity = identity_of(collection, partition, record.id, _LIVE_CONTENT, record.rows)
+    path = segment_folder(folder, record.id) / f"live.{record.dead}"
+    write_checked(disk, path, identity, [np.packbits(live)])
+    disk.sync_folder(path.parent)
+
+
+def read_live(
+    disk: Disk, folder: Path, collection: Collection, partition: int, record: SegmentRecord
+) -> NDArray[np.bool_]:
+    """Which rows of a segment live: (rows,). Raises CORRUPT_DATA."""
+    if not record.dead:
+        return np.ones(record.rows, np.bool_)
+    identity = identity_of(collection, partition, record.id, _LIVE_CONTENT, record.rows)
+    path = segment_folder(folder, record.id) / f"live.{record.dead}"
+    bits = np.frombuffer(open_checked(disk, path, identity, verify=True), np.uint8)
+    return np.unpackbits(bits, count=record.rows).astype(np.bool_)
+
+
+def remove_garbage(disk: Disk, folder: Path, manifest: Manifest) -> None:
+    """Remove the files of segments that no manifest names any more, or never came to name."""
+    wanted = {str(record.id): record for record in manifest.segments}
+    for name in disk.list_folder(folder / "segments"):
+        path = folder / "segments" / name
+        if name not in wanted:
+            disk.remove_tree(path)
+            continue
+        record = wanted[name]
+        for file in disk.list_folder(path):
+            stem, _, number = file.partition(".")
+            kept = {"live": record.dead, "index": record.index, "codes": record.index, "graph": record.index}
+            if stem in kept and number.partition(".")[0] != str(kept[stem]):
+                disk.remove_file(path / file)
+
+
+def _identity(collection: Collection, partition: int) -> FileIdentity:
+    return FileIdentity(_CONTENT, collection.id, partition, 0, collection.dim, 0)

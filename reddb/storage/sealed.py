@@ -1,0 +1,215 @@
+"""The files of a sealed segment: written once from columns, read mapped.
+
+    segments/<segment id>/          each a checked file (`storage/checked_file.py`)
+        vectors.f32     vectors float32[rows, dim], then inverse_norm float64[rows]
+        ids             id int64[rows], keys uint64[rows] ascending, id_bytes uint16[rows], order uint32[rows], texts
+        payloads        payload_start uint64[rows], payload_bytes uint32[rows], the payloads end to end
+        columns.arrow   the payloads once more as typed columns, for filters (`storage/payload_columns.py`)
+
+`keys[i]` is the key of row `order[i]`: an integer id itself, or the first 8 bytes of the BLAKE2b of a text. A key finds
+candidates; the id itself decides.
+
+Every array begins at a multiple of 8.
+
+Invariants:
+  * Rows keep the numbers they had when the segment was growing.
+  * Nothing here is a cache: these files are the truth once the log before them is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb.disk import Disk
+from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
+from reddb.storage.payload_columns import PayloadColumns
+from reddb.storage.segment_rows import INT_ID, Columns
+from reddb.types import Buffer, Collection, RowId
+
+VECTORS, IDS, PAYLOADS, FILTERS = "vectors.f32", "ids", "payloads", "columns.arrow"
+_CONTENT = {VECTORS: b"vecs", IDS: b"ids ", PAYLOADS: b"pays", FILTERS: b"cols"}
+
+_BLOCK_ROWS = 4096  # copied at once: 6 MiB of 384-d
+
+
+def segment_folder(partition_folder: Path, segment_id: int) -> Path:
+    return partition_folder / "segments" / str(segment_id)
+
+
+def identity_of(collection: Collection, partition: int, segment_id: int, content: bytes, rows: int) -> FileIdentity:
+    return FileIdentity(content, collection.id, partition, segment_id, collection.dim, rows)
+
+
+def write_segment(
+    disk: Disk,
+    folder: Path,
+    collection: Collection,
+    partition: int,
+    segment_id: int,
+    parts: Sequence[tuple[Columns, NDArray[np.int64]]],
+) -> None:
+    """Write the chosen rows of each part, in order, as one segment; everything is synced on return.
+
+    Raises DISK_FULL or DISK_FAILED; what was written then is nobody's and may be written again.
+    """
+    rows = sum(len(chosen) for _, chosen in parts)
+
+    def write(name: str, content: Iterable[Buffer]) -> None:
+        identity = identity_of(collection, partition, segment_id, _CONTENT[name], rows)
+        write_checked(disk, folder / name, identity, content)
+
+    disk.make_folder(folder)
+    write(VECTORS, _vectors(parts))
+    write(IDS, _ids(parts))
+    payloads = [columns.payload(row) for columns, chosen in parts for row in chosen.tolist()]
+    write(PAYLOADS, _payloads(payloads))
+    write(FILTERS, [PayloadColumns.from_payloads(payloads).to_bytes()])
+    disk.sync_folder(folder)
+
+
+class SealedSegment:
+    """A sealed segment's columns, mapped, and its rows by id."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        collection: Collection,
+        partition: int,
+        segment_id: int,
+        rows: int,
+        *,
+        verify: bool,
+    ) -> None:
+        """Map the files. `verify` computes every checksum. Raises CORRUPT_DATA naming the file."""
+
+        def content(name: str) -> memoryview:
+            identity = identity_of(collection, partition, segment_id, _CONTENT[name], rows)
+            return open_checked(disk, folder / name, identity, verify=verify)
+
+        vectors, ids, payloads = _Arrays(content(VECTORS)), _Arrays(content(IDS)), _Arrays(content(PAYLOADS))
+        matrix = vectors.take(np.float32, rows * collection.dim).reshape(rows, collection.dim)
+        inverse_norm = vectors.take(np.float64, rows)
+        id_values, self._keys = ids.take(np.int64, rows), ids.take(np.uint64, rows)
+        id_bytes, self._order = ids.take(np.uint16, rows), ids.take(np.uint32, rows)
+        starts, lengths = payloads.take(np.uint64, rows), payloads.take(np.uint32, rows)
+        self.columns = Columns(
+            id=id_values,
+            id_bytes=id_bytes,
+            id_texts=ids.rest(),
+            inverse_norm=inverse_norm,
+            vectors=matrix,
+            payload_start=starts,
+            payload_bytes=lengths,
+            payloads=payloads.rest(),
+        )
+        self.rows = rows
+        self._filters = content(FILTERS)
+        self._payload_columns: PayloadColumns | None = None
+        self._range = (int(self._keys[0]), int(self._keys[-1])) if rows else (1, 0)
+
+    def payload_columns(self) -> PayloadColumns:
+        """The payloads as typed columns, opened at the first use."""
+        if self._payload_columns is None:
+            self._payload_columns = PayloadColumns.open(self._filters)
+        return self._payload_columns
+
+    def find(self, ids: Sequence[RowId], count: int) -> NDArray[np.int64]:
+        """The row that has each id, -1 where there is none: (n,)."""
+        assert count == self.rows
+        found = np.full(len(ids), -1)
+        keys = _keys_of(ids)
+        # Most segments have no id of a batch: rows that came later have larger ids.
+        inside = np.flatnonzero((keys >= self._range[0]) & (keys <= self._range[1]))
+        if not len(inside):
+            return found
+        places = np.searchsorted(self._keys, keys[inside])
+        hit = self._keys[places] == keys[inside]
+        for wanted, place in zip(inside[hit].tolist(), places[hit].tolist(), strict=True):
+            found[wanted] = self._row_with(ids[wanted], place)
+        return found
+
+    def _row_with(self, row_id: RowId, place: int) -> int:
+        """The row among those that share a key; the newest, for an earlier one of the same id is dead."""
+        newest, key = -1, self._keys[place]
+        while place < self.rows and self._keys[place] == key:
+            row = int(self._order[place])
+            if row > newest and self.columns.row_id(row) == row_id:
+                newest = row
+            place += 1
+        return newest
+
+
+def _keys_of(ids: Sequence[RowId]) -> NDArray[np.uint64]:
+    if all(type(row_id) is int for row_id in ids):
+        return np.array(ids, np.int64).view(np.uint64)
+    return np.array([_key(row_id) for row_id in ids], np.uint64)
+
+
+def _key(row_id: RowId) -> int:
+    if isinstance(row_id, int):
+        return row_id & 0xFFFF_FFFF_FFFF_FFFF
+    return int.from_bytes(blake2b(row_id.encode(), digest_size=8).digest(), "little")
+
+
+def _vectors(parts: Sequence[tuple[Columns, NDArray[np.int64]]]) -> Iterator[Buffer]:
+    written = 0
+    for columns, chosen in parts:
+        for first in range(0, len(chosen), _BLOCK_ROWS):
+            block = columns.vectors[chosen[first : first + _BLOCK_ROWS]]
+            written += block.nbytes
+            yield block
+    yield bytes(-written % 8)
+    for columns, chosen in parts:
+        yield columns.inverse_norm[chosen]
+
+
+def _ids(parts: Sequence[tuple[Columns, NDArray[np.int64]]]) -> Iterator[Buffer]:
+    ids = [row_id for columns, chosen in parts for row_id in columns.row_ids(chosen)]
+    texts = [b"" if isinstance(row_id, int) else row_id.encode() for row_id in ids]
+    starts = np.cumsum([0, *map(len, texts)])[:-1]
+    values = [row_id if isinstance(row_id, int) else start for row_id, start in zip(ids, starts.tolist(), strict=True)]
+    keys = np.array([_key(row_id) for row_id in ids], np.uint64)
+    order = np.argsort(keys, kind="stable").astype(np.uint32)
+    sizes = [INT_ID if isinstance(row_id, int) else len(text) for row_id, text in zip(ids, texts, strict=True)]
+    yield np.array(values, np.int64)
+    yield keys[order]
+    yield from _padded(np.array(sizes, np.uint16))
+    yield from _padded(order)
+    yield b"".join(texts)
+
+
+def _payloads(payloads: list[bytes]) -> Iterator[Buffer]:
+    lengths = np.array([len(payload) for payload in payloads], np.uint32)
+    yield np.cumsum(lengths, dtype=np.uint64) - lengths
+    yield from _padded(lengths)
+    yield b"".join(payloads)
+
+
+def _padded(array: NDArray[Any]) -> Iterator[Buffer]:
+    yield array
+    yield bytes(-array.nbytes % 8)
+
+
+class _Arrays:
+    """Takes arrays one after the other from a content, each at a multiple of 8."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._at = 0
+
+    def take(self, dtype: Any, count: int) -> NDArray[Any]:
+        size = count * np.dtype(dtype).itemsize
+        array = np.frombuffer(self._content[self._at : self._at + size], dtype)
+        assert len(array) == count
+        self._at += size + (-size % 8)
+        return array
+
+    def rest(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self._content[self._at :], np.uint8)

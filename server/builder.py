@@ -1,0 +1,114 @@
+"""A builder: a process of low priority that writes segments and builds indexes for one core, a job at a time.
+
+    python -m reddb.server.builder '{"control": 5, "parent": 4711, …}'      the fields of BuilderOptions
+
+    core to builder                                                    builder to core
+      {job, collection, partition, folder} + fd of the memory            {progress: rows}
+                                                                         {result: {…}} or {error: {name, message}}
+
+It keeps nothing between two jobs, and may be killed at any moment: what it wrote is nobody's until the owner has
+published it. The kernel kills it when its core dies, so no two builders ever write for one partition.
+
+Invariant: the process ends when the core's end of the channel closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import structlog
+
+from reddb import errors
+from reddb.disk import OsDisk
+from reddb.partition.jobs import Job, Workshop
+from reddb.partition.kinds import memory_shape
+from reddb.server import logs
+from reddb.server.process_death import die_with_parent
+from reddb.storage.memory import PartitionMemory
+from reddb.types import Collection
+
+_log = structlog.get_logger()
+
+_NICENESS = 10
+_PACKET_BYTES_MAX = 64 * 1024
+_PROGRESS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderOptions:
+    """What its core tells a builder at its start. `control` is an inherited descriptor."""
+
+    core: int
+    control: int
+    parent: int
+    memory_bytes: int
+
+
+class _Builder:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._told = 0.0
+
+    def run(self) -> None:
+        """Do jobs until the other end closes."""
+        while True:
+            packet, descriptors, _, _ = socket.recv_fds(self._channel, _PACKET_BYTES_MAX, 1)
+            if not packet:
+                return
+            self._send(self._answer(msgpack.unpackb(packet), descriptors[0]))
+
+    def _answer(self, message: dict[str, Any], descriptor: int) -> dict[str, Any]:
+        try:
+            return {"result": self._work(message, descriptor)}
+        except errors.RedDBError as error:
+            return {"error": {"name": error.name, "message": error.message}}
+        except MemoryError:
+            return {"error": {"name": errors.OUT_OF_MEMORY.name, "message": "the builder may not take more memory"}}
+        except Exception as error:
+            _log.exception("a job failed in an unforeseen way")
+            return {"error": {"name": errors.INTERNAL.name, "message": f"a job failed: {error!r}"}}
+        finally:
+            os.close(descriptor)
+
+    def _work(self, message: dict[str, Any], descriptor: int) -> dict[str, Any]:
+        collection = Collection.from_plain(message["collection"])
+        job = Job.from_plain(message["job"])
+        memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
+        workshop = Workshop(OsDisk(), Path(message["folder"]), collection, message["partition"], memory)
+        return workshop.run(job, self._progress)
+
+    def _progress(self, rows: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _PROGRESS_S:
+            self._told = now
+            self._send({"progress": rows})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._channel.sendall(msgpack.packb(message))
+
+
+def main() -> None:
+    """Run a builder with the options of the first argument."""
+    options = BuilderOptions(**json.loads(sys.argv[1]))
+    die_with_parent(options.parent)
+    logs.configure()
+    logs.bind_process(f"builder {options.core}")
+    os.nice(_NICENESS)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # its core is pinned, and it inherited that
+    if options.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    with socket.socket(fileno=options.control) as channel:
+        _Builder(channel).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Keeps the segments of one partition settled: finds what is due, has it built, publishes it.
+
+    due job ──► builder ──► open, prepare, write, complete ──► every core has let go ──► clean, retire ──► next
+
+A job that fails is due again after a pause, longer each time; the rows stay searchable as they were.
+
+Invariants:
+  * One job of a partition is under way at a time.
+  * The loop never waits for the disk: what reads or writes files runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import structlog
+
+from reddb import errors, limits
+from reddb.partition.jobs import Job
+from reddb.partition.policy import compaction, due_job
+from reddb.partition.publication import Publication, publication
+from reddb.query.plan import Work
+from reddb.server.committer import Committer
+from reddb.server.workshop import BuilderLink
+from reddb.storage.manifest import remove_garbage
+
+_log = structlog.get_logger()
+
+_FAILURES_TOLD = 3  # in a row, before whoever waits for the work is told
+
+
+class Settler:
+    """Runs beside the committer of a partition."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        builder: BuilderLink,
+        pool: Executor,
+        all_let_go: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """`pool` is the committer's; `all_let_go` returns when no core reads what was before a generation."""
+        self._committer = committer
+        self._partition = committer.partition
+        self._builder = builder
+        self._pool = pool
+        self._all_let_go = all_let_go
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._unsettled: set[int] = set()
+        self._compacting = 0
+        self._settled: list[asyncio.Future[None]] = []
+        self.progress: tuple[Job, int] | None = None
+        self._task = self._loop.create_task(self._run())
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
+    async def work(self, work: Work) -> None:
+        """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
+        while not self._partition.freeze():
+            await self._committer.quiet()
+        if work is Work.REBUILD:
+            self._unsettled = {segment.id for segment in self._partition.segments}
+        settled: asyncio.Future[None] = self._loop.create_future()
+        self._settled.append(settled)
+        self._compacting += work is Work.COMPACT
+        self._wake.set()
+        try:
+            await settled
+        finally:
+            self._compacting -= work is Work.COMPACT
+
+    async def close(self) -> None:
+        """Leave everything as it is; what was being built is due again after a restart."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._end_waits(errors.SHUTTING_DOWN.error("the collection was closed before the work was done"))
+
+    async def _run(self) -> None:
+        failures = 0
+        await self._in_thread(remove_garbage, self._partition.disk, self._partition.folder, self._partition.manifest)
+        while True:
+            self._wake.clear()
+            self._freeze_if_idle()
+            job = due_job(self._partition, frozenset(self._unsettled))
+            if job is None and self._compacting:
+                job = compaction(self._partition)
+            if job is None:
+                self._end_waits(None)
+                await self._sleep(self._until_idle())
+                continue
+            try:
+                await self._do(job)
+                failures = 0
+            except errors.RedDBError as error:
+                if error.code is errors.DISK_FAILED:
+                    # What a failed sync left on the disk nobody knows, so nothing may be removed or written over.
+                    _log.critical("segments are settled no more until a restart", error=str(error))
+                    self._end_waits(error)
+                    return
+                failures += 1
+                await self._pause(job, error, failures)
+            except Exception as error:
+                _log.exception("a job failed in an unforeseen way")
+                failures += 1
+                await self._pause(job, errors.INTERNAL.error(f"a job failed: {error!r}"), failures)
+
+    async def _pause(self, job: Job, error: errors.RedDBError, failures: int) -> None:
+        pause_s = limits.RESTART_BACKOFF_S[min(failures, len(limits.RESTART_BACKOFF_S)) - 1]
+        _log.error("a segment was not settled", job=str(job.kind), error=str(error), again_in_s=pause_s)
+        if not error.code.retryable or failures >= _FAILURES_TOLD:
+            self._end_waits(error)
+        await asyncio.sleep(pause_s)
+
+    async def _do(self, job: Job) -> None:
+        began = self._loop.time()
+        change = publication(self._partition, job)
+        self.progress = (job, 0)
+        try:
+            result = await self._builder.run(self._partition, job, lambda rows: self._note(job, rows))
+        finally:
+            self.progress = None
+        generation = await self._publish(change, result)
+        self._unsettled -= job.source_ids
+        await self._all_let_go(generation)
+        await self._loop.run_in_executor(self._pool, change.clean)
+        change.retire()
+        took_s = round(self._loop.time() - began, 2)
+        _log.info("segment settled", job=str(job.kind), segment=job.segment_id, rows=result["rows"], took_s=took_s)
+
+    async def _publish(self, change: Publication, result: dict[str, Any]) -> int:
+        await self._in_thread(change.open, result)
+        try:
+            change.prepare()
+            await self._in_thread(change.write)
+        except BaseException:
+            change.undo()
+            raise
+        return change.complete()
+
+    def _note(self, job: Job, rows: int) -> None:
+        self.progress = (job, rows)
+
+    def _until_idle(self) -> float | None:
+        """Seconds until the growing rows have waited long enough, None if there are none or they may wait forever."""
+        idle_s = self._partition.collection.number("seal_idle_s")
+        if not idle_s or not self._partition.has_growing_rows:
+            return None
+        return max(self._committer.last_write + idle_s - self._loop.time(), limits.SETTLE_POLL_S)
+
+    def _freeze_if_idle(self) -> None:
+        idle_s = self._partition.collection.number("seal_idle_s")
+        if idle_s and self._partition.has_growing_rows and self._loop.time() - self._committer.last_write >= idle_s:
+            self._partition.freeze()
+
+    async def _sleep(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass  # it is time to look
+
+    def _end_waits(self, error: errors.RedDBError | None) -> None:
+        settled, self._settled = self._settled, []
+        for future in settled:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(None, work, *arguments)

@@ -1,0 +1,102 @@
+"""A core's way to its builder: started when there is a job, ended when there has been none for a while.
+
+Invariant: every job that was given ends: with the builder's result, or with an error when it failed or died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from reddb import errors, limits
+from reddb.partition.jobs import Job
+from reddb.partition.writer import Partition
+from reddb.server.control import ControlChannel, ControlMessage, control_pair
+
+_log = structlog.get_logger()
+
+
+class BuilderLink:
+    """Gives jobs to the builder of this core, one at a time."""
+
+    def __init__(self, core: int, memory_bytes: int) -> None:
+        """`memory_bytes` is what the builder may take at most, 0 for no bound."""
+        self._core = core
+        self._memory_bytes = memory_bytes
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Lock()
+        self._channel: ControlChannel | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._result: asyncio.Future[dict[str, Any]] | None = None
+        self._progress: Callable[[int], None] = lambda _: None
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def run(self, partition: Partition, job: Job, progress: Callable[[int], None]) -> dict[str, Any]:
+        """Do the job. Raises what the builder raised, or UNAVAILABLE if it died."""
+        async with self._turn:
+            if self._idle is not None:
+                self._idle.cancel()
+            if self._channel is None:
+                await self._start()
+            assert self._channel is not None
+            self._progress = progress
+            self._result = self._loop.create_future()
+            message = {
+                "job": job.to_plain(),
+                "collection": partition.collection.to_plain(),
+                "partition": partition.number,
+                "folder": str(partition.folder),
+            }
+            self._channel.send(message, partition.memory.descriptor, keep=True)
+            try:
+                return await self._result
+            finally:
+                self._result = None
+                self._idle = self._loop.call_later(limits.BUILDER_IDLE_S, self.close)
+
+    def close(self) -> None:
+        """End the builder, whatever it does."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        self._hung_up()
+
+    async def _start(self) -> None:
+        ours, theirs = control_pair()
+        options = {
+            "core": self._core,
+            "control": theirs.fileno(),
+            "parent": os.getpid(),
+            "memory_bytes": self._memory_bytes,
+        }
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        self._channel = ControlChannel(ours, self._received, self._hung_up)
+
+    def _received(self, message: ControlMessage, _: int | None) -> None:
+        if "progress" in message:
+            self._progress(message["progress"])
+        elif self._result is not None and not self._result.done():
+            if "result" in message:
+                self._result.set_result(message["result"])
+            else:
+                error = message["error"]
+                self._result.set_exception(errors.CATALOGUE[error["name"]].error(error["message"]))
+
+    def _hung_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._result is not None and not self._result.done():
+            self._result.set_exception(errors.UNAVAILABLE.error("the builder died; its job will be done again"))

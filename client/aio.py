@@ -85,11 +85,15 @@ class AsyncClient:
         params: Parameters = (),
         ef: int | None = None,
         exact: bool = False,
+        recall: float | None = None,
         with_payloads: bool = True,
         with_vectors: bool = False,
+        with_report: bool = False,
     ) -> Any:
         """As `Client.search`."""
-        message, is_single = calls.search(collection, query, k, where, params, ef, exact, with_payloads, with_vectors)
+        message, is_single = calls.search(
+            collection, query, k, where, params, ef, exact, recall, with_payloads, with_vectors, with_report
+        )
         (answer,) = await self._request(message)
         found = calls.hits_of(answer)
         return found[0] if is_single else found

@@ -83,14 +83,20 @@ class Client:
         params: Parameters = (),
         ef: int | None = None,
         exact: bool = False,
+        recall: float | None = None,
         with_payloads: bool = True,
         with_vectors: bool = False,
+        with_report: bool = False,
     ) -> Any:
         """The k nearest rows: Hits for a query (dim,), a list of Hits for queries (q, dim).
 
-        `ef` is how many candidates each segment gives (default: `oversample` × k); `exact` compares with every row.
+        `where` is the condition of a SELECT, with `params`. `ef` is how many candidates each segment gives, `recall`
+        the share of the true neighbours that it shall find; `exact` compares with every row. `with_report` fills
+        `Hits.report`: how the search was done.
         """
-        message, is_single = calls.search(collection, query, k, where, params, ef, exact, with_payloads, with_vectors)
+        message, is_single = calls.search(
+            collection, query, k, where, params, ef, exact, recall, with_payloads, with_vectors, with_report
+        )
         (answer,) = self._request(message)
         found: list[Hits] = calls.hits_of(answer)
         return found[0] if is_single else found

@@ -51,8 +51,10 @@ def search(
     params: Parameters,
     ef: int | None,
     exact: bool,
+    recall: float | None,
     with_payloads: bool,
     with_vectors: bool,
+    with_report: bool,
 ) -> tuple[messages.Search, bool]:
     """The message, and whether one query was given (one-dimensional) rather than several."""
     try:
@@ -67,7 +69,18 @@ def search(
     is_single = array.ndim == 1
     plain = dict(params) if isinstance(params, Mapping) else list(params)
     message_ = messages.Search(
-        collection, array.shape[-1], array.tobytes(), int(k), ef, exact, with_payloads, with_vectors, where, plain
+        collection,
+        array.shape[-1],
+        array.tobytes(),
+        int(k),
+        ef,
+        exact,
+        with_payloads,
+        with_vectors,
+        where,
+        plain,
+        recall,
+        with_report,
     )
     return message_, is_single
 
@@ -79,7 +92,7 @@ def hits_of(answer: messages.Message) -> list[Hits]:
     batch = RowBatch.decode(answer.batch)
     starts = np.cumsum([0, *answer.counts]).tolist()
     return [
-        Hits(batch, distances[start : start + count], start)
+        Hits(batch, distances[start : start + count], start, answer.report)
         for start, count in zip(starts, answer.counts, strict=False)
     ]
 

@@ -42,11 +42,17 @@ class Row:
 
 
 class Hits(Sequence[Hit]):
-    """The rows found for one query, nearest first. `distances` is float64 (n,)."""
+    """The rows found for one query, nearest first. `distances` is float64 (n,).
 
-    def __init__(self, batch: RowBatch, distances: NDArray[np.float64], first: int) -> None:
+    `report` says how the search was done (all queries of the call together), None if that was not asked for.
+    """
+
+    def __init__(
+        self, batch: RowBatch, distances: NDArray[np.float64], first: int, report: dict[str, Any] | None
+    ) -> None:
         """The rows of `batch` from `first` on that `distances` belong to."""
         self.distances = distances
+        self.report = report
         self._batch = batch
         self._part = slice(first, first + len(distances))
 

@@ -20,6 +20,7 @@ from reddb.partition.changes import prepare_change
 from reddb.partition.embedded import EmbeddedPartition
 from reddb.partition.explain import explain
 from reddb.partition.figures import collection_figures, segments_table
+from reddb.partition.search import SearchReport
 from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
 from reddb.query.plan import (
     ChangePlan,
@@ -72,7 +73,8 @@ class Database:
                 collection = requests.collection_named(message.collection, self._catalog)
                 queries, options, predicate = requests.search_of(message, collection)
                 reader = self._partitions[collection.id].reader
-                return [requests.hits(message, reader.search(queries, options, predicate))]
+                report = SearchReport() if message.with_report else None
+                return [requests.hits(message, reader.search(queries, options, predicate, report), report)]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
                 return [requests.rows_of(message, self._partitions[collection.id].reader.view())]

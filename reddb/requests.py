@@ -14,7 +14,7 @@ import numpy as np
 from reddb import errors, limits
 from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
-from reddb.partition.search import Found
+from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
 from reddb.partition.writer import Operation
 from reddb.query import binder
@@ -59,8 +59,13 @@ def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchO
     queries = np.frombuffer(message.queries, np.float32).reshape(-1, message.dim)
     if len(queries) > limits.QUERIES_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"a search has at most {limits.QUERIES_MAX} queries, not {len(queries)}")
+    if message.recall is not None and not 0 < message.recall <= 1:
+        raise errors.INVALID_VALUE.error(f"recall is above 0, at most 1, not {message.recall}")
+    if message.recall is not None and message.ef is not None:
+        raise errors.INVALID_PARAMETER.error("ef and recall say the same thing: give one of them")
     check_vectors(collection, queries)
-    return queries, SearchOptions(message.k, message.ef, message.exact), _filter_of(message, collection)
+    options = SearchOptions(message.k, message.ef, message.exact, message.recall)
+    return queries, options, _filter_of(message, collection)
 
 
 def _filter_of(message: Search, collection: Collection) -> Predicate | None:
@@ -73,20 +78,22 @@ def _filter_of(message: Search, collection: Collection) -> Predicate | None:
     return bind_predicate(condition, Values(message.where, condition, message.parameters), collection.fields)
 
 
-def hits(message: Search, found: list[Found]) -> Hits:
+def hits(message: Search, found: list[Found], report: SearchReport | None = None) -> Hits:
     """The answer to a search."""
+    told = None if report is None else report.to_plain()
     if len(found) == 1:
         batch = _stored(found[0].view, found[0].addresses, message.with_payloads, message.with_vectors)
-        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch)
+        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch, told)
     addresses = np.concatenate([np.empty(0, np.int64), *(item.addresses for item in found)])
     distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
     counts = [len(item.addresses) for item in found]
     if not found:
-        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()))
+        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()), told)
     return Hits(
         counts,
         distances.tobytes(),
         _stored(found[0].view, addresses, message.with_payloads, message.with_vectors),
+        told,
     )
 
 

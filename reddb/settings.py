@@ -48,6 +48,12 @@ SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
         Setting(
+            name="durability",
+            choices=("fsync", "flush", "none"),
+            default="fsync",
+            meaning="What an acknowledged write survives: a power cut, a dead process, or neither until it is sealed.",
+        ),
+        Setting(
             name="bits",
             choices=(2, 4),
             default=None,
@@ -99,7 +105,7 @@ SETTINGS: dict[str, Setting] = {
             name="ef",
             minimum=1,
             maximum=limits.EF_MAX,
-            default=128,
+            default=192,
             online=True,
             meaning="Candidates that a graph gives to the exact ranking, unless a search says otherwise.",
         ),

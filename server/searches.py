@@ -17,7 +17,7 @@ import structlog
 
 from reddb import errors
 from reddb.partition.reader import PartitionReader
-from reddb.partition.search import Found, Steps
+from reddb.partition.search import Found, SearchReport, Steps
 from reddb.query.predicate import Predicate
 from reddb.types import SearchOptions, Vectors
 
@@ -26,6 +26,13 @@ _log = structlog.get_logger()
 Outcome: TypeAlias = list[Found] | errors.RedDBError
 
 _TURN_S = 0.002  # what one search may take of a turn before others get theirs
+
+
+class _Alike(NamedTuple):
+    reader: PartitionReader
+    options: SearchOptions
+    predicate: Predicate | None
+    report: SearchReport | None
 
 
 class _Wanted(NamedTuple):
@@ -38,7 +45,7 @@ class Searches:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wanted: dict[tuple[PartitionReader, SearchOptions, Predicate | None], list[_Wanted]] = {}
+        self._wanted: dict[_Alike, list[_Wanted]] = {}
         self._long: set[asyncio.Task[None]] = set()
 
     def add(
@@ -48,18 +55,21 @@ class Searches:
         options: SearchOptions,
         predicate: Predicate | None,
         done: Callable[[Outcome], None],
+        report: SearchReport | None = None,
     ) -> None:
-        """Search for (q, dim) at the end of this turn and hand the outcome to `done`."""
+        """Search for (q, dim) at the end of this turn and hand the outcome to `done`, when `report` is filled."""
         if not self._wanted:
             self._loop.call_soon(self._run)
-        self._wanted.setdefault((reader, options, predicate), []).append(_Wanted(queries, done))
+        # A report is one search's own, so a search that wants one is like no other.
+        alike = _Alike(reader, options, predicate, report)
+        self._wanted.setdefault(alike, []).append(_Wanted(queries, done))
 
     def _run(self) -> None:
         groups, self._wanted = self._wanted, {}
-        for (reader, options, predicate), wanted in groups.items():
+        for (reader, options, predicate, report), wanted in groups.items():
             queries = wanted[0].queries if len(wanted) == 1 else np.concatenate([item.queries for item in wanted])
             try:
-                steps = reader.search_steps(queries, options, predicate)
+                steps = reader.search_steps(queries, options, predicate, report)
                 found = self._advance(steps)
             except Exception as error:
                 _hand_out(wanted, _failed(error))

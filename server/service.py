@@ -242,6 +242,7 @@ class Service:
             await settler.close()
         for partition in self._recovered.values():
             partition.close()
+        self._recovered.clear()  # "writable" may still come
         for committer in self._committers.values():
             await committer.close()
         self._sync_pool.shutdown()

@@ -20,7 +20,7 @@ from reddb import errors, limits
 from reddb._version import __version__
 from reddb.partition.explain import explain
 from reddb.partition.reader import PartitionReader
-from reddb.partition.search import Found
+from reddb.partition.search import Found, SearchReport
 from reddb.query.execute import found_table, query_vector, run
 from reddb.query.plan import (
     ChangePlan,
@@ -178,12 +178,14 @@ class Session(asyncio.Protocol):
         options: SearchOptions,
         predicate: Predicate | None,
     ) -> None:
+        report = SearchReport() if message.with_report else None
         self._service.searches.add(
             reader,
             queries,
             options,
             predicate,
-            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found)),
+            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report)),
+            report,
         )
 
     def _query(self, correlation: int, message: Query) -> None:

@@ -26,6 +26,7 @@ from reddb.query.plan import Work
 from reddb.server.committer import Committer
 from reddb.server.workshop import BuilderLink
 from reddb.storage.manifest import remove_garbage
+from reddb.storage.memory import JobProgress
 
 _log = structlog.get_logger()
 
@@ -53,7 +54,6 @@ class Settler:
         self._unsettled: set[int] = set()
         self._compacting = 0
         self._settled: list[asyncio.Future[None]] = []
-        self.progress: tuple[Job, int] | None = None
         self._task = self._loop.create_task(self._run())
 
     def wake(self) -> None:
@@ -120,11 +120,11 @@ class Settler:
     async def _do(self, job: Job) -> None:
         began = self._loop.time()
         change = publication(self._partition, job)
-        self.progress = (job, 0)
+        self._note(job, 0)
         try:
             result = await self._builder.run(self._partition, job, lambda rows: self._note(job, rows))
         finally:
-            self.progress = None
+            self._partition.memory.write_progress(JobProgress(0, 0, 0, 0))
         generation = await self._publish(change, result)
         self._unsettled -= job.source_ids
         await self._all_let_go(generation)
@@ -137,14 +137,15 @@ class Settler:
         await self._in_thread(change.open, result)
         try:
             change.prepare()
-            await self._in_thread(change.write)
+            await self._loop.run_in_executor(self._pool, change.write)
         except BaseException:
             change.undo()
             raise
         return change.complete()
 
     def _note(self, job: Job, rows: int) -> None:
-        self.progress = (job, rows)
+        progress = JobProgress(job.sources[0].id, job.sources[-1].id, rows, job.rows)
+        self._partition.memory.write_progress(progress)
 
     def _until_idle(self) -> float | None:
         """Seconds until the growing rows have waited long enough, None if there are none or they may wait forever."""

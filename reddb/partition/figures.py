@@ -12,13 +12,16 @@ from reddb.partition.reader import PartitionReader
 from reddb.partition.settled import FlatIndex, lacks_index
 from reddb.partition.view import SegmentView
 from reddb.query.execute import Table
+from reddb.storage.memory import JobProgress
 
-_COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory"]
+_COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory", "job"]
 
 
 def segments_table(reader: PartitionReader) -> Table:
-    """SHOW SEGMENTS: one segment a row."""
-    return Table(_COLUMNS, [_row(reader, segment) for segment in reader.view().segments])
+    """SHOW SEGMENTS: one segment a row; `job` says how far the work on it has come, where there is any."""
+    segments = reader.view().segments
+    jobs = _jobs(reader.memory.progress(), [segment.id for segment in segments])
+    return Table(_COLUMNS, [[*_row(reader, segment), jobs.get(segment.id)] for segment in segments])
 
 
 def collection_figures(reader: PartitionReader) -> dict[str, Any]:
@@ -32,6 +35,14 @@ def collection_figures(reader: PartitionReader) -> dict[str, Any]:
         "bytes per row on disk": round(sum(row[6] for row in rows) / stored, 1),
         "bytes per row in memory": round(sum(row[7] for row in rows) / stored, 1),
     }
+
+
+def _jobs(progress: JobProgress, segments: list[int]) -> dict[int, str]:
+    """What is being done to which of the segments."""
+    if not progress.total or progress.first not in segments or progress.last not in segments:
+        return {}
+    share = f"{100 * progress.done // progress.total} %"
+    return dict.fromkeys(segments[segments.index(progress.first) : segments.index(progress.last) + 1], share)
 
 
 def _row(reader: PartitionReader, segment: SegmentView) -> list[Any]:

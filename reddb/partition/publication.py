@@ -74,8 +74,10 @@ class Publication(ABC):
         """Decide what the manifest will say. Raises OUT_OF_MEMORY, and nothing has changed then."""
 
     def write(self) -> None:
-        """Make it durable; for a thread. Raises DISK_FULL or DISK_FAILED."""
+        """Make it durable; for the thread that writes the log. Raises DISK_FULL or DISK_FAILED."""
         partition = self._partition
+        # Where writes are acknowledged before their sync, the log must not end before what the manifest says.
+        partition.wal.sync()
         of = partition.disk, partition.folder, partition.collection, partition.number
         for file in self._live_files:
             write_live(*of, file.record, file.live)

@@ -17,7 +17,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -62,7 +62,7 @@ class SegmentReport:
     us: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SearchReport:
     """What was done for a search; for EXPLAIN ANALYZE."""
 
@@ -75,6 +75,10 @@ class SearchReport:
     @property
     def exact(self) -> bool:
         return all(segment.strategy in (EXACT, "none") for segment in self.segments)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain values, for an answer."""
+        return {"exact": self.exact, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,18 +72,23 @@ class Prepared:
 
 @dataclass(slots=True)
 class Group:
-    """Operations that are written and synced together; the first has LSN `first_lsn`."""
+    """Operations that are written and synced together, as durably as `durability` says; the first has `first_lsn`."""
 
     first_lsn: int
+    durability: str
     operations: list[Prepared] = field(default_factory=list)
 
     def write(self, wal: Wal) -> None:
         """Append and sync. Raises DISK_FULL (nothing is stored) or DISK_FAILED (the log is poisoned)."""
+        if self.durability == "none":
+            wal.skip(len(self.operations))
+            return
         records: list[tuple[int, Sequence[Buffer]]] = [
             (prepared.operation, prepared.batch.encode()) for prepared in self.operations
         ]
         wal.append(records)
-        wal.sync()
+        if self.durability == "fsync":
+            wal.sync()
 
 
 class Partition:
@@ -174,7 +179,8 @@ class Partition:
         """The prepared operations since the last call, or None. One group at a time is under way."""
         if not self._open_group or self._group_under_way is not None:
             return None
-        self._group_under_way = Group(self.wal.next_lsn, self._open_group)
+        durability = str(self.collection.settings["durability"])
+        self._group_under_way = Group(self.wal.next_lsn, durability, self._open_group)
         self._open_group = []
         return self._group_under_way
 

@@ -17,6 +17,7 @@ from reddb.fields import unpack_payload
 from reddb.index.metrics import METRICS
 from reddb.query.plan import CountPlan, GetPlan, Projection, ScanPlan, SearchPlan
 from reddb.query.predicate import Predicate
+from reddb.settings import SETTINGS
 from reddb.types import Collection, Payload, RowId, Vectors
 
 
@@ -109,7 +110,7 @@ def show_one(collection: Collection, figures: dict[str, Any]) -> Table:
         "zero vector": metric.zero_vector,
         **figures,
         **{f"field {field.name}": _field(field.type, field.not_null, field.default) for field in collection.fields},
-        **collection.settings,
+        **{name: collection.settings[name] for name in SETTINGS},
     }
     return Table(["property", "value"], [[name, value] for name, value in properties.items()])
 

@@ -17,6 +17,7 @@ into a page that cannot be had would kill the process. What is not needed any mo
     header, u64 each
         0    "RDBPART2"        1  publication counter c
         16   snapshot slot 0   24  snapshot slot 1:   LSN, live rows, rows of the last segment, generation, segments
+        40   job under way: its first and last source, rows done, rows of all; 0 rows for no job. Only to be looked at
     table entry, u64 each
         segment id, rows, start of its tombstones, slot + 1 (0: sealed), index number
 
@@ -52,7 +53,7 @@ from reddb.storage.segment_rows import Columns, Tombstones
 
 _MAGIC = int.from_bytes(b"RDBPART2", "little")
 _PAGE = 4096
-_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS = 1, 16, 8
+_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT = 1, 16, 8, 40
 _ENTRY_WORDS = 5
 
 SLOT_ROWS = limits.SEGMENT_ROWS
@@ -86,6 +87,15 @@ class SegmentEntry(NamedTuple):
     tombstones_at: int
     slot: int
     index_number: int
+
+
+class JobProgress(NamedTuple):
+    """How far the work on the segments from `first` to `last` has come; `total` is 0 where there is none."""
+
+    first: int
+    last: int
+    done: int
+    total: int
 
 
 class PartitionMemory:
@@ -145,6 +155,10 @@ class PartitionMemory:
             if self.snapshot().generation == snapshot.generation:
                 return snapshot, [SegmentEntry(a, b, c, d - 1, e) for a, b, c, d, e in numbers]
 
+    def progress(self) -> JobProgress:
+        """What the builder does now; the numbers may not belong together for a moment."""
+        return JobProgress(*self._words[_JOB_AT : _JOB_AT + 4].tolist())
+
     def tombstones(self, start: int, rows: int) -> Tombstones:
         """Those of the segment whose range begins at `start`."""
         return Tombstones(self._tombstones[start : start + 1 + rows])
@@ -186,6 +200,11 @@ class PartitionMemory:
         for place, number in enumerate(snapshot):
             words[at + place] = number
         words[_COUNTER_AT] = counter
+
+    def write_progress(self, progress: JobProgress) -> None:
+        """Tell everyone how far the work has come."""
+        for place, number in enumerate(progress):
+            self._words[_JOB_AT + place] = number
 
     def reserve_rows(self, slot: int, first: int, last: int) -> None:
         """Take memory for rows `first` to `last` of a slot, in each region that has a part per row."""

@@ -177,6 +177,15 @@ class Wal:
             raise
         self.next_lsn += len(records)
 
+    def skip(self, count: int) -> None:
+        """Give so many records their LSNs without writing them: a collection that asked for no durability.
+
+        Nothing may ever be appended behind them.
+        """
+        assert self._file is None
+        self.next_lsn += count
+        self._durable_lsn = self.next_lsn - 1
+
     def sync(self) -> None:
         """Return when everything appended is on the device; on an error poison the log and raise DISK_FAILED."""
         self._refuse_if_poisoned()

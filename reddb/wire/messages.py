@@ -91,7 +91,8 @@ class Delete(Message):
 class Search(Message):
     """Nearest rows for float32 `queries` of `dim` each. Answered by Hits.
 
-    `where` is a predicate as in SELECT with its `parameters`; `ef` the candidates each segment gives.
+    `where` is a predicate as in SELECT with its `parameters`; `ef` the candidates each segment gives, or `recall` the
+    share of the true neighbours that it shall find; `with_report` asks how it was done.
     """
 
     KIND = 0x07
@@ -105,6 +106,8 @@ class Search(Message):
     with_vectors: bool
     where: str | None
     parameters: list[Any] | dict[str, Any]
+    recall: float | None
+    with_report: bool
 
 
 @dataclass(slots=True)
@@ -153,12 +156,16 @@ class Written(Message):
 
 @dataclass(slots=True)
 class Hits(Message):
-    """`counts[i]` rows for the i-th query, end to end in `batch` (RowBatch bytes) and float64 `distances`."""
+    """`counts[i]` rows for the i-th query, end to end in `batch` (RowBatch bytes) and float64 `distances`.
+
+    `report` says how the search was done, if that was asked for.
+    """
 
     KIND = 0x87
     counts: list[int]
     distances: bytes
     batch: bytes
+    report: dict[str, Any] | None
 
 
 @dataclass(slots=True)

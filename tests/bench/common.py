@@ -99,6 +99,13 @@ def server(cores: int, folder: Path | None = None) -> Iterator[Server]:
                 process.wait()
 
 
+def insert_all(database: reddb.Client, collection: str, base: Array) -> None:
+    """Insert every row; its number is its id."""
+    for first in range(0, len(base), 5000):
+        part = base[first : first + 5000]
+        database.insert(collection, np.arange(first, first + len(part)), part)
+
+
 def wait_coded(database: reddb.Client, collection: str) -> None:
     """Return when every row that can be found by its code is."""
     while True:

@@ -28,7 +28,7 @@ def main() -> None:
     address, collection, path, dim, seconds, depth = sys.argv[1:]
     host, port = address.rsplit(":", 1)
     queries = np.frombuffer(Path(path).read_bytes(), np.float32).reshape(-1, int(dim))
-    options = (10, None, False, False, False, None, [])
+    options = (10, None, False, False, False, None, [], None, False)
     frames = [encode(Search(collection, queries.shape[1], query.tobytes(), *options), 1) for query in queries]
     with socket.create_connection((host, int(port))) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgpack
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from reddb import errors, limits
 from reddb.checks import RESERVED_NAMES, check_batch, check_distinct
+from reddb.fields import Field, FieldType, unpack_payload
 from reddb.rows import PayloadColumn, RowBatch, make_batch
 from tests.engine.partitions import collection
 
@@ -88,13 +91,14 @@ def test_a_reserved_payload_key_is_named(name):
 @pytest.mark.parametrize(
     ("payload", "code", "reason"),
     [
-        ({1: "a"}, errors.INVALID_PAYLOAD, "not 1"),
+        ({1: "a"}, errors.INVALID_PAYLOAD, "int is not allowed for map key"),
         ({b"k": "a"}, errors.INVALID_PAYLOAD, "not b'k'"),
-        ({None: "a"}, errors.INVALID_PAYLOAD, "not None"),
+        ({None: "a"}, errors.INVALID_PAYLOAD, "NoneType is not allowed for map key"),
         ({"": "a"}, errors.INVALID_PAYLOAD, "not ''"),
         ({"k" * 64: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
         ({"é" * 32: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
-        ({"k": {1: 2}}, errors.INVALID_PAYLOAD, "keys are strings"),
+        ({"k": {1: 2}}, errors.INVALID_PAYLOAD, "int is not allowed for map key"),
+        ({"k": {b"x": 2}}, errors.INVALID_PAYLOAD, "keys are strings"),
         ({"k": b"bytes"}, errors.INVALID_PAYLOAD, "'k' holds a bytes"),
         ({"k": [{"x": b"bytes"}]}, errors.INVALID_PAYLOAD, "'k' holds a bytes"),
         ({"k": nested(limits.PAYLOAD_DEPTH_MAX)}, errors.LIMIT_EXCEEDED, "nests deeper than 16"),
@@ -118,8 +122,37 @@ def test_payloads_at_their_limits_pass():
         {f"k{i}": i for i in range(256)},
         {"k": "x" * (limits.PAYLOAD_BYTES_MAX - 6)},
         {"k": [None, True, 1, 1.5, "x", {"deep": []}]},
+        {"k": datetime(2024, 5, 1, tzinfo=UTC)},
     ]
-    check_batch(DOCS, make_batch(list(range(5)), np.zeros((5, 2)), payloads))
+    batch = make_batch(list(range(6)), np.zeros((6, 2)), payloads)
+    assert check_batch(DOCS, batch) is batch
+
+
+def test_declared_fields_are_normalised_and_defaults_put_in():
+    fields = [Field("n", FieldType.FLOAT, default=2.0), Field("at", FieldType.TIMESTAMP)]
+    batch = make_batch([1, 2], np.zeros((2, 2)), [{"n": 1, "free": "x"}, {"at": "2024-05-01T02:00:00+02:00"}])
+    checked = check_batch(collection(dim=2, fields=fields), batch)
+    assert [unpack_payload(content) for content in checked.payloads.split()] == [
+        {"n": 1.0, "free": "x"},
+        {"at": datetime(2024, 5, 1, tzinfo=UTC), "n": 2.0},
+    ]
+    assert checked.ids is batch.ids
+    assert checked.vectors is batch.vectors
+
+
+def test_defaults_come_to_rows_without_payloads_too():
+    of = collection(dim=2, fields=[Field("n", FieldType.INT, not_null=True, default=7)])
+    checked = check_batch(of, make_batch([1], np.zeros((1, 2))))
+    assert [unpack_payload(content) for content in checked.payloads.split()] == [{"n": 7}]
+    with pytest.raises(errors.RedDBError, match="row 0: the field 'n' is INT NOT NULL and has no value"):
+        check_batch(of, make_batch([1], np.zeros((1, 2)), [{"n": None}]))
+
+
+def test_a_payload_that_defaults_make_too_large_is_refused():
+    of = collection(dim=2, fields=[Field(f"f{number}", FieldType.INT, default=1) for number in range(200)])
+    wide = make_batch([1], np.zeros((1, 2)), [{f"k{number}": 1 for number in range(100)}])
+    with pytest.raises(errors.RedDBError, match="row 0: a payload has at most 256 keys"):
+        check_batch(of, wide)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +168,8 @@ def test_payloads_at_their_limits_pass():
         b"\x81\x80\xc0",  # a map as a key
         b"\x81\xa1k\x81\x90\xc0",  # a list as a key of an inner map
         b"\x81\xa1k\xc7\x00\x05",  # an extension without bytes
-        b"\x81\xa1k\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\x81\xa1k\xd6\x05\x00\x00\x00\x00",  # an extension that is no timestamp
+        b"\x81\xa1k\xc7\x0d\xff" + bytes(13),  # a timestamp of a length that none has
         b"\x91" * 5000 + b"\xc0",
         b"\x81\xa1k" * 5000 + b"\xc0",
     ],

@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reddb import limits
 from reddb.client.demo import sample
-from reddb.encoder import FIT_ROWS
-from reddb.types import Metric, SearchOptions
+from reddb.index.metrics import INDEXABLE
+from reddb.partition.encoder import FIT_ROWS
+from reddb.settings import SettingValue
+from reddb.types import SearchOptions
 from tests import oracle
-from tests.engine.partitions import Opened, collection, finish
+from tests.engine.partitions import Opened, collection, finish, ids_of, numbers_of
 from tests.oracle import nearest, recall
 from tests.storage.disks import MemoryDisk
 
@@ -23,7 +24,7 @@ VECTORS = np.ascontiguousarray(sample.load().vectors[:, :DIM])
 QUERIES = np.ascontiguousarray(VECTORS[[5, 1700, 3900]] + np.float32(0.01))
 
 
-def make(metric: str = "l2", **settings: int) -> Opened:
+def make(metric: str = "l2", **settings: SettingValue) -> Opened:
     return Opened(collection(dim=DIM, metric=metric, **settings), disk=MemoryDisk())
 
 
@@ -42,20 +43,21 @@ def assert_right(opened: Opened, count: int, least: float = 0.9, *, also_exactly
     right, distances = right_answers(metric, count)
     for exact in (True, False) if also_exactly else (False,):
         found = opened.reader.search(QUERIES, SearchOptions(10, exact=exact))
-        assert recall([item.rows for item in found], right) >= (1.0 if exact else least)
-        for item, rows, far, query in zip(found, right, distances, QUERIES, strict=True):
+        numbers = numbers_of(found)
+        assert recall(numbers, right) >= (1.0 if exact else least)
+        for item, mine, rows, far, query in zip(found, numbers, right, distances, QUERIES, strict=True):
             if exact:
-                assert item.rows.tolist() == rows.tolist()
+                assert mine.tolist() == rows.tolist()
                 assert np.abs(item.distances - far).max() < 1e-12
-            assert np.abs(item.distances - oracle.distances(metric, VECTORS[item.rows], query)).max() < 1e-12
+            assert np.abs(item.distances - oracle.distances(metric, VECTORS[mine], query)).max() < 1e-12
 
 
 def generation(opened: Opened) -> np.ndarray:
     """The generation counter of the first segment's codec block."""
-    return opened.partition.rows.codec[0][:8].view(np.uint64)
+    return opened.codec_bytes()[:8].view(np.uint64)
 
 
-@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("metric", sorted(INDEXABLE))
 def test_answers_stay_right_at_every_step_of_encoding(metric):
     """Rows come in uneven batches; between any two steps of the owner the reader searches."""
     opened = make(metric)
@@ -117,15 +119,18 @@ def test_only_published_rows_are_encoded():
 
 def test_a_fit_is_renewed_when_the_rows_have_doubled():
     opened = make()
-    add(opened, 0, 1024)
+    add(opened, 0, 1023)
     opened.encode()
-    assert generation(opened)[0] == 2
+    begun = int(generation(opened)[0])
+    add(opened, 1023, 1024)
+    opened.encode()
+    assert generation(opened)[0] == begun + 2
     add(opened, 1024, 2040)
     opened.encode()
-    assert generation(opened)[0] == 2
+    assert generation(opened)[0] == begun + 2
     add(opened, 2040, 2048)
     opened.encode()
-    assert generation(opened)[0] == 4
+    assert generation(opened)[0] == begun + 4
     assert opened.encoded_rows() == 2048
     opened.close()
 
@@ -136,7 +141,7 @@ def test_a_reader_keeps_its_old_codes_while_the_fit_changes():
     add(opened, 0, 2000)
     opened.encode()
     assert_right(opened, 2000)
-    block = opened.partition.rows.codec[0]
+    block = opened.codec_bytes()
     whole = block.copy()
     generation(opened)[0] += 1
     assert_right(opened, 2000)
@@ -166,22 +171,16 @@ def test_codes_of_a_new_fit_replace_the_old_only_when_they_reach_as_far():
     opened.close()
 
 
-@pytest.fixture
-def small_segments(monkeypatch):
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", 2048)
-    monkeypatch.setattr(limits, "GROWING_ROWS_MAX", 8192)
-
-
-@pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_search_under_way_is_not_disturbed_by_rows_and_codes_that_come(exact):
     """It stops between segments; meanwhile other searches of the same reader take over codes beyond its snapshot."""
-    opened = make()
-    add(opened, 0, 3500)
+    opened = make(seal_rows=2048)
+    add(opened, 0, 2048)
+    add(opened, 2048, 4500)
     opened.encode()
     steps = opened.reader.search_steps(QUERIES, SearchOptions(10, exact=exact))
     next(steps)
-    add(opened, 3500, 5000)
+    add(opened, 4500, 5000)
     opened.delete(np.arange(0, 5000, 2))
 
     def disturb() -> None:
@@ -190,23 +189,52 @@ def test_a_search_under_way_is_not_disturbed_by_rows_and_codes_that_come(exact):
 
     opened.encode()
     found = finish(steps, disturb)
-    right, distances = nearest("l2", VECTORS[:3500], QUERIES, 10)
-    assert recall([item.rows for item in found], right) >= 0.9
-    for item, far in zip(found, distances, strict=True):
-        assert item.rows.max() < 3500
+    right, distances = nearest("l2", VECTORS[:4500], QUERIES, 10)
+    assert recall(numbers_of(found), right) >= 0.9
+    for item, mine, far in zip(found, numbers_of(found), distances, strict=True):
+        assert mine.max() < 4500
         assert item.distances[0] == pytest.approx(far[0])
     opened.close()
 
 
-@pytest.mark.usefixtures("small_segments")
 def test_each_segment_has_codes_of_its_own():
-    opened = make()
-    for first, last in ((0, 1500), (1500, 2500), (2500, 5000)):
+    """A batch that does not fit beneath the bound goes to the next segment whole."""
+    opened = make(seal_rows=2048)
+    for first, last in ((0, 1500), (1500, 2500), (2500, 4200), (4200, 5000)):
         add(opened, first, last)
         while opened.partition.encode_step():
             assert_right(opened, last)
-    encoded = [int(block[8:16].view(np.uint64)[0]) for block in opened.partition.rows.codec[:3]]
-    assert encoded == [2048, 2048, 0]  # the last has 904 rows, too few for a fit
+    assert [segment.count for segment in opened.partition.segments] == [2500, 2500]
+    assert [opened.codec_block(place).encoded for place in (0, 1)] == [2496, 2496]
+    add_few(opened)
+    assert_right(opened, 5000)
+    assert [opened.codec_block(place).encoded for place in (0, 1, 2)] == [2496, 2496, 0]  # too few for a fit
+    opened.close()
+
+
+def add_few(opened: Opened) -> None:
+    """Rows too far away to be near any query."""
+    opened.insert(np.arange(9000, 9100), np.full((100, DIM), 1e6))
+    opened.encode()
+
+
+def test_a_slot_that_is_used_again_begins_without_codes():
+    """A reader that held the codes of the segment before must not take them for those of the one that follows."""
+    opened = make(seal_rows=2048)
+    add(opened, 0, 2100)
+    opened.encode()
+    assert_right(opened, 2100)
+    before = opened.codec_bytes()
+    opened.seal()
+    assert_right(opened, 2100)
+    add(opened, 2100, 4200)
+    assert opened.codec_bytes(1) is not before
+    assert opened.codec_bytes(1).ctypes.data == before.ctypes.data  # the slot was free again
+    assert opened.codec_block(1).encoded == 0
+    assert_right(opened, 4200)
+    opened.encode()
+    assert opened.codec_block(1).encoded == 2080
+    assert_right(opened, 4200)
     opened.close()
 
 
@@ -215,7 +243,7 @@ def test_equal_rows_can_be_encoded():
     opened.insert(np.arange(2000), np.ones((2000, DIM)))
     opened.encode()
     (found,) = opened.reader.search(np.ones((1, DIM), np.float32), SearchOptions(10))
-    assert len(set(found.rows.tolist())) == 10
+    assert len(set(ids_of(found))) == 10
     assert found.distances.tolist() == [0.0] * 10
     opened.close()
 
@@ -228,7 +256,7 @@ def test_zero_vectors_among_others_are_found_by_cosine():
     opened.encode()
     right, distances = nearest("cosine", vectors, QUERIES, 10)
     found = opened.reader.search(QUERIES, SearchOptions(10))
-    assert recall([item.rows for item in found], right) >= 0.9
+    assert recall(numbers_of(found), right) >= 0.9
     far = opened.reader.search(-QUERIES[:1], SearchOptions(2500, exact=True))[0]
     assert 1.0 in far.distances.tolist()
     assert len(distances) == 3

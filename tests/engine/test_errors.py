@@ -18,6 +18,7 @@ RETRYABLE = {
     "SHUTTING_DOWN",
     "TIMEOUT",
     "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_ROWS",
     "UNAVAILABLE",
 }
 # Numbers cross the wire and stand in users' scripts: a number once given keeps its name.
@@ -41,6 +42,7 @@ NUMBERS = {
     3001: "LIMIT_EXCEEDED",
     3002: "TOO_MANY_CONNECTIONS",
     3003: "OUT_OF_MEMORY",
+    3004: "TOO_MANY_ROWS",
     4001: "UNAVAILABLE",
     4002: "NOT_READY",
     4003: "CONNECTION_LOST",

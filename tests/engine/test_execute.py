@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from reddb import errors
+from reddb.fields import Field, FieldType
 from reddb.grammar import parse
 from reddb.query.binder import bind
 from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
 from reddb.query.plan import SearchPlan
-from reddb.types import Metric
+from reddb.settings import resolve
+from reddb.types import Kind, Metric
 from tests.engine.partitions import Opened, collection
 from tests.storage.disks import MemoryDisk
 
@@ -33,10 +35,10 @@ def opened():
 def table(opened: Opened, text: str, parameters: Any = ()) -> tuple[list[str], list[list[Any]]]:
     plan = bind(parse(text), text, parameters, {"docs": DOCS})
     if isinstance(plan, SearchPlan):
-        (found,) = opened.reader.search(query_vector(plan, opened.reader), plan.options)
-        result = found_table(plan, opened.reader, found)
+        (found,) = opened.reader.search(query_vector(plan, opened.reader.view()), plan.options, plan.predicate)
+        result = found_table(plan, found)
     else:
-        result = run(plan, opened.reader)
+        result = run(plan, opened.reader.view())
     assert all(len(row) == len(result.columns) for row in result.rows)
     plain = [[value.tolist() if isinstance(value, np.ndarray) else value for value in row] for row in result.rows]
     return result.columns, plain
@@ -57,6 +59,19 @@ def table(opened: Opened, text: str, parameters: Any = ()) -> tuple[list[str], l
         ("SELECT id, id FROM docs LIMIT 1", ["id", "id"], [["a", "a"]]),
         ("SELECT vector FROM docs LIMIT 1", ["vector"], [[[1, 0]]]),
         ("SELECT inner FROM docs WHERE id = 'c'", ["inner"], [[{"deep": [1, None]}]]),
+        ("SELECT inner.deep, tag.x FROM docs WHERE id IN ('a', 'c')", ["inner.deep", "tag.x"], [[None] * 2, [[1, None], None]]),
+        ("SELECT inner.deep AS d FROM docs WHERE n = 3 LIMIT 9", ["d"], [[[1, None]]]),
+        ("SELECT id FROM docs WHERE n >= 1 LIMIT 9", ["id"], [["a"], ["c"]]),
+        ("SELECT id FROM docs WHERE n >= 1 LIMIT 9 OFFSET 1", ["id"], [["c"]]),
+        ("SELECT id FROM docs WHERE tag IS NULL LIMIT 9", ["id"], [[2], ["c"], [4]]),
+        ("SELECT id FROM docs WHERE id > 2 LIMIT 9", ["id"], [[4]]),
+        ("SELECT id FROM docs WHERE NOT id = 2 AND id != 'a' LIMIT 9", ["id"], [["c"], [4]]),
+        ("SELECT count(*) FROM docs WHERE n > 1", ["count"], [[1]]),
+        ("SELECT count(*) FROM docs WHERE n > 99", ["count"], [[0]]),
+        ("SELECT id FROM docs WHERE n >= 1 ORDER BY vector <-> [9, 0] LIMIT 5", ["id"], [["c"], ["a"]]),
+        ("SELECT id FROM docs WHERE id = 2 ORDER BY vector <-> [9, 0]", ["id"], [[2]]),
+        ("VECTOR SEARCH docs SIMILAR TO [9, 0] WHERE tag = 'x'", ["id", "distance"], [["a", 8]]),
+        ("VECTOR SEARCH docs SIMILAR TO [9, 0] WHERE n > 99", ["id", "distance"], []),
         ("SELECT id FROM docs WHERE id IN (4, 'zzz', 'a', 2)", ["id"], [[4], ["a"], [2]]),
         ("SELECT id FROM docs WHERE id IN (4, 'zzz', 'a', 2) LIMIT 1 OFFSET 1", ["id"], [["a"]]),
         ("SELECT id FROM docs WHERE id = 99", ["id"], []),
@@ -115,7 +130,7 @@ def test_a_row_that_is_not_there_cannot_be_searched_for(opened):
 
 def test_the_vector_of_a_stored_row_is_a_copy(opened):
     text = "VECTOR SEARCH docs SIMILAR TO ID 'a'"
-    vector = query_vector(bind(parse(text), text, (), {"docs": DOCS}), opened.reader)
+    vector = query_vector(bind(parse(text), text, (), {"docs": DOCS}), opened.reader.view())
     vector[:] = 99
     assert table(opened, "SELECT vector FROM docs WHERE id = 'a'")[1] == [[[1, 0]]]
 
@@ -130,17 +145,20 @@ def test_show_lists_collections():
 
 @pytest.mark.parametrize("metric", list(Metric))
 def test_show_one_tells_all_properties(metric):
-    shown = dict(show_one(collection(dim=2, metric=metric, bits=4, oversample=9), 7, 5).rows)
+    fields = [Field("n", FieldType.INT, not_null=True, default=3), Field("tags", FieldType.TEXTS)]
+    of = collection(dim=2, metric=metric, kind=Kind.VECTOR, fields=fields, bits=4, oversample=9)
+    shown = dict(show_one(of, {"rows": 7, "segments": 2}).rows)
     assert shown.pop("distance")
     assert shown.pop("range")
     assert shown.pop("zero vector")
     assert shown == {
         "name": "docs",
-        "kind": "vector.turbo",
+        "kind": "vector",
         "dim": 2,
         "metric": metric,
         "rows": 7,
-        "coded rows": 5,
-        "bits": 4,
-        "oversample": 9,
+        "segments": 2,
+        "field n": "INT NOT NULL DEFAULT 3",
+        "field tags": "TEXT[]",
+        **resolve({"bits": 4, "oversample": 9}, 2),
     }

@@ -13,10 +13,11 @@ import pytest
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
-from reddb.partition import Operation, Partition
+from reddb.partition.writer import Operation, Partition
 from reddb.rows import RowBatch, make_batch
+from reddb.storage.memory import SLOT_ROWS
 from reddb.types import SearchOptions
-from tests.engine.partitions import FOLDER, Opened, collection, deletion, finish
+from tests.engine.partitions import FOLDER, Opened, collection, deletion, finish, ids_of
 from tests.storage.disks import MemoryDisk
 
 DOCS = collection(dim=2)
@@ -38,11 +39,10 @@ def opened(disk: MemoryDisk):
 
 def contents(opened: Opened) -> dict[object, tuple[list[float], object]]:
     """Every live row by id: vector and payload."""
-    rows = opened.reader.scan(limits.SCAN_ROWS_MAX)
-    stored = opened.partition.rows
-    payloads = [stored.payload(row) for row in rows.tolist()]
-    plain = [msgpack.unpackb(content) if content else None for content in payloads]
-    found = dict(zip(opened.ids(rows), zip(stored.vectors[rows].tolist(), plain, strict=True), strict=True))
+    view = opened.reader.view()
+    rows = view.scan(limits.SCAN_ROWS_MAX)
+    plain = [msgpack.unpackb(content) if content else None for content in view.payloads(rows)]
+    found = dict(zip(view.row_ids(rows), zip(view.vectors(rows).tolist(), plain, strict=True), strict=True))
     assert len(found) == len(rows) == opened.reader.count()
     return found
 
@@ -56,7 +56,7 @@ def reopened(opened: Opened, disk: MemoryDisk) -> Opened:
 
 def nearest_ids(opened: Opened, x: float, k: int = 10) -> list[object]:
     (found,) = opened.reader.search(np.array([[x, 0]], np.float32), SearchOptions(k))
-    return opened.ids(found.rows)
+    return ids_of(found)
 
 
 EXPECTED = {"a": ([1, 0], {"n": 0}), "b": ([2, 0], None), "c": ([3, 0], {"n": 2}), 4: ([4, 0], None)}
@@ -81,13 +81,14 @@ def test_a_write_counts_its_rows(opened):
 
 
 def test_an_upsert_replaces_rows_at_once(opened, disk):
-    before = opened.partition.rows.snapshot()
+    before = opened.reader.view()
     opened.upsert(["b", "new"], [[0.5, 0.0], [9.0, 0.0]], [{"v": 2}, None])
     assert nearest_ids(opened, 0) == ["b", "a", "c", 4, "new"]
     expected = {**EXPECTED, "b": ([0.5, 0], {"v": 2}), "new": ([9, 0], None)}
     assert contents(opened) == expected
-    live = opened.partition.rows.live(np.arange(before.rows), before)
-    assert opened.ids(np.flatnonzero(live)) == ["a", "b", "c", 4]
+    rows = before.scan(100)
+    assert before.row_ids(rows) == ["a", "b", "c", 4]
+    assert before.vectors(rows).tolist() == list(AT.values())
     assert contents(reopened(opened, disk)) == expected
 
 
@@ -98,24 +99,31 @@ def test_a_search_under_way_keeps_its_snapshot(opened):
     opened.upsert(["a"], [[0.0, 0.0]])
     opened.delete(["b"])
     opened.insert(["nearer"], [[0.1, 0.0]])
-    assert [item.rows.tolist() for item in finish(steps)] == [[0, 1]] * 3
+    assert [ids_of(item) for item in finish(steps)] == [["a", "b"]] * 3
     assert nearest_ids(opened, 0, k=2) == ["a", "nearer"]
 
 
+def rows_by_id(opened: Opened, ids: list[object]) -> list[list[float] | None]:
+    """The vector of each id, None where there is no row."""
+    view, addresses = opened.reader.get(ids)
+    vectors = iter(view.vectors(addresses[addresses >= 0]).tolist())
+    return [next(vectors) if address >= 0 else None for address in addresses.tolist()]
+
+
 def test_get_finds_the_living(opened):
-    assert opened.reader.get(["b", "missing", 4, "b"]) == [1, None, 3, 1]
+    assert rows_by_id(opened, ["b", "missing", 4, "b"]) == [[2, 0], None, [4, 0], [2, 0]]
     opened.upsert(["b"], [[7.0, 0.0]])
     opened.delete([4])
-    assert opened.reader.get(["b", 4, "4"]) == [4, None, None]
+    assert rows_by_id(opened, ["b", 4, "4"]) == [[7, 0], None, None]
     opened.insert([4], [[8.0, 0.0]])
-    assert opened.reader.get([4]) == [5]
-    assert opened.reader.get([]) == []
+    assert rows_by_id(opened, [4]) == [[8, 0]]
+    assert rows_by_id(opened, []) == []
 
 
 def test_an_integer_and_its_text_are_two_ids(opened):
     opened.insert(["4"], [[5.0, 0.0]])
     assert opened.delete(["4"]) == 1
-    assert opened.reader.get([4, "4"]) == [3, None]
+    assert rows_by_id(opened, [4, "4"]) == [[4, 0], None]
 
 
 def test_scan_pages_through_the_living(opened):
@@ -123,7 +131,8 @@ def test_scan_pages_through_the_living(opened):
     opened.insert(list(range(100, 110)), np.ones((10, 2)))
     alive = ["a", "c", 4, *range(100, 110)]
     for offset, count in [(0, 0), (0, 1), (1, 2), (2, 100), (13, 5), (500, 5)]:
-        assert opened.ids(opened.reader.scan(count, offset)) == alive[offset : offset + count]
+        view = opened.reader.view()
+        assert view.row_ids(view.scan(count, offset)) == alive[offset : offset + count]
 
 
 @pytest.mark.parametrize(
@@ -175,13 +184,6 @@ def prepare(opened: Opened, operation: Operation, ids: list[object], x: float = 
     return opened.partition.prepare(operation, batch).result
 
 
-def commit(opened: Opened) -> None:
-    group = opened.partition.take_group()
-    assert group is not None
-    group.write(opened.partition.wal)
-    opened.partition.complete(group)
-
-
 def test_operations_see_those_before_them_in_the_group(opened, disk):
     insert, upsert, delete = Operation.INSERT, Operation.UPSERT, Operation.DELETE
     assert prepare(opened, insert, ["new"], 1) == 1
@@ -193,7 +195,7 @@ def test_operations_see_those_before_them_in_the_group(opened, disk):
     assert prepare(opened, upsert, ["b"], 6) == 1
     assert prepare(opened, upsert, ["new"], 7) == 1
     assert contents(opened) == EXPECTED  # nothing is seen before it is stored
-    commit(opened)
+    opened.commit()
     expected = {**EXPECTED, "b": ([6, 0], None), "new": ([7, 0], None)}
     assert contents(opened) == expected
     assert contents(reopened(opened, disk)) == expected
@@ -212,12 +214,12 @@ def test_operations_see_those_of_the_group_that_is_being_written(opened):
     group.write(opened.partition.wal)
     opened.partition.complete(group)
     assert contents(opened) == {key: row for key, row in EXPECTED.items() if key != "a"} | {"x": ([1, 0], None)}
-    commit(opened)
+    opened.commit()
     assert contents(opened) == {**EXPECTED, "a": ([8, 0], None)}
     with pytest.raises(errors.RedDBError, match="DUPLICATE_ID"):
         prepare(opened, Operation.INSERT, ["a"], 2)
     assert prepare(opened, Operation.INSERT, ["x"], 2) == 1
-    commit(opened)
+    opened.commit()
 
 
 @pytest.mark.parametrize("written", [0, 1, 40, 150])
@@ -264,23 +266,48 @@ def test_after_a_failed_sync_nothing_is_taken_until_reopened(opened, disk):
     assert again.insert(["y"], [[1.0, 0.0]]) == 1
 
 
-def test_memory_promised_to_a_failed_write_is_free_again(monkeypatch, disk):
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", 4096)
-    monkeypatch.setattr(limits, "GROWING_ROWS_MAX", 4096)
-    opened = Opened(DOCS, disk=disk)
-    opened.insert(np.arange(4000), np.zeros((4000, 2)))
+def test_memory_promised_to_a_failed_write_is_free_again(opened, disk):
+    """What a slot has room for is given once, to what is stored: 65,536 rows go into one segment."""
+    opened.insert(np.arange(100, 65_500), np.zeros((65_400, 2)))
     for _ in range(5):
         disk.fail_next("write", errno.ENOSPC)
         with pytest.raises(errors.RedDBError, match="DISK_FULL"):
-            opened.insert(np.arange(4000, 4096), np.zeros((96, 2)))
-    assert opened.insert(np.arange(4000, 4095), np.zeros((95, 2))) == 95
+            opened.insert(np.arange(70_000, 70_132), np.zeros((132, 2)))
+    assert opened.insert(np.arange(70_000, 70_131), np.zeros((131, 2))) == 131
     opened.partition.prepare(Operation.INSERT, make_batch(["one"], np.zeros((1, 2))))
-    with pytest.raises(errors.RedDBError) as caught:  # the one on its way has taken the last place
-        opened.insert(["two"], np.zeros((1, 2)))
-    assert caught.value.code is errors.LIMIT_EXCEEDED
-    commit(opened)
-    assert opened.reader.count() == 4096
-    opened.close()
+    assert opened.insert(["two"], np.zeros((1, 2))) == 1  # the one on its way has taken the last place
+    assert [segment.count for segment in opened.partition.segments] == [SLOT_ROWS, 1]
+    assert opened.states() == ["frozen", "growing"]
+    assert opened.reader.count() == SLOT_ROWS + 1
+
+
+def test_a_segment_that_no_row_came_to_is_forgotten(opened, disk):
+    """A write that would have begun a segment failed: its slot and its tombstones are free again."""
+    opened.insert(np.arange(100, 65_600), np.zeros((65_500, 2)))
+    for _ in range(2 * limits.GROWING_SEGMENTS_MAX):
+        disk.fail_next("write", errno.ENOSPC)
+        with pytest.raises(errors.RedDBError, match="DISK_FULL"):
+            opened.insert(np.arange(70_000, 70_100), np.zeros((100, 2)))
+    assert opened.states() == ["growing"]
+    assert opened.insert(np.arange(70_000, 70_100), np.zeros((100, 2))) == 100
+    assert opened.states() == ["frozen", "growing"]
+    assert opened.reader.count() == 65_604
+
+
+def test_writes_wait_when_too_many_segments_do(disk):
+    """Nothing seals here: beyond 64 segments nothing is taken, and what is there stays readable."""
+    made = Opened(collection(dim=1, seal_rows=1024), disk=disk)
+    for first in range(0, 64 * 1024, 1024):
+        made.insert(np.arange(first, first + 1024), np.zeros((1024, 1)))
+    with pytest.raises(errors.RedDBError, match="64 segments wait to be sealed") as caught:
+        made.insert([-1], [[0.0]])
+    assert caught.value.code is errors.TOO_MANY_ROWS
+    assert made.delete([5]) == 1
+    assert made.reader.count() == 64 * 1024 - 1
+    made.settle()
+    assert made.insert([-1], [[0.0]]) == 1
+    assert made.reader.count() == 64 * 1024
+    made.close()
 
 
 def test_power_lost_between_writes_loses_nothing(opened, disk):
@@ -291,6 +318,28 @@ def test_power_lost_between_writes_loses_nothing(opened, disk):
         after = Opened(DOCS, disk=disk.power_loss(Random(seed)))
         assert contents(after) == expected
         after.close()
+
+
+@pytest.mark.xfail(reason="a segment of which no manifest ever told is taken for one whose manifest was lost")
+def test_power_lost_before_the_first_manifest_loses_nothing(opened, disk):
+    expected = contents(opened)
+    opened.partition.freeze()
+    opened.begin(opened.due())
+    after = Opened(DOCS, disk=disk.power_loss(Random(1)))
+    assert contents(after) == expected
+    after.close()
+
+
+@pytest.mark.xfail(reason="replaying needs more segments than may grow at once")
+def test_a_log_of_large_segments_is_replayed_into_smaller_ones(disk):
+    """Rows that wait to be sealed, and a setting that was changed meanwhile."""
+    made = Opened(collection(dim=1), disk=disk)
+    for first in range(0, 3 * SLOT_ROWS, 1024):
+        made.insert(np.arange(first, first + 1024), np.zeros((1024, 1)))
+    made.close()
+    again = Opened(collection(dim=1, seal_rows=1024), disk=disk)
+    assert again.reader.count() == 3 * SLOT_ROWS
+    again.close()
 
 
 def test_an_unknown_operation_in_the_log_is_another_format(opened, disk):

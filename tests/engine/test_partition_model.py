@@ -17,11 +17,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reddb import encoder, errors, limits
-from reddb.partition import Group, Operation
+from reddb import errors, limits
+from reddb.partition import encoder, search
+from reddb.partition.writer import Group, Operation
 from reddb.rows import make_batch
 from reddb.types import SearchOptions
-from tests.engine.partitions import Opened, collection, deletion
+from tests.engine.partitions import Opened, collection, deletion, ids_of
 from tests.oracle import distances, nearest
 from tests.storage.disks import MemoryDisk
 
@@ -58,7 +59,9 @@ class PartitionMachine(RuleBasedStateMachine):
 
     @initialize(metric=st.sampled_from(["l2", "cosine", "ip"]), seed=st.integers(0, 99))
     def open(self, metric: str, seed: int) -> None:
-        self.collection = collection(dim=DIM, metric=metric, oversample=1000)
+        # Segments that a run can fill several of, and merge.
+        small = {"seal_rows": 96, "segment_rows_max": 400}
+        self.collection = collection(dim=DIM, metric=metric, oversample=1000).with_settings(small)
         self.random = Random(seed)
         self.disk = MemoryDisk()
         self.opened = Opened(self.collection, disk=self.disk)
@@ -154,10 +157,66 @@ class PartitionMachine(RuleBasedStateMachine):
     def encode_all(self) -> None:
         self.opened.encode()
 
+    # --- segments ------------------------------------------------------------------------------------------
+
+    @rule()
+    def settle(self) -> None:
+        self.opened.settle()
+        assert "frozen" not in self.opened.states()
+
+    @rule()
+    def seal(self) -> None:
+        self.opened.seal()
+        assert "growing" not in self.opened.states()
+
+    @rule()
+    def compact(self) -> None:
+        self.opened.compact()
+        assert all(segment.tombstones.count == 0 for segment in self.opened.partition.segments)
+
+    @rule(writes=st.lists(st.lists(WRITES, min_size=1, max_size=2), min_size=3, max_size=3), data=st.data())
+    def write_beside_a_publication(self, writes: list[list[Write]], data: st.DataObject) -> None:
+        """Rows come and die before, while and after the manifest is written; then it succeeds, or fails."""
+        self.opened.partition.freeze()
+        job = self.opened.due()
+        if job is None:
+            return
+        change = self.opened.begin(job)
+        self.write(writes[0])
+        change.prepare()
+        self.write(writes[1])
+        failure = data.draw(st.sampled_from([None, ("write", errno.ENOSPC), ("sync", errno.EIO)]))
+        if failure is not None:
+            self.disk.fail_next(*failure)
+            with pytest.raises(errors.RedDBError, match="DISK_F"):
+                change.write()
+            change.undo()
+        else:
+            change.write()
+            self.write(writes[2])
+            self.opened.finish(change)
+        if data.draw(st.booleans()) and self.opened.partition.manifest.generation > 0:
+            self.reopen_as_one_of([self.model])
+
+    @rule(steps=st.integers(0, 4))
+    @precondition(lambda self: self.opened.partition.manifest.generation > 0)
+    def lose_power_during_a_publication(self, steps: int) -> None:
+        self.opened.partition.freeze()
+        job = self.opened.due()
+        if job is None:
+            return
+        change = self.opened.begin(job)
+        for step in [change.prepare, change.write, change.complete, change.clean][:steps]:
+            step()
+        self.disk = self.disk.power_loss(self.random)
+        self.reopen_as_one_of([self.model])
+
+    # --- reads ---------------------------------------------------------------------------------------------
+
     @rule(keys=st.lists(KEYS, max_size=5))
     def get(self, keys: list[Any]) -> None:
-        rows = self.opened.reader.get(keys)
-        found = [None if row is None else self.opened.partition.rows.row_id(row) for row in rows]
+        view, addresses = self.opened.reader.get(keys)
+        found = [None if item < 0 else view.row_ids(addresses[[place]])[0] for place, item in enumerate(addresses)]
         assert found == [key if key in self.model else None for key in keys]
 
     @rule(query=VECTORS, k=st.integers(0, 12), exact=st.booleans())
@@ -168,7 +227,7 @@ class PartitionMachine(RuleBasedStateMachine):
         (_, (right,)) = nearest(metric, base, np.array([query]), k)
         # Oversampling is so large that codes leave nothing out: both kinds of search must find the nearest.
         assert found.distances == pytest.approx(right, abs=1e-9, rel=1e-9)
-        ids = self.opened.ids(found.rows)
+        ids = ids_of(found)
         assert len(set(ids)) == len(ids) == min(k, len(self.model))
         own = np.array([self.model[key][0] for key in ids]).reshape(-1, DIM)
         assert found.distances == pytest.approx(distances(metric, own, np.array(query)), abs=1e-9, rel=1e-9)
@@ -178,18 +237,18 @@ class PartitionMachine(RuleBasedStateMachine):
     def search_among_codes(self, query: list[float], k: int) -> None:
         """With few candidates the codes decide: which rows is open, but not that they live and how far they are."""
         (found,) = self.opened.reader.search(np.array([query], np.float32), SearchOptions(k, ef=k))
-        ids = self.opened.ids(found.rows)
+        ids = ids_of(found)
         assert len(set(ids)) == len(ids) == k
         own = np.array([self.model[key][0] for key in ids])
         expected = distances(str(self.collection.metric), own, np.array(query))
         assert found.distances == pytest.approx(expected, abs=1e-9, rel=1e-9)
 
     def contents(self) -> Model:
-        rows = self.opened.reader.scan(limits.SCAN_ROWS_MAX)
-        stored = self.opened.partition.rows
-        payloads = [msgpack.unpackb(content) if content else None for content in map(stored.payload, rows.tolist())]
-        vectors = [tuple(vector) for vector in stored.vectors[rows].tolist()]
-        return dict(zip(self.opened.ids(rows), zip(vectors, payloads, strict=True), strict=True))
+        view = self.opened.reader.view()
+        rows = view.scan(limits.SCAN_ROWS_MAX)
+        payloads = [msgpack.unpackb(content) if content else None for content in view.payloads(rows)]
+        vectors = [tuple(vector) for vector in view.vectors(rows).tolist()]
+        return dict(zip(view.row_ids(rows), zip(vectors, payloads, strict=True), strict=True))
 
     @invariant()
     def everything_is_as_in_the_model(self) -> None:
@@ -205,9 +264,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "WAL_PREALLOCATE_BYTES", 256)
     monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 4096)
     monkeypatch.setattr(encoder, "FIT_ROWS", 64)
-    # Segments that a run can fill: the third may never come, the second does.
-    monkeypatch.setattr(limits, "SEGMENT_ROWS", 128)
-    monkeypatch.setattr(limits, "GROWING_ROWS_MAX", 8192)
+    monkeypatch.setattr(search, "_FEW_MATCHES", 32)
 
 
 PartitionMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30)

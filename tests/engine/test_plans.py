@@ -9,18 +9,25 @@ import numpy as np
 import pytest
 
 from reddb import errors, limits
+from reddb.fields import Field, Fields, FieldType
 from reddb.grammar import parse
 from reddb.query.binder import bind
 from reddb.query.plan import (
+    ChangePlan,
     CountPlan,
     CreatePlan,
     DropPlan,
+    ExplainPlan,
     GetPlan,
     Plan,
     Projection,
     ScanPlan,
     SearchPlan,
+    SettingsPlan,
+    Shown,
     ShowPlan,
+    Work,
+    WorkPlan,
     WriteKind,
     WritePlan,
 )
@@ -31,6 +38,7 @@ from tests.engine.partitions import collection
 DOCS = collection(dim=2, metric="cosine")
 CATALOG = {"docs": DOCS, "points": collection(dim=2, metric="l2"), "dots": collection(dim=2, metric="ip")}
 VECTOR = [1.0, 2.0]
+FIELDS = Fields((Field("n", FieldType.INT, not_null=True, default=3), Field("tags", FieldType.TEXTS)))
 
 
 def plan(text: str, parameters: Any = ()) -> Plan:
@@ -38,7 +46,7 @@ def plan(text: str, parameters: Any = ()) -> Plan:
 
 
 def shown(*columns: str, all_payload: bool = False) -> Projection:
-    return Projection(tuple((column, column) for column in columns), all_payload)
+    return Projection(tuple((column, tuple(column.split("."))) for column in columns), all_payload)
 
 
 @pytest.mark.parametrize(
@@ -46,22 +54,38 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
     [
         ("DROP COLLECTION docs", DropPlan("docs", False)),
         ("DROP COLLECTION IF EXISTS nope", DropPlan("nope", True)),
-        ("SHOW COLLECTIONS", ShowPlan(None)),
-        ("SHOW COLLECTION docs", ShowPlan("docs")),
+        ("SHOW COLLECTIONS", ShowPlan(Shown.COLLECTIONS)),
+        ("SHOW COLLECTION docs", ShowPlan(Shown.COLLECTION, DOCS)),
+        ("SHOW SEGMENTS FOR docs", ShowPlan(Shown.SEGMENTS, DOCS)),
         (
             "CREATE COLLECTION c KIND vector.turbo DIM 384",
             CreatePlan("c", Kind.TURBO, 384, Metric.COSINE, resolve({}, 384), False),
         ),
         (
             "CREATE COLLECTION IF NOT EXISTS c KIND vector.turbo DIM 2 METRIC dot WITH (bits = 2, oversample = 9)",
-            CreatePlan("c", Kind.TURBO, 2, Metric.IP, {"bits": 2, "oversample": 9}, True),
+            CreatePlan("c", Kind.TURBO, 2, Metric.IP, resolve({"bits": 2, "oversample": 9}, 2), True),
         ),
+        (
+            "CREATE COLLECTION c KIND vector DIM 2 METRIC hamming FIELDS (n INT NOT NULL DEFAULT 3, tags TEXT[])",
+            CreatePlan("c", Kind.VECTOR, 2, Metric.HAMMING, resolve({}, 2), False, FIELDS),
+        ),
+        ("ALTER COLLECTION docs SET (ef = 9)", SettingsPlan("docs", {"ef": 9})),
+        ("ALTER COLLECTION docs SEAL", WorkPlan(DOCS, Work.SEAL)),
+        ("ALTER COLLECTION docs COMPACT", WorkPlan(DOCS, Work.COMPACT)),
+        ("ALTER COLLECTION docs REBUILD", WorkPlan(DOCS, Work.REBUILD)),
+        ("ALTER COLLECTION docs REBUILD WITH (m = 8)", WorkPlan(DOCS, Work.REBUILD, {"m": 8})),
+        (
+            "EXPLAIN SELECT id FROM docs LIMIT 3",
+            ExplainPlan(ScanPlan(DOCS, 3, 0, shown("id")), False),
+        ),
+        ("EXPLAIN ANALYZE SELECT count(*) FROM docs", ExplainPlan(CountPlan(DOCS, None, "count"), True)),
         ("SELECT id FROM docs LIMIT 3", ScanPlan(DOCS, 3, 0, shown("id"))),
         ("SELECT a, id, vector FROM docs LIMIT 0 OFFSET 9", ScanPlan(DOCS, 0, 9, shown("a", "id", "vector"))),
         ("SELECT * FROM docs LIMIT 10000", ScanPlan(DOCS, 10_000, 0, shown("id", "vector", all_payload=True))),
-        ("SELECT id AS x FROM docs LIMIT 1", ScanPlan(DOCS, 1, 0, Projection((("x", "id"),)))),
+        ("SELECT id AS x FROM docs LIMIT 1", ScanPlan(DOCS, 1, 0, Projection((("x", ("id",)),)))),
         ("SELECT id FROM docs WHERE id = 7", GetPlan(DOCS, [7], limits.SCAN_ROWS_MAX, 0, shown("id"))),
         ("SELECT id FROM docs WHERE id IN (7, 'a', 7) LIMIT 1 OFFSET 1", GetPlan(DOCS, [7, "a"], 1, 1, shown("id"))),
+        ("SELECT a.b, a FROM docs LIMIT 1", ScanPlan(DOCS, 1, 0, shown("a.b", "a"))),
         ("SELECT count(*) FROM docs", CountPlan(DOCS, None, "count")),
         ("SELECT count(*) AS n FROM docs WHERE id IN (1, 2)", CountPlan(DOCS, [1, 2], "n")),
         ("VECTOR SEARCH docs SIMILAR TO ID 'a'", SearchPlan(DOCS, "a", SearchOptions(10), 0, shown("id", "distance"))),
@@ -89,6 +113,12 @@ def test_a_statement_gives_this_plan(text, expected):
             0,
             shown("id"),
         ),
+        (
+            "SELECT id FROM docs ORDER BY vector <=> $1 WITH (recall = 0.95)",
+            SearchOptions(10, recall=0.95),
+            0,
+            shown("id"),
+        ),
         ("SELECT id FROM docs ORDER BY vector <=> $1 WITH (exact = false)", SearchOptions(10), 0, shown("id")),
         ("VECTOR SEARCH docs SIMILAR TO $1", SearchOptions(10), 0, shown("id", "distance")),
         (
@@ -107,6 +137,33 @@ def test_a_search_gives_this_plan(text, options, offset, projection, vector):
     assert found.query.dtype == np.float32
     assert found.query.tolist() == [VECTOR]
     assert found.query.flags.c_contiguous
+
+
+@pytest.mark.parametrize("where", ["topic = 'x'", "id > 3", "id NOT IN (3)", "id = 1 OR id = 2", "NOT id = 1", "a.b = c"])
+def test_a_filter_stands_in_the_plan(where):
+    """What is no list of ids is looked for in all rows; every statement binds the same WHERE to the same predicate."""
+    scan = plan(f"SELECT id FROM docs WHERE {where} LIMIT 1")
+    assert isinstance(scan, ScanPlan)
+    assert scan.predicate is not None
+    search = plan(f"SELECT id FROM docs WHERE {where} ORDER BY vector <=> [1, 2]")
+    assert search.predicate == scan.predicate
+    assert plan(f"VECTOR SEARCH docs SIMILAR TO [1, 2] WHERE {where}").predicate == scan.predicate
+    assert plan(f"SELECT count(*) FROM docs WHERE {where}") == CountPlan(DOCS, None, "count", scan.predicate)
+    assert plan(f"DELETE FROM docs WHERE {where}") == ChangePlan(DOCS, None, scan.predicate, deletes=True)
+    update = plan(f"UPDATE docs SET a = 1 WHERE {where}")
+    assert update == ChangePlan(DOCS, None, scan.predicate, deletes=False, values={"a": 1})
+
+
+def test_ids_of_a_search_are_a_filter():
+    found = plan("SELECT id FROM docs WHERE id = 1 ORDER BY vector <=> [1, 2]")
+    assert found.predicate is not None
+
+
+def test_an_update_gives_values_and_vector():
+    found = plan("UPDATE docs SET a = $1, vector = [1, 2], b = NULL WHERE id IN (1, 'x')", (["t"],))
+    assert (found.ids, found.predicate, found.deletes) == ([1, "x"], None, False)
+    assert found.values == {"a": ["t"], "b": None}
+    assert found.vector.tolist() == [VECTOR]
 
 
 @pytest.mark.parametrize(("name", "operator"), [("docs", "<=>"), ("points", "<->"), ("dots", "<#>")])

@@ -57,7 +57,11 @@ def test_a_refusal_repeats_no_huge_value(text, value):
         ("SELECT id FROM docs ORDER BY vector <-> [1, 2]", "write <=>"),
         ("SELECT id FROM points ORDER BY x LIMIT 1", "ORDER BY vector <-> $1"),
         ("SELECT id FROM docs ORDER BY vector <=> [1, 2] WITH (exakt = true)", "did you mean exact?"),
-        ("SELECT id FROM docs WHERE a = 1", "WHERE can be id = … or id IN (…)"),
+        ("SELECT id FROM docs WHERE a = 1", "LIMIT is at most 10000"),
+        ("UPDATE docs SET a = 1", "UPDATE c SET … WHERE …; WHERE TRUE means all rows"),
+        ("SHOW SEGMENTS FOR dcs", "did you mean docs?"),
+        ("ALTER COLLECTION docs SET (oversampel = 4)", "did you mean oversample?"),
+        ("CREATE COLLECTION c KIND vector.turbo DIM 2 METRIC hamming", "KIND vector searches hamming exactly"),
     ],
 )
 def test_a_refusal_shows_the_way(text, hint):

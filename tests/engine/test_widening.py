@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from reddb.client.demo import sample
-from reddb.encoder import SCAN_EXACTLY, CodecBlock
+from reddb.partition.encoder import SCAN_EXACTLY
 from reddb.types import SearchOptions
-from tests.engine.partitions import Opened, collection
+from tests.engine.partitions import Opened, collection, numbers_of
 from tests.oracle import nearest, recall
 from tests.storage.disks import MemoryDisk
 
@@ -16,8 +16,7 @@ ROWS = 8192
 
 
 def widening_of(opened: Opened) -> int:
-    codec = opened.partition._codec
-    return CodecBlock(opened.partition.rows.codec[0], codec.rotation.padded).widening
+    return opened.codec_block().widening
 
 
 def filled(base: np.ndarray, metric: str) -> Opened:
@@ -42,9 +41,9 @@ def test_random_vectors_need_some_and_are_found(metric):
     opened = filled(base, metric)
     assert 1 < widening_of(opened) < SCAN_EXACTLY
     right, _ = nearest(metric, base, queries, 10)
-    found = [item.rows for item in opened.reader.search(queries, SearchOptions(10))]
+    found = numbers_of(opened.reader.search(queries, SearchOptions(10)))
     assert recall(found, right) >= 0.95
-    without = [item.rows for item in opened.reader.search(queries, SearchOptions(10, ef=60))]
+    without = numbers_of(opened.reader.search(queries, SearchOptions(10, ef=60)))
     assert recall(without, right) < recall(found, right)
     opened.close()
 
@@ -57,7 +56,7 @@ def test_rows_that_codes_cannot_tell_apart_are_scanned_exactly():
     opened = filled(base, "l2")
     assert widening_of(opened) == SCAN_EXACTLY
     right, _ = nearest("l2", base, base[:20] + np.float32(0.1), 10)
-    found = [item.rows for item in opened.reader.search(base[:20] + np.float32(0.1), SearchOptions(10))]
+    found = numbers_of(opened.reader.search(base[:20] + np.float32(0.1), SearchOptions(10)))
     assert recall(found, right) == 1.0
     opened.close()
 
@@ -72,5 +71,5 @@ def test_coded_rows_are_those_whose_codes_are_measured():
         seen.append(opened.reader.coded_rows())
     assert opened.reader.coded_rows() == 2080
     assert set(seen) == {0}  # not before the measurement, which the last step ends
-    assert opened.partition.rows.snapshot().rows == 2080
+    assert opened.reader.count() == 2080
     opened.close()

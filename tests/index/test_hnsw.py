@@ -169,8 +169,8 @@ def test_one_thread_makes_the_same_file_again(tmp_path, real, codes, by_l2):
 @pytest.mark.parametrize("codes", [Codes.F32, Codes.TURBO2])
 def test_a_mapped_array_is_built_in_blocks(tmp_path, codes):
     vectors = np.random.default_rng(3).normal(size=(9000, 8)).astype(np.float32)
-    np.save(tmp_path / "vectors.npy", vectors)
-    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    (tmp_path / "vectors").write_bytes(vectors.tobytes())
+    mapped = np.memmap(tmp_path / "vectors", np.float32, "r", shape=vectors.shape)
     done = []
     index = made(mapped, codes, by_l2=True, m=4, m0=8, ef_construction=10, threads=2, progress=done.append)
     assert done == [8192, 9000]

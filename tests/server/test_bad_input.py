@@ -230,6 +230,8 @@ def search(**new: Any) -> Search:
         "with_vectors": False,
         "where": None,
         "parameters": [],
+        "recall": None,
+        "with_report": False,
     }
     return Search(**{**fields, **new})
 

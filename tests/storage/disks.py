@@ -87,6 +87,7 @@ class MemoryDisk:
             file = random.choice([self._seen.get(path), self._safe.get(path)])
             if file is not None:
                 found._seen[path] = found._safe[path] = file.after_power_loss(random)
+                found._folders.update(path.parents)  # a removed folder may come back with what was in it
         return found
 
     # --- the protocol --------------------------------------------------------------------------------------
@@ -108,6 +109,8 @@ class MemoryDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         self.may_fail("rename", old)
+        if old not in self._seen:
+            raise _error("rename", old, errno.ENOENT)
         self._seen[new] = self._seen.pop(old)
         self.sync_folder(new.parent)
 

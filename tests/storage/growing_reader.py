@@ -1,4 +1,4 @@
-"""A second process that maps the memory of a partition and prints what it sees: run as `growing_reader.py FD DIM`.
+"""A second process that maps the memory of a partition and prints what it sees: run as `growing_reader.py FD`.
 
 Each line of input asks once: a JSON object with the snapshot and every live row.
 """
@@ -10,21 +10,21 @@ import sys
 
 import numpy as np
 
-from reddb.storage.growing import GrowingRows, GrowingShape
+from reddb.storage.memory import SLOT_ROWS, PartitionMemory
+from tests.storage.memories import SHAPE
 
 
 def main() -> None:
-    rows = GrowingRows(int(sys.argv[1]), GrowingShape(int(sys.argv[2]), 16, 64), writable=False)
+    memory = PartitionMemory(int(sys.argv[1]), SHAPE, writable=False)
     for _ in sys.stdin:
-        snapshot = rows.snapshot()
-        numbers = np.arange(snapshot.rows)
-        live = numbers[rows.live(numbers, snapshot)]
-        seen = {
-            "snapshot": [snapshot.lsn, snapshot.rows, snapshot.live_rows],
-            "ids": rows.row_ids(live),
-            "vectors": rows.vectors[live].tolist(),
-            "payloads": [rows.payload(row).hex() for row in live.tolist()],
-        }
+        snapshot, entries = memory.table()
+        seen = {"snapshot": list(snapshot), "ids": [], "vectors": [], "payloads": []}
+        for entry in entries:
+            live = memory.tombstones(entry.tombstones_at, SLOT_ROWS).live(slice(0, snapshot.last_rows), snapshot.lsn)
+            rows, columns = np.flatnonzero(live), memory.slot_columns(entry.slot)
+            seen["ids"] += columns.row_ids(rows)
+            seen["vectors"] += columns.vectors[rows].tolist()
+            seen["payloads"] += [columns.payload(row).hex() for row in rows.tolist()]
         sys.stdout.write(json.dumps(seen) + "\n")
         sys.stdout.flush()
 

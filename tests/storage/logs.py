@@ -17,19 +17,19 @@ Replayed = list[tuple[int, int, bytes]]  # LSN, operation, body
 
 
 def open_log(
-    disk: Disk, *, identity: WalIdentity = IDENTITY, salt: int = SALT, folder: Path = FOLDER
+    disk: Disk, *, identity: WalIdentity = IDENTITY, salt: int = SALT, folder: Path = FOLDER, after_lsn: int = 0
 ) -> tuple[Wal, Replayed]:
     replayed: Replayed = []
 
     def replay(record: Record) -> None:
         replayed.append((record.lsn, record.operation, bytes(record.body)))
 
-    return Wal.open(disk, folder, identity, replay, lambda: salt), replayed
+    return Wal.open(disk, folder, identity, replay, lambda: salt, after_lsn), replayed
 
 
-def replay_of(disk: Disk) -> Replayed:
+def replay_of(disk: Disk, after_lsn: int = 0) -> Replayed:
     """What the log on this disk says, when it is opened and closed again."""
-    log, replayed = open_log(disk)
+    log, replayed = open_log(disk, after_lsn=after_lsn)
     log.close()
     return replayed
 

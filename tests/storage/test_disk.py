@@ -90,6 +90,43 @@ def test_writing_a_file_replaces_it_and_leaves_nothing_else(disk, folder):
     assert disk.list_folder(folder) == ["x"]
 
 
+def test_a_mapped_file_shows_its_bytes_and_takes_none(disk, folder):
+    disk.write_file(folder / "x", b"content")
+    disk.write_file(folder / "empty", b"")
+    view = disk.map_file(folder / "x")
+    assert bytes(view) == b"content"
+    assert view.readonly
+    assert bytes(disk.map_file(folder / "empty")) == b""
+    with refused(errors.DISK_FAILED, folder / "missing"):
+        disk.map_file(folder / "missing")
+
+
+def test_a_mapping_outlives_its_file(disk, folder):
+    disk.write_file(folder / "x", b"old content")
+    view = disk.map_file(folder / "x")
+    disk.write_file(folder / "x", b"new")
+    assert bytes(view) == b"old content"
+    disk.remove_file(folder / "x")
+    assert bytes(view) == b"old content"
+
+
+def test_a_renamed_file_takes_the_place_of_another(disk, folder):
+    disk.write_file(folder / "x", b"old")
+    disk.write_file(folder / "y", b"new")
+    disk.rename(folder / "y", folder / "x")
+    assert disk.list_folder(folder) == ["x"]
+    assert disk.read_file(folder / "x") == b"new"
+    with refused(errors.DISK_FAILED, folder / "missing"):
+        disk.rename(folder / "missing", folder / "x")
+
+
+def test_the_bytes_of_a_folder_are_those_of_its_files(disk, folder):
+    disk.write_file(folder / "x", b"12345")
+    disk.write_file(folder / "y", b"678")
+    assert disk.folder_bytes(folder) == 8
+    assert disk.folder_bytes(folder / "missing") == 0
+
+
 def test_removing_what_is_not_there_is_no_error(disk, folder):
     disk.write_file(folder / "c", b"")
     disk.remove_file(folder / "c")

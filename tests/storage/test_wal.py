@@ -160,7 +160,7 @@ def test_a_missing_file_in_the_middle_is_corruption(monkeypatch, lost):
 
 
 def test_a_missing_first_file_is_corruption(monkeypatch):
-    """Nothing ever removes the beginning of a log, so a log that begins later has lost rows."""
+    """Only what was released may be gone: a log that begins later than what is needed has lost rows."""
     disk, _ = small_files(monkeypatch)
     disk.remove_file(FOLDER / disk.list_folder(FOLDER)[0])
     with pytest.raises(errors.RedDBError) as caught:

@@ -2,7 +2,7 @@
 
     server, command line            what moves: sockets, processes, the event loop
       database                      the embedded face
-        partition                   one writer's state machine, and its readers
+        partition                   one writer's state machine, its readers, and the work on its segments
           query                     statements to plans to rows
             storage | index         siblings that know nothing of each other
     client, demo                    the other end of the wire
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
-        *("reddb.settings", "reddb.types", "reddb.disk"),
+        *("reddb.settings", "reddb.types", "reddb.fields", "reddb.disk"),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
@@ -37,7 +37,7 @@ LAYERS = {
     "storage": ["reddb.storage"],
     "index": ["reddb.index"],
     "query": ["reddb.query"],
-    "partition": ["reddb.partition", "reddb.reader", "reddb.encoder"],
+    "partition": ["reddb.partition"],
     "database": ["reddb.database", "reddb.requests"],
     "server": ["reddb.server"],
     "command line": ["reddb.server.main"],
@@ -73,6 +73,7 @@ MAY_IMPORT_LATE_ONLY = {
 }
 
 _MOVING = ["reddb.server", "reddb.client"]
+_COLUMNS = ["reddb.storage", "reddb.query", "reddb.partition"]
 _TERMINAL = ["reddb.server.main", "reddb.client.tables", "reddb.client.demo"]
 
 # Where a library that is not the standard one, or a part of it that is confined, may be imported.
@@ -80,16 +81,13 @@ LIBRARIES: dict[str, list[str]] = {
     "numpy": ["reddb"],
     "faiss": ["reddb.index"],
     "lark": ["reddb.grammar"],
-    "msgpack": [
-        *("reddb.rows", "reddb.wire", "reddb.storage", "reddb.query"),
-        *("reddb.checks", "reddb.partition", "reddb.reader", "reddb.server"),
-    ],
+    "msgpack": ["reddb.fields", "reddb.rows", "reddb.wire", "reddb.storage", "reddb.partition", "reddb.server"],
     "google_crc32c": ["reddb.checksum"],
     "structlog": ["reddb.storage", "reddb.partition", "reddb.database", "reddb.server"],
     "sqlite3": ["reddb.storage"],
     "click": _TERMINAL,
     "rich": _TERMINAL,
-    "pyarrow": ["reddb"],
+    "pyarrow": [*_COLUMNS, "reddb.client"],
     "pandas": ["reddb"],
     "uvloop": _MOVING,
     "asyncio": _MOVING,
@@ -102,7 +100,7 @@ LIBRARIES: dict[str, list[str]] = {
 }
 # Imported late everywhere but in the modules beside them.
 LATE_LIBRARIES: dict[str, list[str]] = {
-    "pyarrow": [],  # an extra: absent for most users
+    "pyarrow": _COLUMNS,  # Result.to_arrow alone: a client must not load it for every result
     "pandas": [],  # never a dependency
     "threading": _MOVING,  # importing the engine starts nothing and takes no lock
     "concurrent": _MOVING,
@@ -228,6 +226,11 @@ def test_every_import_follows_the_table() -> None:
         ("reddb.partition", "import asyncio"),
         ("reddb.partition", "import threading"),
         ("reddb.rows", "import pyarrow"),
+        ("reddb.rows", "def f():\n    import pyarrow"),
+        ("reddb.client.rows", "import pyarrow"),
+        ("reddb.partition.search", "import faiss"),
+        ("reddb.partition.jobs", "from reddb.server import builder"),
+        ("reddb.storage.sealed", "from reddb.partition import jobs"),
         ("reddb.query.run", "import sqlite3"),
         ("reddb.wire.frames", "from . import messages"),
         ("reddb.server.core", "import requests"),
@@ -243,6 +246,8 @@ def test_the_check_finds(module: str, source: str) -> None:
     [
         ("reddb.storage.wal", "import os\nfrom reddb import disk, errors\nfrom reddb.storage import files"),
         ("reddb.partition", "from reddb.query.plan import Plan\ndef f():\n    import threading"),
+        ("reddb.partition.filters", "import pyarrow as pa\nfrom reddb.query.predicate import Predicate"),
+        ("reddb.client.rows", "def f():\n    import pyarrow"),
         ("reddb", "from reddb.client import connect\ndef f():\n    from reddb.database import Database"),
         ("reddb.server.main", "import click\ndef f():\n    from reddb.client import shell"),
         ("reddb.server.core", "import asyncio\nimport threading\nfrom reddb.partition import Partition"),

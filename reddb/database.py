@@ -19,15 +19,19 @@ from reddb.disk import Disk, OsDisk
 from reddb.partition.changes import prepare_change
 from reddb.partition.embedded import EmbeddedPartition
 from reddb.partition.explain import explain
-from reddb.partition.figures import collection_figures, segments_table
+from reddb.partition.figures import collection_figures, indexes_table, segments_table
 from reddb.partition.search import SearchReport
 from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
 from reddb.query.plan import (
     ChangePlan,
+    CountPlan,
     CreatePlan,
     DropPlan,
     ExplainPlan,
+    GetPlan,
+    IndexPlan,
     Plan,
+    ScanPlan,
     SearchPlan,
     SettingsPlan,
     Shown,
@@ -102,7 +106,7 @@ class Database:
             prepared = prepare_change(partition.owner, partition.reader.view(), plan)
             partition.commit()
             return [requests.affected(sum(item.result for item in prepared))]
-        if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | WorkPlan):
+        if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan):
             self._change(plan)
             return [requests.affected(None)]
         return requests.results(self._read(plan))
@@ -112,7 +116,7 @@ class Database:
             return self._show(plan)
         if isinstance(plan, ExplainPlan):
             return explain(plan, self._partitions[plan.plan.collection.id].reader)
-        assert not isinstance(plan, WritePlan | ChangePlan | CreatePlan | DropPlan | SettingsPlan | WorkPlan)
+        assert isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan)
         reader = self._partitions[plan.collection.id].reader
         if isinstance(plan, SearchPlan):
             (found,) = reader.search(query_vector(plan, reader.view()), plan.options, plan.predicate)
@@ -132,11 +136,13 @@ class Database:
         reader = self._partitions[plan.collection.id].reader
         if plan.what is Shown.SEGMENTS:
             return segments_table(reader)
+        if plan.what is Shown.INDEXES:
+            return indexes_table(reader)
         return show_one(plan.collection, collection_figures(reader))
 
     # --- changes of the catalog ----------------------------------------------------------------------------
 
-    def _change(self, plan: CreatePlan | DropPlan | SettingsPlan | WorkPlan) -> None:
+    def _change(self, plan: CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan) -> None:
         match plan:
             case CreatePlan():
                 self._create(plan)
@@ -144,6 +150,10 @@ class Database:
                 self._drop(plan)
             case SettingsPlan():
                 self._set(self._catalog[plan.name], plan.settings)
+            case IndexPlan():
+                changed = plan.changed(self._catalog[plan.name])
+                self._folder.catalog.change_indexes(changed.id, changed.indexes)
+                self._put(changed)
             case WorkPlan():
                 if plan.settings:
                     self._set(plan.collection, plan.settings)
@@ -177,8 +187,11 @@ class Database:
     def _set(self, collection: Collection, settings: dict[str, int | str]) -> None:
         changed = collection.with_settings(settings)
         self._folder.catalog.change_settings(collection.id, changed.settings)
-        self._catalog[collection.name] = changed
-        self._partitions[collection.id].change_collection(changed)
+        self._put(changed)
+
+    def _put(self, changed: Collection) -> None:
+        self._catalog[changed.name] = changed
+        self._partitions[changed.id].change_collection(changed)
 
     def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)

@@ -21,6 +21,7 @@ DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use 
 PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
 PAYLOAD_KEYS_MAX = 256
 PAYLOAD_DEPTH_MAX = 16
+FIELD_INDEXES_MAX = 64  # of one collection; each is written anew with every segment
 
 # --- searches ----------------------------------------------------------------------------------------------
 K_MAX = 10_000  # rows a search may ask for; the client pages or exports beyond it

@@ -73,7 +73,10 @@ class SearchOptions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One row of the catalog: all that is fixed when a collection is created, and its settings."""
+    """One row of the catalog: what is fixed when a collection is created, its settings, and what it indexes.
+
+    `indexes` are the paths of its indexes, as `column_path` writes them, in alphabetical order.
+    """
 
     id: int
     name: str
@@ -82,6 +85,7 @@ class Collection:
     metric: Metric
     settings: dict[str, int | str]
     fields: Fields = NO_FIELDS
+    indexes: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """The same as a map of plain values, for the catalog and the control channel."""
@@ -93,6 +97,7 @@ class Collection:
             "metric": str(self.metric),
             "settings": self.settings,
             "fields": [field.to_plain() for field in self.fields],
+            "indexes": list(self.indexes),
         }
 
     @classmethod
@@ -105,11 +110,20 @@ class Collection:
             metric=Metric(plain["metric"]),
             settings=plain["settings"],
             fields=Fields(tuple(Field.from_plain(item) for item in plain["fields"])),
+            indexes=tuple(plain["indexes"]),
         )
 
     def with_settings(self, changed: dict[str, int | str]) -> Collection:
         """The same collection with some settings changed."""
         return replace(self, settings={**self.settings, **changed})
+
+    def with_index(self, path: str) -> Collection:
+        """The same collection with an index on the field at this path."""
+        return replace(self, indexes=tuple(sorted({*self.indexes, path})))
+
+    def without_index(self, path: str) -> Collection:
+        """The same collection without one."""
+        return replace(self, indexes=tuple(item for item in self.indexes if item != path))
 
     def number(self, setting: str) -> int:
         """The value of a setting that is a number."""

@@ -6,7 +6,7 @@
       collection {…}       it exists; owner opens it    opened {collection} + fd    its rows are in this memory
       memory {…} + fd      its rows are in this memory  failed {collection, error}  it cannot be opened
       writable {…}         all cores read your memory
-      settings {…}         its settings changed         change {request, …}         create, drop, set settings
+      changed {…}          its settings or indexes did  change {request, …}         create, drop, set, index
       let_go {…}           acknowledge when no search   let_go {request, …}         ask all cores to
                            reads what was before it
       dropped {…}          it does not exist any more   acknowledged {barrier}      that message is in force here

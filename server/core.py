@@ -101,7 +101,7 @@ class Core:
             case "dropped":
                 self._start(self._drop(message["collection"], message["barrier"]))
                 return
-            case "settings":
+            case "changed":
                 self._service.change_collection(Collection.from_plain(message["collection"]))
             case "let_go":
                 self._start(self._let_go(message))

@@ -14,6 +14,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ import structlog
 
 from reddb import errors, limits
 from reddb.disk import Disk
-from reddb.partition.figures import collection_figures, segments_table
+from reddb.partition.figures import collection_figures, indexes_table, segments_table
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader
 from reddb.partition.writer import Partition
 from reddb.query.execute import Table, show, show_one
-from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
+from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
 from reddb.requests import OPERATIONS, Write, collection_named, plan
 from reddb.rows import RowBatch
 from reddb.server.committer import Committer
@@ -114,7 +115,7 @@ class Service:
         assert isinstance(answer, Written)
         return answer
 
-    async def change(self, plan: CreatePlan | DropPlan | SettingsPlan) -> None:
+    async def change(self, plan: CreatePlan | DropPlan | SettingsPlan | IndexPlan) -> None:
         """Create, drop or change a collection, on every core."""
         match plan:
             case CreatePlan():
@@ -123,12 +124,16 @@ class Service:
                 await self._ask({"type": "change", "drop": plan.name, "if_exists": plan.if_exists})
             case SettingsPlan():
                 await self._ask({"type": "change", "set": plan.name, "settings": plan.settings})
+            case IndexPlan():
+                await self._ask({"type": "change", "index": asdict(plan)})
 
     async def show(self, plan: ShowPlan) -> Table:
         if plan.collection is None:
             return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
         if plan.what is Shown.SEGMENTS:
             return segments_table(await self.reader(plan.collection))
+        if plan.what is Shown.INDEXES:
+            return indexes_table(await self.reader(plan.collection))
         reader = self.reader_now(plan.collection)
         return show_one(plan.collection, {"rows": None} if reader is None else collection_figures(reader))
 
@@ -169,7 +174,7 @@ class Service:
             self._opened[collection_id].set()
 
     def change_collection(self, collection: Collection) -> None:
-        """Its settings changed."""
+        """Its settings or indexes changed."""
         self.catalog[collection.name] = collection
         if collection.id in self._readers:
             self._readers[collection.id].change_collection(collection)

@@ -27,6 +27,7 @@ from reddb.query.plan import (
     CreatePlan,
     DropPlan,
     ExplainPlan,
+    IndexPlan,
     Plan,
     SearchPlan,
     SettingsPlan,
@@ -223,7 +224,7 @@ class Session(asyncio.Protocol):
         elif isinstance(bound, WorkPlan):
             await self._service.change_rows(message, bound)
             self._answer(correlation, affected(None))
-        elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan):
+        elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan | IndexPlan):
             await self._service.change(bound)
             self._answer(correlation, affected(None))
         elif isinstance(bound, WritePlan):

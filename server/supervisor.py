@@ -33,7 +33,7 @@ import structlog
 from reddb import errors, limits
 from reddb._version import __version__
 from reddb.disk import OsDisk
-from reddb.query.plan import CreatePlan
+from reddb.query.plan import CreatePlan, IndexPlan
 from reddb.server.control import ControlMessage
 from reddb.server.process import CoreProcess
 from reddb.settings import SettingValue
@@ -169,6 +169,8 @@ class Supervisor:
                 await self._create(CreatePlan.from_plain(message["create"]))
             elif "set" in message:
                 await self._set(message["set"], message["settings"])
+            elif "index" in message:
+                await self._index(IndexPlan(**message["index"]))
             else:
                 await self._drop(message["drop"], if_exists=message["if_exists"])
 
@@ -191,20 +193,22 @@ class Supervisor:
             del self._opened[collection.id]
 
     async def _set(self, name: str, settings: dict[str, SettingValue]) -> None:
-        collection = self._named(name)
-        if collection is None:
-            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
-        changed = collection.with_settings(settings)
+        changed = self._existing(name).with_settings(settings)
         self._folder.catalog.change_settings(changed.id, changed.settings)
+        await self._put(changed)
+
+    async def _index(self, plan: IndexPlan) -> None:
+        changed = plan.changed(self._existing(plan.name))
+        self._folder.catalog.change_indexes(changed.id, changed.indexes)
+        await self._put(changed)
+
+    async def _put(self, changed: Collection) -> None:
         self._collections[changed.id] = changed
-        await self._tell_all({"type": "settings", "collection": changed.to_plain()})
+        await self._tell_all({"type": "changed", "collection": changed.to_plain()})
 
     async def _drop(self, name: str, *, if_exists: bool) -> None:
-        collection = self._named(name)
-        if collection is not None:
-            await self._forget(collection)
-        elif not if_exists:
-            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
+        if not if_exists or self._named(name) is not None:
+            await self._forget(self._existing(name))
 
     async def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
@@ -217,6 +221,12 @@ class Supervisor:
 
     def _named(self, name: str) -> Collection | None:
         return next((item for item in self._collections.values() if item.name == name), None)
+
+    def _existing(self, name: str) -> Collection:
+        collection = self._named(name)
+        if collection is None:
+            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
+        return collection
 
     async def _publish_memory(self, owner: CoreProcess, collection_id: int, descriptor: int) -> None:
         """The owner has the rows in new memory: keep it for whoever starts later, and tell the others."""

@@ -97,8 +97,10 @@ def test_the_shell_runs_the_statements(server: Server):
     assert nearest[0].split() == ["id", "title", "distance"]
     assert nearest[2].split()[:2] == ["1", "red"]
     assert nearest[3].split()[:2] == ["2", "green"]
-    assert blocks[5][2].split() == ["2"]  # count(*)
-    assert blocks[7] == ["(2 rows, " + blocks[7][0].rpartition(" ")[2]]  # the delete
+    assert blocks[3][2].split()[0] == "2"  # the filter
+    assert blocks[6][2].split() == ["2"]  # count(*)
+    assert blocks[8][2].split() == ["leaf", "green"]
+    assert blocks[12] == ["(2 rows, " + blocks[12][0].rpartition(" ")[2]]  # the delete
 
 
 def test_the_python_example_finds_what_it_stored(server: Server):
@@ -116,14 +118,15 @@ def test_the_usage_lines_name_every_option():
     for line in block("text", "reddb serve --data DIR").splitlines():
         _, command, *_ = line.split()
         described = CliRunner().invoke(main, [command, "--help"]).output
-        options = set(re.findall(r"--[a-z]+", described)) - {"--help", "--timeout", "--command"}
-        assert options == set(re.findall(r"--[a-z]+", line)), line
+        options = set(re.findall(r"--[a-z-]+", described)) - {"--help", "--timeout", "--command"}
+        assert options == set(re.findall(r"--[a-z-]+", line)), line
 
 
 def test_the_settings_are_those_of_the_table():
     for setting in SETTINGS.values():
         allowed = " or ".join(map(str, setting.choices)) or f"{setting.minimum} to {setting.maximum}"
-        assert f"| `{setting.name}` | {allowed} | {setting.default} | {setting.meaning} |" in README
+        default = setting.default_in_words or setting.default
+        assert f"| `{setting.name}` | {allowed} | {default} | {setting.meaning} |" in README
 
 
 def test_the_metrics_are_those_of_the_table():

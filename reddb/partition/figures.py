@@ -1,4 +1,4 @@
-"""What SHOW SEGMENTS and SHOW COLLECTION say of the rows: counted and measured when asked.
+"""What SHOW SEGMENTS, SHOW INDEXES and SHOW COLLECTION say of the rows: counted and measured when asked.
 
 Invariant: bytes on disk are those of the files, bytes of memory those that a page of memory stands behind.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reddb.partition.filters import SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.reader import PartitionReader
 from reddb.partition.settled import FlatIndex, lacks_index
@@ -22,6 +23,20 @@ def segments_table(reader: PartitionReader) -> Table:
     segments = reader.view().segments
     jobs = _jobs(reader.memory.progress(), [segment.id for segment in segments])
     return Table(_COLUMNS, [[*_row(reader, segment), jobs.get(segment.id)] for segment in segments])
+
+
+def indexes_table(reader: PartitionReader) -> Table:
+    """SHOW INDEXES: one index of a field a row, the rows in sealed segments and how many of them it covers.
+
+    Rows that were sealed before their field had an index are scanned until their segment is written or built anew.
+    """
+    filters = [item.filter for item in reader.view().segments]
+    sealed = [item for item in filters if isinstance(item, SealedFilter)]
+    total = sum(item.rows for item in sealed)
+    rows = [
+        [path, total, sum(item.rows for item in sealed if path in item.indexes)] for path in reader.collection.indexes
+    ]
+    return Table(["field", "sealed_rows", "covered_rows"], rows)
 
 
 def collection_figures(reader: PartitionReader) -> dict[str, Any]:

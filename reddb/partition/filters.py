@@ -1,6 +1,6 @@
 """Which rows of a segment a predicate is true for, evaluated once and kept: rows never change.
 
-    sealed segment      one mask, from its mapped columns
+    sealed segment      one mask, from its mapped columns; where an index of a field leaves few rows, from these alone
     growing segment     a mask for each block of 1,024 rows that is full, and one for what comes behind
 
 Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones too.
@@ -9,15 +9,18 @@ Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import limits
+from reddb.query.candidates import candidates
 from reddb.query.predicate import Predicate
+from reddb.storage.field_index import FieldIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
 from reddb.storage.segment_rows import INT_ID, Columns
@@ -61,20 +64,42 @@ class FilterCache:
 class SealedFilter:
     """Masks of a sealed segment."""
 
-    def __init__(self, segment_id: int, segment: SealedSegment, cache: FilterCache) -> None:
+    def __init__(
+        self, segment_id: int, segment: SealedSegment, cache: FilterCache, open_indexes: Callable[[], FieldIndexes]
+    ) -> None:
+        """`open_indexes` is called at the first use of an index."""
+        self.rows = segment.rows
         self._segment_id = segment_id
         self._segment = segment
         self._cache = cache
+        self._open_indexes = open_indexes
+
+    @cached_property
+    def indexes(self) -> FieldIndexes:
+        """The segment's indexes of fields. Raises CORRUPT_DATA."""
+        return self._open_indexes()
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows: all."""
         key = (self._segment_id, -1, predicate)
         mask = self._cache.get(key)
         if mask is None:
-            source = _Source(self._segment.columns, 0, count, self._segment.payload_columns())
-            rows = predicate.evaluate(source)
+            rows = self._among_candidates(predicate, count)
+            if rows is None:
+                rows = predicate.evaluate(_Source(self._segment.columns, 0, count, self._segment.payload_columns()))
             mask = Mask(rows, int(np.count_nonzero(rows)))
             self._cache.put(key, mask)
+        return mask
+
+    def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
+        """The mask by way of an index, None where there is none or a scan costs less."""
+        chosen = candidates(predicate.condition, self.indexes, count)
+        if chosen is None:
+            return None
+        mask = np.zeros(count, np.bool_)
+        if len(chosen):
+            source = _ChosenRows(self._segment.columns, chosen, self._segment.payload_columns())
+            mask[chosen[predicate.evaluate(source)]] = True
         return mask
 
 
@@ -131,16 +156,38 @@ class _Source:
         if path != "id":
             return self._payloads.families(path)
         if self._ids is None:
-            self._ids = self._id_families()
+            self._ids = _id_families(self._columns, np.arange(self.first, self.first + self.rows))
         return self._ids
 
-    def _id_families(self) -> dict[str, pa.Array]:
-        rows = slice(self.first, self.first + self.rows)
-        is_int = self._columns.id_bytes[rows] == INT_ID
-        families: dict[str, pa.Array] = {}
-        if is_int.any():
-            families["int"] = pa.array(self._columns.id[rows], mask=~is_int)
-        if not is_int.all():
-            ids = self._columns.row_ids(np.arange(rows.start, rows.stop))
-            families["text"] = pa.array([row_id if isinstance(row_id, str) else None for row_id in ids], pa.string())
-        return families
+
+class _ChosenRows:
+    """The same for some rows of a segment, (n,) of their numbers."""
+
+    def __init__(self, columns: Columns, chosen: NDArray[np.uint32], payloads: PayloadColumns) -> None:
+        self.rows = len(chosen)
+        self._columns = columns
+        self._chosen = chosen
+        self._payloads = payloads
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        if path == "id":
+            return _id_families(self._columns, self._chosen)
+        wanted = pa.array(self._chosen)
+        return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
+
+
+def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:
+    taken = array.take(rows)
+    # Without its dictionary: an operation on that would cost as much as on all rows of the segment.
+    return taken.dictionary_decode() if isinstance(taken, pa.DictionaryArray) else taken
+
+
+def _id_families(columns: Columns, rows: NDArray[Any]) -> dict[str, pa.Array]:
+    is_int = columns.id_bytes[rows] == INT_ID
+    families: dict[str, pa.Array] = {}
+    if is_int.any():
+        families["int"] = pa.array(columns.id[rows], mask=~is_int)
+    if not is_int.all():
+        ids = columns.row_ids(rows)
+        families["text"] = pa.array([row_id if isinstance(row_id, str) else None for row_id in ids], pa.string())
+    return families

@@ -4,6 +4,8 @@
     build    a sealed segment: its index
     merge    neighbours, the dead rows left out: rows and index of the segment that will replace them
 
+Each of them writes the indexes of the collection's fields too.
+
 A job is a plain description that travels to the builder; its result is a plain map. A builder may be killed at any
 moment: what it wrote is nobody's until the owner has published it, and is written anew by the next one.
 
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from reddb.disk import Disk
 from reddb.partition.settled import IndexBuilder, wants_graph
+from reddb.storage.field_index import write_field_indexes
 from reddb.storage.memory import PartitionMemory, SegmentEntry
 from reddb.storage.sealed import SealedSegment, segment_folder, write_segment
 from reddb.storage.segment_rows import Columns, Tombstones
@@ -92,13 +95,14 @@ class Workshop:
                 return {"rows": 0, "index": 0}
             self._write(job, folder, parts)
         # A fresh segment is to be searchable by its codes soon: its graph is a job of its own.
-        graph = job.kind is not JobKind.SEAL and wants_graph(self.collection, rows)
-        if job.kind is JobKind.SEAL and wants_graph(self.collection, rows) and not self.memory.shape.code_bytes:
-            return {"rows": rows, "index": 0}
-        segment = self._sealed(job.segment_id, rows)
-        builder = IndexBuilder(self.disk, folder, self.collection, self.partition, job.segment_id, progress)
-        builder.build(segment, job.index, graph=graph)
-        return {"rows": rows, "index": job.index}
+        graph = wants_graph(self.collection, rows)
+        is_fresh = job.kind is JobKind.SEAL
+        index = 0 if is_fresh and graph and not self.memory.shape.code_bytes else job.index
+        segment, of = self._sealed(job.segment_id, rows), (self.collection, self.partition, job.segment_id)
+        write_field_indexes(self.disk, folder, *of, segment, index)
+        if index:
+            IndexBuilder(self.disk, folder, *of, progress).build(segment, index, graph=graph and not is_fresh)
+        return {"rows": rows, "index": index}
 
     def _part(self, job: Job, source: SegmentEntry) -> tuple[Columns, NDArray[np.int64]]:
         if source.slot >= 0:

@@ -34,6 +34,7 @@ from reddb.partition.jobs import Job, JobKind
 from reddb.partition.segments import OwnedSegment, Source, Succession
 from reddb.partition.settled import open_index
 from reddb.partition.writer import Partition
+from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
 from reddb.storage.manifest import SegmentRecord, remove_garbage, write_live, write_manifest
 from reddb.storage.memory import SLOT_ROWS
@@ -142,6 +143,7 @@ class Replacement(Publication):
         of = partition.disk, folder, partition.collection, partition.number, record.id, rows
         sealed = SealedSegment(*of, verify=True)
         open_index(*of, record.index, verify=True)
+        open_field_indexes(*of, record.index)
         self._made = record, sealed
 
     def prepare(self) -> None:
@@ -198,6 +200,7 @@ class Reindexing(Publication):
         self._index = int(result["index"])
         of = partition.disk, folder, partition.collection, partition.number, segment.id, segment.count
         open_index(*of, self._index, verify=True)
+        open_field_indexes(*of, self._index)
 
     def prepare(self) -> None:
         records: list[SegmentRecord] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from weakref import WeakSet
 
@@ -24,6 +25,7 @@ from reddb.partition.search import Found, SearchReport, Steps, search_steps
 from reddb.partition.settled import Graph, open_index
 from reddb.partition.view import Addresses, Filter, SegmentView, View
 from reddb.query.predicate import Predicate
+from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, SegmentEntry, Snapshot
 from reddb.storage.sealed import SealedSegment, segment_folder
@@ -168,7 +170,9 @@ class PartitionReader:
             self._sealed[entry.id] = SealedSegment(*of, verify=False)
         sealed = self._sealed[entry.id]
         index = open_index(*of, entry.index_number, verify=False)
-        return self._segment(entry, sealed, index, SealedFilter(entry.id, sealed, self._cache), entry.rows)
+        open_fields = partial(open_field_indexes, *of, entry.index_number)
+        filter = SealedFilter(entry.id, sealed, self._cache, open_fields)
+        return self._segment(entry, sealed, index, filter, entry.rows)
 
     def _segment(
         self, entry: SegmentEntry, rows: SegmentRows, index: object, filter: Filter, capacity: int

@@ -9,8 +9,9 @@ from reddb.fields import Field, Fields, FieldType, check_default
 from reddb.grammar import ast
 from reddb.index.metrics import INDEXABLE
 from reddb.query.binding import Binding, choices
-from reddb.query.plan import CreatePlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
+from reddb.query.plan import CreatePlan, IndexPlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
 from reddb.settings import check_online, resolve
+from reddb.storage.payload_columns import column_path
 from reddb.types import RESERVED_NAMES, Kind, Metric
 
 
@@ -54,6 +55,31 @@ def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan
             binding.refuse(errors.NOT_SUPPORTED, "this change of a collection is not supported yet", action)
 
 
+def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> IndexPlan:
+    """An index is known by its field; a name that it is given says something to the reader of the statement only."""
+    collection, field = binding.collection(statement.collection), statement.field
+    path = column_path(field.path)
+    if isinstance(statement, ast.DropIndex):
+        if path not in collection.indexes and not statement.if_exists:
+            message = f"{collection.name} has no index on {path}"
+            hint = choices(path, collection.indexes) if collection.indexes else "it has no indexes"
+            binding.refuse(errors.INVALID_VALUE, message, field, hint)
+        return IndexPlan(collection.name, path, create=False)
+    if field.path[0] in RESERVED_NAMES:
+        hint = "rows are found by id, and by vector, without one"
+        binding.refuse(errors.INVALID_VALUE, f"an index is on a key of the payload, not on {path}", field, hint)
+    declared = collection.fields.get(field.path[0]) if len(field.path) == 1 else None
+    if declared is not None and declared.type in (FieldType.TEXTS, FieldType.INTS):
+        message = f"an index orders single values, and {path} is {declared.type}"
+        binding.refuse(errors.NOT_SUPPORTED, message, field)
+    if path in collection.indexes and not statement.if_not_exists:
+        binding.refuse(errors.INVALID_VALUE, f"{path} has an index already", field)
+    if len(collection.indexes) >= limits.FIELD_INDEXES_MAX and path not in collection.indexes:
+        message = f"a collection has at most {limits.FIELD_INDEXES_MAX} indexes of fields"
+        binding.refuse(errors.LIMIT_EXCEEDED, message, field)
+    return IndexPlan(collection.name, path, create=True)
+
+
 def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
     match statement:
         case ast.ShowCollections():
@@ -62,6 +88,8 @@ def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
             return ShowPlan(Shown.COLLECTION, binding.collection(name))
         case ast.ShowSegments(name=name):
             return ShowPlan(Shown.SEGMENTS, binding.collection(name))
+        case ast.ShowIndexes(name=name):
+            return ShowPlan(Shown.INDEXES, binding.collection(name))
         case _:
             binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
 

@@ -146,6 +146,19 @@ class SettingsPlan:
     settings: dict[str, SettingValue]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """The field at this path of a collection's payloads gets an index (`create`), or has none any more."""
+
+    name: str
+    path: str
+    create: bool
+
+    def changed(self, collection: Collection) -> Collection:
+        """The collection as the plan wants it."""
+        return collection.with_index(self.path) if self.create else collection.without_index(self.path)
+
+
 class Work(StrEnum):
     """What ALTER COLLECTION asks the owner of a partition to do with its segments."""
 
@@ -167,11 +180,12 @@ class Shown(StrEnum):
     COLLECTIONS = "collections"
     COLLECTION = "collection"
     SEGMENTS = "segments"
+    INDEXES = "indexes"
 
 
 @dataclass(frozen=True, slots=True)
 class ShowPlan:
-    """All collections, one of them, or its segments."""
+    """All collections, one of them, its segments or its indexes."""
 
     what: Shown
     collection: Collection | None = None
@@ -187,5 +201,14 @@ class ExplainPlan:
 
 ReadPlan: TypeAlias = SearchPlan | GetPlan | ScanPlan | CountPlan
 Plan: TypeAlias = (
-    ReadPlan | WritePlan | ChangePlan | CreatePlan | DropPlan | SettingsPlan | WorkPlan | ShowPlan | ExplainPlan
+    ReadPlan
+    | WritePlan
+    | ChangePlan
+    | CreatePlan
+    | DropPlan
+    | SettingsPlan
+    | IndexPlan
+    | WorkPlan
+    | ShowPlan
+    | ExplainPlan
 )

@@ -1,7 +1,7 @@
 """The catalog: which collections there are, in SQLite, written by one process.
 
-    collections(id, name, kind, dim, metric, settings, fields)    one row each; ids are never used twice
-    dropped(id)                                                   dropped, but its folder may still be there
+    collections(id, name, kind, dim, metric, settings, fields, indexes)    one row each; ids are never used twice
+    dropped(id)                                                            its folder may still be there
 
 SQLite with synchronous=FULL is the best-tested way to change a few rows atomically; a format of our own would only be
 another thing to get wrong.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ CREATE TABLE collections (
     dim INTEGER NOT NULL,
     metric TEXT NOT NULL,
     settings TEXT NOT NULL,
-    fields TEXT NOT NULL
+    fields TEXT NOT NULL,
+    indexes TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
 """
@@ -77,15 +78,22 @@ class Catalog:
         """All collections by id."""
         with self._named():
             rows = self._database.execute(
-                "SELECT id, name, kind, dim, metric, settings, fields FROM collections ORDER BY id"
+                "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id"
             ).fetchall()
         # SQLite has no checksums: a flipped bit in a page may well be read as another value.
         try:
             return [
                 Collection(
-                    id, name, Kind(kind), dim, Metric(metric), check(json.loads(settings)), _fields(json.loads(fields))
+                    id=id,
+                    name=name,
+                    kind=Kind(kind),
+                    dim=dim,
+                    metric=Metric(metric),
+                    settings=check(json.loads(settings)),
+                    fields=_fields(json.loads(fields)),
+                    indexes=_indexes(json.loads(indexes)),
                 )
-                for id, name, kind, dim, metric, settings, fields in rows
+                for id, name, kind, dim, metric, settings, fields, indexes in rows
             ]
         except (ValueError, TypeError, AttributeError, errors.RedDBError) as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
@@ -118,6 +126,13 @@ class Catalog:
             self._database.execute(
                 "UPDATE collections SET settings = ? WHERE id = ?",
                 (json.dumps(settings, sort_keys=True), collection_id),
+            )
+
+    def change_indexes(self, collection_id: int, indexes: Sequence[str]) -> None:
+        """Replace the paths that are indexed."""
+        with self._named():
+            self._database.execute(
+                "UPDATE collections SET indexes = ? WHERE id = ?", (json.dumps(list(indexes)), collection_id)
             )
 
     def drop(self, collection_id: int) -> None:
@@ -153,6 +168,12 @@ class Catalog:
 
 def _fields(plain: list[dict[str, Any]]) -> Fields:
     return Fields(tuple(Field.from_plain(item) for item in plain))
+
+
+def _indexes(plain: Any) -> tuple[str, ...]:
+    if not isinstance(plain, list) or not all(isinstance(path, str) for path in plain):
+        raise ValueError(f"{plain!r} are no paths")
+    return tuple(plain)
 
 
 def _primary(error: sqlite3.Error) -> int:

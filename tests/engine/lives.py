@@ -276,11 +276,16 @@ class Course:
         self._next = 0
         self.generation = 0
 
+    @property
+    def due_step(self) -> str:
+        """The step that comes next, nothing after the last."""
+        return (*STEPS, "")[self._next]
+
     def step(self) -> str:
         """Do the next step; its name, or nothing after the last."""
-        if self._next == len(STEPS):
+        name = self.due_step
+        if not name:
             return ""
-        name = STEPS[self._next]
         self._next += 1
         change = self._change
         match name:
@@ -291,11 +296,15 @@ class Course:
             case "complete":
                 self.generation = change.complete()
             case "clean":
-                assert all(reader.has_let_go(self.generation) for reader in self._life.readers)
+                assert self.is_let_go()
                 change.clean()
             case _:
                 getattr(change, name)()
         return name
+
+    def is_let_go(self) -> bool:
+        """Whether no reader reads what was before the job was complete."""
+        return all(reader.has_let_go(self.generation) for reader in self._life.readers)
 
     def upto(self, name: str) -> Course:
         """Do all steps to this one, with it."""
@@ -317,7 +326,7 @@ class Course:
 
     def undo(self) -> None:
         """The manifest could not be written."""
-        assert STEPS[self._next] == "write"
+        assert self.due_step == "write"
         self._change.undo()
         self._next = len(STEPS)
 

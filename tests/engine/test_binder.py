@@ -274,7 +274,7 @@ REFUSED = [
     (SEARCH + " WITH (ef = -1)", (VECTOR,), "INVALID_VALUE", "ef is an integer", "-1"),
     (SEARCH + " WITH (ef = 100001)", (VECTOR,), "LIMIT_EXCEEDED", "ef is at most 100000, not 100001", "100001"),
     (SEARCH + " WITH (exact = 1)", (VECTOR,), "INVALID_SETTING", "exact is true or false", "exact = 1"),
-    (SEARCH + " WITH (recall = 0)", (VECTOR,), "INVALID_SETTING", "recall is a number above 0, at most 1", "recall = 0"),
+    (SEARCH + " WITH (recall = 0)", (VECTOR,), "INVALID_SETTING", "recall is a number above 0", "recall = 0"),
     (SEARCH + " WITH (recall = 1.1)", (VECTOR,), "INVALID_SETTING", "recall is a number above 0", "recall = 1.1"),
     (SEARCH + " WITH (recall = 'x')", (VECTOR,), "INVALID_SETTING", "recall is a number above 0", "recall = 'x'"),
     (SEARCH + " WITH (ef = 9, recall = 0.9)", (VECTOR,), "INVALID_SETTING", "ef and recall say the same thing", None),

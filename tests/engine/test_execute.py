@@ -59,7 +59,11 @@ def table(opened: Opened, text: str, parameters: Any = ()) -> tuple[list[str], l
         ("SELECT id, id FROM docs LIMIT 1", ["id", "id"], [["a", "a"]]),
         ("SELECT vector FROM docs LIMIT 1", ["vector"], [[[1, 0]]]),
         ("SELECT inner FROM docs WHERE id = 'c'", ["inner"], [[{"deep": [1, None]}]]),
-        ("SELECT inner.deep, tag.x FROM docs WHERE id IN ('a', 'c')", ["inner.deep", "tag.x"], [[None] * 2, [[1, None], None]]),
+        (
+            "SELECT inner.deep, tag.x FROM docs WHERE id IN ('a', 'c')",
+            ["inner.deep", "tag.x"],
+            [[None, None], [[1, None], None]],
+        ),
         ("SELECT inner.deep AS d FROM docs WHERE n = 3 LIMIT 9", ["d"], [[[1, None]]]),
         ("SELECT id FROM docs WHERE n >= 1 LIMIT 9", ["id"], [["a"], ["c"]]),
         ("SELECT id FROM docs WHERE n >= 1 LIMIT 9 OFFSET 1", ["id"], [["c"]]),

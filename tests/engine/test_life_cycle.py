@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reddb import limits
+from reddb import errors, limits
 from reddb.partition import encoder, search
 from reddb.partition.jobs import JobKind
 from reddb.partition.view import View
@@ -181,6 +181,18 @@ def test_what_a_killed_builder_left_harms_nobody(due, files, restarts):
     everything_is_right(life)
     kept = [str(segment.id) for segment in life.owner.segments if segment.record is not None]
     assert life.disk.list_folder(life.folder / "segments") == kept
+
+
+@pytest.mark.xfail(reason="there are segments where no manifest was ever written", raises=errors.RedDBError)
+def test_a_builder_killed_at_the_very_first_segment_harms_nobody(tmp_path):
+    life = Life(graphs(), tmp_path / "partition")
+    insert(life, 0, 200)
+    life.freeze()
+    life.due().upto("run")
+    life.close()
+    again = life.twin(tmp_path / "other")
+    everything_is_right(again)
+    again.close()
 
 
 def test_a_publication_that_fails_changes_nothing(due):

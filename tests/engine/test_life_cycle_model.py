@@ -1,14 +1,14 @@
 """A partition with segments in every state against a dict: any row of writes, steps of jobs, kills and restarts.
 
-The model is `Life.rows`. Segments are sealed, rebuilt and merged step by step, and whatever comes between two steps, two
-readers see all rows and only those; a view that a reader holds stays as it was. With so few rows every search would be
-exact, so the bounds from which codes and graphs are asked are lowered.
+The model is `Life.rows`. Segments are sealed, rebuilt and merged step by step, and whatever comes between two steps,
+two readers see all rows and only those; a view that a reader holds stays as it was. With so few rows every search
+would be exact, so the bounds from which codes and graphs are asked are lowered.
 """
 
 from __future__ import annotations
 
-from tempfile import TemporaryDirectory
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,13 @@ from tests.engine.lives import Course, Life, Where, assert_view_is
 from tests.engine.partitions import collection, ids_of
 
 DIM = 5
-IDS = st.integers(0, 1500).map(lambda number: number if number % 3 else f"row-{number}-é")
+
+
+def id_of(number: int) -> int | str:
+    return number if number % 3 else f"row-{number}-é"
+
+
+IDS = st.lists(st.integers(0, 1500).map(id_of), min_size=1, max_size=30, unique=True)
 WORDS = ["red", "blue", "é"]
 FILTERS = [
     Where("n < 50", lambda _, payload: payload.get("n", 99) < 50),
@@ -54,12 +60,14 @@ class LifeMachine(RuleBasedStateMachine):
         self.life = Life(collection(dim=DIM, metric=metric, kind=kind, **given), Path(self.directory.name) / "p")
         self.course: Course | None = None
         self.held: tuple[Any, dict[Any, Any]] | None = None
+        self.insert(5000, 1, 1)
+        self.life.seal()
 
     def teardown(self) -> None:
         if hasattr(self, "life"):
             self.held = None
-            self.life.close()
             self.directory.cleanup()
+            self.life.close()
 
     # --- writes --------------------------------------------------------------------------------------------
 
@@ -77,7 +85,7 @@ class LifeMachine(RuleBasedStateMachine):
 
     @rule(first=st.integers(0, 3000), count=st.integers(1, 300), seed=SEEDS)
     def insert(self, first: int, count: int, seed: int) -> None:
-        ids = [number if number % 3 else f"row-{number}-é" for number in range(first, first + count)]
+        ids = list(map(id_of, range(first, first + count)))
         ids = [row_id for row_id in ids if row_id not in self.life.rows]
         if ids:
             self.put(ids, seed, self.life.insert)
@@ -86,22 +94,23 @@ class LifeMachine(RuleBasedStateMachine):
     def insert_many(self, first: int, seed: int) -> None:
         self.insert(first, 1200, seed)
 
-    @rule(ids=st.lists(IDS, min_size=1, max_size=30, unique=True), seed=SEEDS)
+    @rule(ids=IDS, seed=SEEDS)
     def upsert(self, ids: list[Any], seed: int) -> None:
         self.put(ids, seed, self.life.upsert)
 
     @rule(first=st.integers(0, 1500), step=st.integers(1, 9), seed=SEEDS)
     def upsert_many(self, first: int, step: int, seed: int) -> None:
-        ids = [number if number % 3 else f"row-{number}-é" for number in range(first, first + 120 * step, step)]
+        ids = list(map(id_of, range(first, first + 120 * step, step)))
         self.put(ids, seed, self.life.upsert)
 
-    @rule(ids=st.lists(IDS, min_size=1, max_size=30, unique=True))
+    @rule(ids=IDS)
     def delete(self, ids: list[Any]) -> None:
-        assert self.life.delete(ids) == len(ids) - len([row_id for row_id in ids if row_id not in self.before])
+        expected = sum(row_id in self.life.rows for row_id in ids)
+        assert self.life.delete(ids) == expected
 
     @rule(first=st.integers(0, 2000), count=st.integers(100, 1200))
     def delete_many(self, first: int, count: int) -> None:
-        self.life.delete([number if number % 3 else f"row-{number}-é" for number in range(first, first + count)])
+        self.life.delete(list(map(id_of, range(first, first + count))))
 
     @rule(where=CHOSEN)
     def delete_where(self, where: Where) -> None:
@@ -112,3 +121,151 @@ class LifeMachine(RuleBasedStateMachine):
     def update(self, where: Where, n: int | None, word: str | None) -> None:
         expected = sum(where.holds(row_id, payload) for row_id, (_, payload) in self.life.rows.items())
         assert self.life.update(where, n=n, word=word) == expected
+
+    # --- the background ------------------------------------------------------------------------------------
+
+    @rule()
+    def freeze(self) -> None:
+        self.life.freeze()
+
+    @rule()
+    def encode(self) -> None:
+        self.life.encode()
+
+    @rule(how=st.sampled_from(["due", "due", "compaction", "rebuild"]))
+    @precondition(lambda self: self.course is None)
+    def begin_job(self, how: str) -> None:
+        sealed = frozenset(segment.id for segment in self.life.owner.segments if segment.record is not None)
+        match how:
+            case "due":
+                self.course = self.life.due()
+            case "rebuild":
+                self.course = self.life.due(sealed)
+            case _:
+                self.course = self.life.compaction()
+
+    @rule(count=st.integers(1, 7))
+    @precondition(lambda self: self.course is not None)
+    def go_on_with_job(self, count: int) -> None:
+        for _ in range(count):
+            assert self.course is not None
+            if self.course.due_step == "clean" and not self.course.is_let_go():
+                assert self.held is not None
+                return
+            self.course.step()
+            self.all_readers_see_the_model()
+            if not self.course.due_step:
+                self.course = None
+                return
+
+    @rule(files=st.integers(0, 7))
+    @precondition(lambda self: self.course is not None and self.course.due_step == "run")
+    def kill_the_builder(self, files: int) -> None:
+        assert self.course is not None
+        self.course.kill_builder(files)
+        self.course = None
+
+    @rule()
+    @precondition(lambda self: self.course is not None and self.course.due_step == "write")
+    def fail_to_publish(self) -> None:
+        assert self.course is not None
+        self.course.undo()
+        self.course = None
+
+    @rule()
+    @precondition(lambda self: self.course is None)
+    def settle(self) -> None:
+        self.held = None
+        self.life.settle()
+        everything = [segment for segment in self.life.owner.segments if segment.record is not None]
+        folders = self.life.disk.list_folder(self.life.folder / "segments")
+        assert {str(segment.id) for segment in everything} <= set(folders)
+
+    @rule()
+    def restart(self) -> None:
+        self.course = self.held = None
+        self.life.restart()
+        self.life.check()
+
+    # --- reads ---------------------------------------------------------------------------------------------
+
+    @rule(seed=SEEDS, k=st.integers(0, 40), where=st.none() | CHOSEN, exact=st.booleans())
+    def search(self, seed: int, k: int, where: Where | None, exact: bool) -> None:
+        queries = np.random.default_rng(seed).normal(size=(2, DIM)) * 2
+        self.life.check_search(queries, k, where, exact=exact)
+
+    @rule(where=CHOSEN)
+    def list_and_count(self, where: Where) -> None:
+        ids = [row_id for row_id, (_, payload) in self.life.rows.items() if where.holds(row_id, payload)]
+        for reader in self.life.readers:
+            view, predicate = reader.view(), where.predicate(self.life.collection)
+            assert view.count(predicate) == len(ids)
+            assert view.row_ids(view.scan(len(ids) + 1, 0, predicate)) == ids
+
+    @rule(place=st.integers(0, 1))
+    def hold_a_view(self, place: int) -> None:
+        self.held = self.life.readers[place].view(), dict(self.life.rows)
+
+    @rule()
+    @precondition(lambda self: self.held is not None)
+    def look_at_the_view_that_is_held(self) -> None:
+        assert self.held is not None
+        assert_view_is(*self.held)
+
+    @rule()
+    def let_go(self) -> None:
+        self.held = None
+
+    @rule()
+    def look_at_everything(self) -> None:
+        self.life.check()
+
+    @invariant()
+    def all_readers_see_the_model(self) -> None:
+        if hasattr(self, "life"):
+            wanted = list(self.life.rows)
+            for reader in self.life.readers:
+                view = reader.view()
+                assert view.row_ids(view.scan(len(wanted) + 1)) == wanted
+                assert reader.count() == len(wanted)
+
+
+@pytest.fixture(autouse=True)
+def _small_bounds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "WAL_PREALLOCATE_BYTES", 4096)
+    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 16_384)
+    monkeypatch.setattr(encoder, "FIT_ROWS", 128)
+    monkeypatch.setattr(search, "_FEW_MATCHES", 64)
+
+
+LifeMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40)
+
+
+@pytest.mark.usefixtures("_small_bounds")
+class TestLifeAgainstADict(LifeMachine.TestCase):
+    """What the machine above found in many runs."""
+
+
+# --- ids ---------------------------------------------------------------------------------------------------
+
+EXTREME_IDS = [-(2**63), 2**63 - 1, -1, 0, 1, "1", "-1", "\x00", "😀" * 63 + "abc", "é" * 127 + "a", "a" * 255, " "]
+
+
+def test_extreme_ids_stay_what_they_are(tmp_path):
+    assert max(len(row_id.encode()) for row_id in EXTREME_IDS if isinstance(row_id, str)) == limits.ID_BYTES_MAX
+    life = Life(collection(dim=DIM, seal_rows=1024), tmp_path / "partition")
+    half = len(EXTREME_IDS) // 2
+    vectors = np.random.default_rng(1).normal(size=(2 * half, DIM))
+    life.insert(EXTREME_IDS[:half], vectors[:half])
+    life.seal()
+    life.insert(EXTREME_IDS[half:], vectors[half:])
+    life.upsert(EXTREME_IDS[::2], vectors[::2] + 1)
+    for step in (life.seal, life.compact, life.restart, life.rebuild):
+        step()
+        life.check()
+        for row_id in EXTREME_IDS:
+            assert ids_of(*life.search(life.readers[0], [life.rows[row_id][0]], 1, exact=True)[0]) == [row_id]
+    assert life.delete(EXTREME_IDS) == len(EXTREME_IDS)
+    life.compact()
+    assert life.sizes() == []
+    life.close()

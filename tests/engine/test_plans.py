@@ -139,7 +139,9 @@ def test_a_search_gives_this_plan(text, options, offset, projection, vector):
     assert found.query.flags.c_contiguous
 
 
-@pytest.mark.parametrize("where", ["topic = 'x'", "id > 3", "id NOT IN (3)", "id = 1 OR id = 2", "NOT id = 1", "a.b = c"])
+@pytest.mark.parametrize(
+    "where", ["topic = 'x'", "id > 3", "id NOT IN (3)", "id = 1 OR id = 2", "NOT id = 1", "id = other", "a.b = c"]
+)
 def test_a_filter_stands_in_the_plan(where):
     """What is no list of ids is looked for in all rows; every statement binds the same WHERE to the same predicate."""
     scan = plan(f"SELECT id FROM docs WHERE {where} LIMIT 1")

@@ -93,7 +93,8 @@ def test_queries_alone_find_as_together(encoded):
 
 def test_a_larger_ef_finds_no_less(encoded):
     right = right_rows(str(encoded.collection.metric), 10)
-    shares = [recall(numbers_of(encoded.reader.search(QUERIES, SearchOptions(10, ef=ef))), right) for ef in (1, 100, 4000)]
+    found = [encoded.reader.search(QUERIES, SearchOptions(10, ef=ef)) for ef in (1, 100, 4000)]
+    shares = [recall(numbers_of(item), right) for item in found]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

@@ -53,7 +53,7 @@ def test_oversample_has_bounds(value):
     assert refused({"oversample": value}).message == f"oversample must be an integer from 1 to 1000, not {value!r}"
 
 
-@pytest.mark.parametrize("setting", [item for item in SETTINGS.values() if not item.choices], ids=lambda item: item.name)
+@pytest.mark.parametrize("setting", [item for item in SETTINGS.values() if not item.choices], ids=lambda of: of.name)
 def test_numbers_have_bounds(setting):
     for value in (setting.minimum, setting.maximum):
         assert resolve({setting.name: value}, 384)[setting.name] == value
@@ -71,7 +71,7 @@ def test_choices_are_those_that_are_named(setting):
 
 def test_only_what_holds_from_now_on_can_be_changed():
     fixed = {name for name, setting in SETTINGS.items() if not setting.online}
-    assert fixed == {"bits"}
+    assert fixed == {"bits", "durability"}
     assert check_online({"oversample": 7, "index": "flat"}) == {"oversample": 7, "index": "flat"}
     with pytest.raises(errors.RedDBError, match="bits is fixed when a collection is created") as caught:
         check_online({"oversample": 7, "bits": 4})

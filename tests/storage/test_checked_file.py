@@ -54,7 +54,8 @@ def test_the_bytes_are_those_of_the_layout():
     """Written here a second time from the description, so that a change of the format cannot go unseen."""
     content = b"hello"
     crc = google_crc32c.value(content)
-    head = b"RedDBSEG" + struct.pack("<I4s", 1, b"vecs") + struct.pack("<QQIIQQQI", 3, 2**40, 1, 7, 5, ROTATION_SEED, 5, crc)
+    numbers = struct.pack("<QQIIQQQI", 3, 2**40, 1, 7, 5, ROTATION_SEED, 5, crc)
+    head = b"RedDBSEG" + struct.pack("<I4s", 1, b"vecs") + numbers
     expected = content + bytes(3) + head + struct.pack("<I", google_crc32c.value(head))
     assert bytes(written(content).content(PATH)) == expected
 

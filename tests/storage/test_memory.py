@@ -142,7 +142,8 @@ def test_lsns_beyond_32_bits_are_kept(rows):
 
 
 def test_a_table_holds_entries_as_they_were_given(memory):
-    entries = [SegmentEntry(1, 0, 0, 0, 0), SegmentEntry(2**40, 2**24, 2**26 - 512, -1, 7), SegmentEntry(3, 5, 6, 63, 0)]
+    large = SegmentEntry(2**40, 2**24, 2**26 - 512, -1, 7)
+    entries = [SegmentEntry(1, 0, 0, 0, 0), large, SegmentEntry(3, 5, 6, 63, 0)]
     memory.write_table(1, entries)
     assert memory.table()[1] == []  # nothing has named it
     memory.publish(Snapshot(1, 2, 3, 1, 3))

@@ -26,7 +26,8 @@ FILES = [VECTORS, IDS, PAYLOADS, FILTERS]
 
 INTS = [0, -1, 1, limits.ID_INT_MIN, limits.ID_INT_MAX, 2**32, -(2**32), 0xFFFF]
 TEXTS = ["a", "é" * 127 + "x", "😀" * 63 + "abc", "0", "-1", "z" * 255, "\0", "a\nb"]
-PAYLOAD_ROWS: list[Any] = [None, {"n": 1}, {}, {"t": "x" * 60_000}, {"a": [1, None], "b": {"c": True}}, None, {"n": 2.5}]
+NESTED = {"a": [1, None], "b": {"c": True}}
+PAYLOAD_ROWS: list[Any] = [None, {"n": 1}, {}, {"t": "x" * 60_000}, NESTED, None, {"n": 2.5}]
 
 
 def columns_of(batch: RowBatch) -> Columns:
@@ -157,9 +158,10 @@ def test_payloads_are_columns_too():
     batch = batch_of(list(range(14)))
     write(disk, [(columns_of(batch), np.arange(14))])
     found = sealed(disk, 14)
-    shown = found.payload_columns().families("n")
+    families = found.payload_columns().families("n").values()
     by_row = [unpack_payload(found.columns.payload(row)).get("n") for row in range(14)]
-    merged = [next((item for item in items if item is not None), None) for items in zip(*(array.to_pylist() for array in shown.values()), strict=True)]
+    rows = zip(*(array.to_pylist() for array in families), strict=True)
+    merged = [next((value for value in row if value is not None), None) for row in rows]
     assert merged == by_row
     assert found.payload_columns() is found.payload_columns()
 

@@ -1,0 +1,146 @@
+"""The indexes of a sealed segment on fields: which rows have a value, found by binary search.
+
+    segments/<segment id>/
+        fields.<n>    a checked file ("fidx"): an Arrow IPC file of one record batch with one row; n is the number that
+                      the manifest gives the segment's index
+
+    schema metadata    paths = JSON list of the paths that are indexed, named as in `storage/payload_columns.py`
+    columns            "family:path" for each family of single values that any row has there, a struct of three lists:
+                         values    the distinct values (d,), ascending; text by code point
+                         first     uint32 (d + 1,): the rows of value i are rows[first[i] : first[i + 1]]
+                         rows      uint32 (n,): row numbers in the order of their values, those of one value ascending
+
+One file for all paths, so that a builder that dies leaves nothing that a later one would not write over. It costs 4
+bytes a row, and 4 and the value itself for each distinct value.
+
+Invariants:
+  * The file is a cache: without it, or for a path that it does not name, the columns are scanned.
+  * Nothing of it is used before the checksum of all of it was computed, once by each process.
+  * A NaN is in no index: it neither equals nor comes before or behind anything.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from reddb.disk import Disk
+from reddb.storage.checked_file import open_checked, write_checked
+from reddb.storage.payload_columns import Family
+from reddb.storage.sealed import SealedSegment, identity_of
+from reddb.types import Collection
+
+_CONTENT = b"fidx"
+_INDEXED = (Family.BOOL, Family.INT, Family.FLOAT, Family.TEXT, Family.TIMESTAMP)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ordered:
+    """The rows that have a value of one family, in the order of the values; see above."""
+
+    family: Family
+    values: pa.Array
+    first: NDArray[np.uint32]
+    rows: NDArray[np.uint32]
+
+    def before(self, value: Any, *, including: bool, as_float: bool) -> int:
+        """How many of the rows have a value below this one, or, `including`, one that is not above it.
+
+        `as_float` compares numbers as float64, as integers and floats are compared.
+        """
+        search = bisect_right if including else bisect_left
+        read: Callable[[Any], Any] = _float if as_float else _plain
+        return int(self.first[search(self.values, float(value) if as_float else value, key=read)])
+
+
+FieldIndexes: TypeAlias = Mapping[str, tuple[Ordered, ...]]  # by path; none for a path where no row has a single value
+
+
+def write_field_indexes(
+    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, segment: SealedSegment, n: int
+) -> None:
+    """Write fields.<n> for the collection's indexes. Raises DISK_FULL, DISK_FAILED or CORRUPT_DATA."""
+    path = folder / _name(n)
+    if not collection.indexes:
+        disk.remove_file(path)  # a builder before, when there was an index, may have left half of it
+        return
+    indexes = {path: _ordered(segment.payload_columns().families(path)) for path in collection.indexes}
+    identity = identity_of(collection, partition, segment_id, _CONTENT, segment.rows)
+    write_checked(disk, path, identity, [_to_bytes(indexes)])
+    disk.sync_folder(folder)
+
+
+def open_field_indexes(
+    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int, n: int
+) -> FieldIndexes:
+    """The indexes of a segment, mapped and verified; none without a file. Raises CORRUPT_DATA naming the file."""
+    if _name(n) not in disk.list_folder(folder):
+        return {}
+    identity = identity_of(collection, partition, segment_id, _CONTENT, rows)
+    content = open_checked(disk, folder / _name(n), identity, verify=True)
+    reader = pa.ipc.open_file(pa.py_buffer(content))
+    indexes: dict[str, list[Ordered]] = {path: [] for path in json.loads(reader.schema.metadata[b"paths"])}
+    batch = reader.get_batch(0)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        family, _, path = name.partition(":")
+        values, first, order = (column.field(part).values for part in ("values", "first", "rows"))
+        indexes[path].append(Ordered(Family(family), values, np.asarray(first), np.asarray(order)))
+    return {path: tuple(families) for path, families in indexes.items()}
+
+
+def _name(n: int) -> str:
+    return f"fields.{n}"
+
+
+def _ordered(families: Mapping[str, pa.Array]) -> tuple[Ordered, ...]:
+    return tuple(_order(family, families[family]) for family in _INDEXED if family in families)
+
+
+def _order(family: Family, array: pa.Array) -> Ordered:
+    """The order of a column (rows,) that is null where a row has no such value."""
+    encoded = array.dictionary_encode()
+    ascending = pc.array_sort_indices(encoded.dictionary)
+    if family is Family.FLOAT:
+        numbers = encoded.dictionary.take(ascending)
+        ascending = ascending.filter(pc.invert(pc.is_nan(numbers)))
+    rank = np.full(len(encoded.dictionary) + 1, -1, np.int64)  # the last is that of null, -1
+    rank[np.asarray(ascending)] = np.arange(len(ascending))
+    ranks = rank[np.asarray(encoded.indices.fill_null(-1))]
+    rows = np.flatnonzero(ranks >= 0)
+    ranks = ranks[rows]
+    first = np.zeros(len(ascending) + 1, np.uint32)
+    np.cumsum(np.bincount(ranks, minlength=len(ascending)), out=first[1:])
+    rows = rows[np.argsort(ranks, kind="stable")]
+    return Ordered(family, encoded.dictionary.take(ascending), first, rows.astype(np.uint32))
+
+
+def _to_bytes(indexes: Mapping[str, tuple[Ordered, ...]]) -> memoryview:
+    columns: dict[str, pa.Array] = {}
+    for path, families in indexes.items():
+        for ordered in families:
+            parts = {"values": ordered.values, "first": pa.array(ordered.first), "rows": pa.array(ordered.rows)}
+            lists = [pa.LargeListArray.from_arrays([0, len(part)], part) for part in parts.values()]
+            columns[f"{ordered.family}:{path}"] = pa.StructArray.from_arrays(lists, list(parts))
+    metadata = {b"paths": json.dumps(list(indexes)).encode()}
+    schema = pa.schema([(name, column.type) for name, column in columns.items()], metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))
+    return memoryview(sink.getvalue())
+
+
+def _plain(scalar: Any) -> Any:
+    return scalar.as_py()
+
+
+def _float(scalar: Any) -> float:
+    return float(scalar.as_py())

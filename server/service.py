@@ -242,9 +242,9 @@ class Service:
     async def close(self) -> None:
         """Finish every write and close every partition."""
         await asyncio.gather(*self._opening.values())
-        self._builder.close()
         for settler in self._settlers.values():
             await settler.close()
+        await self._builder.stop()
         for partition in self._recovered.values():
             partition.close()
         self._recovered.clear()  # "writable" may still come

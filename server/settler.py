@@ -54,6 +54,8 @@ class Settler:
         self._unsettled: set[int] = set()
         self._compacting = 0
         self._settled: list[asyncio.Future[None]] = []
+        self._working: asyncio.Future[Any] | None = None
+        self._poison: errors.RedDBError | None = None
         self._task = self._loop.create_task(self._run())
 
     def wake(self) -> None:
@@ -62,6 +64,8 @@ class Settler:
 
     async def work(self, work: Work) -> None:
         """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
+        if self._poison is not None:
+            raise self._poison
         while not self._partition.freeze():
             await self._committer.quiet()
         if work is Work.REBUILD:
@@ -79,12 +83,16 @@ class Settler:
         """Leave everything as it is; what was being built is due again after a restart."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if self._working is not None:  # a thread cannot be cancelled, and it works on files that may be removed next
+            await asyncio.gather(self._working, return_exceptions=True)
         self._end_waits(errors.SHUTTING_DOWN.error("the collection was closed before the work was done"))
 
     async def _run(self) -> None:
         failures = 0
-        await self._in_thread(remove_garbage, self._partition.disk, self._partition.folder, self._partition.manifest)
-        while True:
+        await self._clean(
+            lambda: remove_garbage(self._partition.disk, self._partition.folder, self._partition.manifest)
+        )
+        while self._poison is None:
             self._wake.clear()
             self._freeze_if_idle()
             job = due_job(self._partition, frozenset(self._unsettled))
@@ -98,17 +106,14 @@ class Settler:
                 await self._do(job)
                 failures = 0
             except errors.RedDBError as error:
-                if error.code is errors.DISK_FAILED:
-                    # What a failed sync left on the disk nobody knows, so nothing may be removed or written over.
-                    _log.critical("segments are settled no more until a restart", error=str(error))
-                    self._end_waits(error)
-                    return
                 failures += 1
                 await self._pause(job, error, failures)
             except Exception as error:
                 _log.exception("a job failed in an unforeseen way")
                 failures += 1
                 await self._pause(job, errors.INTERNAL.error(f"a job failed: {error!r}"), failures)
+        _log.critical("segments are settled no more until a restart", error=str(self._poison))
+        self._end_waits(self._poison)
 
     async def _pause(self, job: Job, error: errors.RedDBError, failures: int) -> None:
         pause_s = limits.RESTART_BACKOFF_S[min(failures, len(limits.RESTART_BACKOFF_S)) - 1]
@@ -128,20 +133,30 @@ class Settler:
         generation = await self._publish(change, result)
         self._unsettled -= job.source_ids
         await self._all_let_go(generation)
-        await self._loop.run_in_executor(self._pool, change.clean)
+        await self._clean(change.clean)
         change.retire()
         took_s = round(self._loop.time() - began, 2)
         _log.info("segment settled", job=str(job.kind), segment=job.segment_id, rows=result["rows"], took_s=took_s)
 
     async def _publish(self, change: Publication, result: dict[str, Any]) -> int:
-        await self._in_thread(change.open, result)
+        await self._in_thread(None, change.open, result)
         try:
             change.prepare()
-            await self._loop.run_in_executor(self._pool, change.write)
-        except BaseException:
+            await self._in_thread(self._pool, change.write)
+        except BaseException as error:
             change.undo()
+            if isinstance(error, errors.RedDBError) and error.code is errors.DISK_FAILED:
+                # Which manifest is on the disk nobody knows, so nothing may be removed or written over.
+                self._poison = error
             raise
         return change.complete()
+
+    async def _clean(self, work: Callable[[], None]) -> None:
+        """Remove what nobody needs; what cannot be removed now is garbage that the next one finds."""
+        try:
+            await self._in_thread(self._pool, work)
+        except errors.RedDBError as error:
+            _log.error("files that nobody needs are left", error=str(error))
 
     def _note(self, job: Job, rows: int) -> None:
         progress = JobProgress(job.sources[0].id, job.sources[-1].id, rows, job.rows)
@@ -175,5 +190,6 @@ class Settler:
                 else:
                     future.set_exception(error)
 
-    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._loop.run_in_executor(None, work, *arguments)
+    async def _in_thread(self, pool: Executor | None, work: Callable[..., Any], *arguments: Any) -> Any:
+        self._working = self._loop.run_in_executor(pool, work, *arguments)
+        return await asyncio.shield(self._working)

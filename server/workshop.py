@@ -56,12 +56,20 @@ class BuilderLink:
             self._channel.send(message, partition.memory.descriptor, keep=True)
             try:
                 return await self._result
+            except asyncio.CancelledError:
+                await self.stop()  # or its answer would be taken for that of the next job
+                raise
             finally:
                 self._result = None
-                self._idle = self._loop.call_later(limits.BUILDER_IDLE_S, self.close)
+                self._idle = self._loop.call_later(limits.BUILDER_IDLE_S, self._end)
 
-    def close(self) -> None:
-        """End the builder, whatever it does."""
+    async def stop(self) -> None:
+        """End the builder, whatever it does; it writes nothing any more when this returns."""
+        self._end()
+        if self._process is not None:
+            await self._process.wait()
+
+    def _end(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
         if self._process is not None and self._process.returncode is None:

@@ -14,40 +14,11 @@ import reddb
 FIELDS = "FIELDS (title TEXT, year INT, price FLOAT, sold BOOL, at TIMESTAMP, tags TEXT[], nums INT[], extra JSON)"
 NEW_YEAR = [datetime(year, 1, 1, tzinfo=UTC) for year in (1990, 2000, 2010)]
 IDS = [1, 2, 3, 4, "five"]
+KEYS = ("title", "year", "price", "sold", "at", "tags", "nums", "extra", "free")
 ROWS: list[dict[str, Any]] = [
-    {
-        "title": "Red",
-        "year": 1990,
-        "price": 1.5,
-        "sold": True,
-        "at": NEW_YEAR[0],
-        "tags": ["a", "b"],
-        "nums": [1, 2],
-        "extra": {"a": {"b": 1}},
-        "free": "x",
-    },
-    {
-        "title": "red wine",
-        "year": 2000,
-        "price": 2.0,
-        "sold": False,
-        "at": NEW_YEAR[1],
-        "tags": ["b"],
-        "nums": [2, 3],
-        "extra": {"a": {"b": 2}},
-        "free": 7,
-    },
-    {
-        "title": "100% ü",
-        "year": 2010,
-        "price": -1.0,
-        "sold": True,
-        "at": NEW_YEAR[2],
-        "tags": [],
-        "nums": [],
-        "extra": {"a": 7},
-        "free": 7.5,
-    },
+    dict(zip(KEYS, ("Red", 1990, 1.5, True, NEW_YEAR[0], ["a", "b"], [1, 2], {"a": {"b": 1}}, "x"), strict=True)),
+    dict(zip(KEYS, ("red wine", 2000, 2.0, False, NEW_YEAR[1], ["b"], [2, 3], {"a": {"b": 2}}, 7), strict=True)),
+    dict(zip(KEYS, ("100% ü", 2010, -1.0, True, NEW_YEAR[2], [], [], {"a": 7}, 7.5), strict=True)),
     {},
     {"title": "a_b", "year": 2**62 + 1, "tags": ["c", "d"], "nums": [-9], "extra": [1], "sold": None},
 ]

@@ -393,18 +393,3 @@ def test_a_row_is_written_once_for_each_size_its_segment_grows_to(plain):
 @pytest.mark.xfail(reason="what is too large to be merged keeps its smaller neighbours from being merged")
 def test_large_segments_do_not_keep_small_ones_from_being_merged(plain):
     under_load(plain, [7168, 7168, *[3072] * 20])
-
-
-def test_an_update_keeps_vectors_and_places_the_row_last(life):
-    insert(life, 0, 200)
-    life.seal()
-    insert(life, 200, 300)
-    before = {row_id: vector for row_id, (vector, _) in life.rows.items()}
-    assert life.update(SMALL, n=7, mark="é") == 120
-    assert life.update(Where("mark = 'é'", lambda _, payload: payload.get("mark") == "é"), mark=None, n=8) == 120
-    assert list(life.rows)[-120:] == [n for n in range(300) if n % 100 < 40]
-    for _ in range(2):
-        everything_is_right(life)
-        assert all(np.array_equal(vector, before[row_id]) for row_id, (vector, _) in life.rows.items())
-        life.compact()
-        life.restart()

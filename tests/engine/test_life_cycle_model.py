@@ -238,7 +238,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(search, "_FEW_MATCHES", 64)
 
 
-LifeMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40)
+LifeMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=40)
 
 
 @pytest.mark.usefixtures("_small_bounds")
@@ -246,7 +246,28 @@ class TestLifeAgainstADict(LifeMachine.TestCase):
     """What the machine above found in many runs."""
 
 
-# --- ids ---------------------------------------------------------------------------------------------------
+# --- rows that must stay what they are ---------------------------------------------------------------------
+
+
+def test_an_update_keeps_vectors_and_places_the_row_last(tmp_path):
+    life = Life(collection(dim=DIM, seal_rows=1024), tmp_path / "partition")
+    numbers, vectors = list(range(300)), np.random.default_rng(2).normal(size=(300, DIM))
+    payloads = [{"n": number % 100} for number in numbers]
+    life.insert(numbers[:200], vectors[:200], payloads[:200])
+    life.seal()
+    life.insert(numbers[200:], vectors[200:], payloads[200:])
+    small = Where("n < 40", lambda _, payload: payload["n"] < 40)
+    before = {row_id: vector for row_id, (vector, _) in life.rows.items()}
+    assert life.update(small, n=7, mark="é") == 120
+    assert life.update(Where("mark = 'é'", lambda _, payload: payload.get("mark") == "é"), mark=None, n=8) == 120
+    assert list(life.rows)[-120:] == [n for n in range(300) if n % 100 < 40]
+    for _ in range(2):
+        life.check()
+        assert all(np.array_equal(vector, before[row_id]) for row_id, (vector, _) in life.rows.items())
+        life.compact()
+        life.restart()
+    life.close()
+
 
 EXTREME_IDS = [-(2**63), 2**63 - 1, -1, 0, 1, "1", "-1", "\x00", "😀" * 63 + "abc", "é" * 127 + "a", "a" * 255, " "]
 

@@ -215,7 +215,8 @@ class Recorder(MemoryDisk):
         self.stops_at: int | None = None
 
     def may_fail(self, action: str, path: Path) -> int:
-        if action in ACTIONS:
+        # A log whose sync failed takes nothing more until it is opened anew, see test_wal_failures.py.
+        if action in ACTIONS and (action, path.suffix) != ("sync", ".wal"):
             if self.stops_at is not None and self.steps >= self.stops_at:
                 raise Stopped(errors.DISK_FAILED, f"stopped before {action} {path}")
             self.steps += 1
@@ -243,13 +244,12 @@ def test_power_lost_at_any_step_of_a_publication_loses_nothing(work):
     total = run_until(None, work)[2]
     assert total > 15
     for step in range(total + 1):
-        for seed in range(3):
-            disk, before, _ = run_until(step, work)
-            again = Opened(collection(dim=2), disk=disk.power_loss(Random(seed)))
-            assert contents(again) == before, step
-            again.compact()
-            assert contents(again) == before, step
-            again.close()
+        disk, before, _ = run_until(step, work)
+        again = Opened(collection(dim=2), disk=disk.power_loss(Random(step)))
+        assert contents(again) == before, step
+        again.compact()
+        assert contents(again) == before, step
+        again.close()
 
 
 @pytest.mark.parametrize("work", [Opened.seal, Opened.compact], ids=["seal", "compact"])

@@ -71,10 +71,10 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             name="index",
-            choices=("auto", "flat", "hnsw"),
+            choices=("auto", "flat", "hnsw", "ivf"),
             default="auto",
             online=True,
-            meaning="How sealed segments are searched: a scan, a graph, or what was measured to cost less.",
+            meaning="How sealed segments are searched: a scan, a graph, lists, or what was measured to cost less.",
         ),
         Setting(
             name="codes",

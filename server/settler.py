@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -175,11 +176,9 @@ class Settler:
             self._partition.freeze()
 
     async def _sleep(self, seconds: float | None) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):  # then it is time to look
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            pass  # it is time to look
 
     def _end_waits(self, error: errors.RedDBError | None) -> None:
         settled, self._settled = self._settled, []

@@ -88,5 +88,10 @@ def describe(segment: SegmentView) -> str:
         encoded = index.block.encoded if index.block.widening else 0
         return f"growing, {segment.count} rows: {encoded} by turbo codes, the rest exactly"
     described = index.description
-    way = {"exact": "scanned exactly", "turbo": "scan of turbo codes", "hnsw": f"graph over {described.codes}"}
+    way = {
+        "exact": "scanned exactly",
+        "turbo": "scan of turbo codes",
+        "hnsw": f"graph over {described.codes}",
+        "ivf": f"inverted file over {described.codes}",
+    }
     return f"sealed, {segment.count} rows: {way[described.kind]} ({described.why})"

@@ -31,6 +31,11 @@ def codec_of(collection: Collection) -> TurboCodec | None:
     return _codec(collection.dim, collection.number("bits"))
 
 
+def codec_of_lists(collection: Collection) -> TurboCodec:
+    """The turbo codec of an inverted file, which rows of any kind may lie in."""
+    return _codec(collection.dim, collection.number("bits"))
+
+
 def memory_shape(collection: Collection) -> MemoryShape:
     codec = codec_of(collection)
     if codec is None:

@@ -77,8 +77,8 @@ class Publication(ABC):
     def write(self) -> None:
         """Make it durable; for the thread that writes the log. Raises DISK_FULL or DISK_FAILED."""
         partition = self._partition
-        # Where writes are acknowledged before their sync, the log must not end before what the manifest says.
-        partition.wal.sync()
+        if partition.collection.settings["durability"] == "flush":
+            partition.wal.sync()  # it must not end before what the manifest says, whatever the power does
         of = partition.disk, partition.folder, partition.collection, partition.number
         for file in self._live_files:
             write_live(*of, file.record, file.live)

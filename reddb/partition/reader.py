@@ -22,7 +22,7 @@ from reddb.partition.filters import FilterCache, GrowingFilter, SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
 from reddb.partition.search import Found, SearchReport, Steps, search_steps
-from reddb.partition.settled import Graph, open_index
+from reddb.partition.settled import Graph, Lists, open_index
 from reddb.partition.view import Addresses, Filter, SegmentView, View
 from reddb.query.predicate import Predicate
 from reddb.storage.field_index import open_field_indexes
@@ -131,10 +131,12 @@ class PartitionReader:
         return 0 if segment.is_growing else self._disk.folder_bytes(segment_folder(self._folder, segment.id))
 
     def memory_bytes(self, segment: SegmentView) -> int:
-        """Memory that the segment takes: shared by all cores, and this core's copy of its turbo codes."""
+        """Memory that the segment takes: shared by all cores, and this core's copy of its turbo codes or lists."""
         codec = self._codec
         columns, count = segment.rows.columns, segment.count
-        private = count * codec.code_bytes if codec is not None and not isinstance(segment.index, Graph) else 0
+        private = count * codec.code_bytes if codec is not None and not isinstance(segment.index, Graph | Lists) else 0
+        if isinstance(segment.index, Lists):
+            private = segment.index.file.memory_bytes
         if not segment.is_growing:
             return 8 * (1 + count) + private
         texts = int(columns.id_bytes[:count][columns.id_bytes[:count] != INT_ID].sum())

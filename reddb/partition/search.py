@@ -3,11 +3,12 @@
     exact    all rows that may be found, or all that match a filter when these are few
     codes    a scan of turbo codes, which knows no filter: as many candidates are taken as should hold enough matches
     graph    a walk through the graph, which skips what does not match
+    ivf      a scan of the nearest lists of an inverted file, which skips what does not match
 
-Codes and graphs only propose. When too few of the proposed rows match and live, more are proposed, and where that
-would cost as much, the matching rows are scanned: a search gives k rows whenever k rows match, and the nearest of them
-as surely as without a filter. A graph, whose walk ends where it finds no matches, is trusted only if it came back with
-as many matches as it was asked for.
+Codes, graphs and lists only propose. When too few of the proposed rows match and live, more are proposed, and where
+that would cost as much, the matching rows are scanned: a search gives k rows whenever k rows match, and the nearest of
+them as surely as without a filter. A graph, whose walk ends where it finds no matches, and lists, which may hold none,
+are trusted only if they came back with as many matches as they were asked for.
 
 Invariants:
   * Every distance given is exact (`reddb.index.metrics`).
@@ -31,7 +32,7 @@ from reddb.partition.encoder import SCAN_EXACTLY
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
-from reddb.partition.settled import EXACT, FlatIndex, Graph
+from reddb.partition.settled import EXACT, FlatIndex, Graph, Lists
 from reddb.partition.view import Addresses, SegmentView, View, address, split
 from reddb.query.predicate import Predicate
 from reddb.types import SearchOptions, Vectors
@@ -46,9 +47,10 @@ _ASK_AGAIN = (1, 4, 16)  # times the candidates, while others take the places of
 _MARGIN = 1.25  # more candidates than the share of matches says, for matches are never spread evenly
 _GRAPH_SHARE_MIN = 0.02  # below it a walk through the graph meets too few matches
 _GRAPH_WIDENING_MAX = 8.0
+_PROBES_MIN = 8
 _EXACT_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
 _TRIAL_K = 10  # that indexes were measured with
-_GROWING_RECALL = 0.99  # that the widening of growing codes was measured for
+_INDEX_RECALL = 0.99  # that is expected of codes and lists unless a search says otherwise
 
 
 @dataclass(slots=True)
@@ -168,15 +170,15 @@ class _Search:
                 wanted = self._wanted(index)
                 if wanted is not None:
                     return (yield from self._codes(segment, place, index.turbo, segment.count, wanted, mask))
-            if isinstance(index, Graph):
+            if isinstance(index, Graph | Lists):
                 wanted = self._wanted(index)
                 if wanted is not None:
-                    return (yield from self._graph(segment, place, index, wanted, mask))
+                    return (yield from self._skipping(segment, place, index, wanted, mask))
         for number in range(len(self._queries)):
             yield from self._scan(number, segment, place, 0, segment.count, mask)
         return EXACT
 
-    def _wanted(self, index: FlatIndex | Graph) -> int | None:
+    def _wanted(self, index: FlatIndex | Graph | Lists) -> int | None:
         """How many candidates a sealed segment gives; None where no number of them would do."""
         options, described = self._options, index.description
         scale = max(options.k / _TRIAL_K, 1.0)
@@ -187,7 +189,7 @@ class _Search:
             return None if needed is None else max(ceil(needed * scale), options.k)
         if isinstance(index, Graph):
             return max(self._ef, 2 * options.k)
-        needed = described.needed(_GROWING_RECALL)
+        needed = described.needed(_INDEX_RECALL)
         default = max(self._oversample * options.k, _CANDIDATES_MIN)
         return None if needed is None else max(default, ceil(needed * scale))
 
@@ -201,7 +203,7 @@ class _Search:
         wanted = max(self._oversample * options.k, _CANDIDATES_MIN) * codes.widening
         if options.ef is not None:
             wanted = max(options.ef, options.k)
-        is_known = codes.widening < SCAN_EXACTLY and (options.recall is None or options.recall <= _GROWING_RECALL)
+        is_known = codes.widening < SCAN_EXACTLY and (options.recall is None or options.recall <= _INDEX_RECALL)
         if not is_known or wanted >= encoded:
             encoded = 0
         strategy = EXACT
@@ -241,32 +243,48 @@ class _Search:
             yield from self._scan(number, segment, place, 0, encoded, mask)
         return f"codes x {count}" if len(asked) < len(self._queries) else EXACT
 
-    def _graph(
-        self, segment: SegmentView, place: int, index: Graph, wanted: int, mask: Mask | None
+    def _skipping(
+        self, segment: SegmentView, place: int, index: Graph | Lists, wanted: int, mask: Mask | None
     ) -> Generator[None, None, str]:
-        ef, bitmap = wanted, None
+        """`wanted` live rows for each query from an index that skips what does not match; by a scan if it fails."""
+        count, widening, bitmap = wanted, 1.0, None
         if mask is not None:
             share = mask.matches / segment.count
             if share < _GRAPH_SHARE_MIN:
                 for number in range(len(self._queries)):
                     yield from self._scan(number, segment, place, 0, segment.count, mask)
                 return EXACT
-            ef = ceil(wanted * min(1 / share**0.5, _GRAPH_WIDENING_MAX))
+            widening = min(1 / share**0.5, _GRAPH_WIDENING_MAX)
             bitmap = np.packbits(mask.rows, bitorder="little")
+        if isinstance(index, Graph):
+            count = ceil(wanted * widening)
         dead = segment.tombstones.count
         if dead:  # they are found like others, and take their places
-            ef = ceil(ef * segment.count / max(segment.count - dead, 1) * _MARGIN)
-        ef = min(ef, segment.count)
-        labels = index.graph.search(self._prepare(), ef, ef, bitmap)
+            count = ceil(count * segment.count / max(segment.count - dead, 1) * _MARGIN)
+        count = min(count, segment.count)
+        if isinstance(index, Graph):
+            way, labels = f"graph x {count}", index.graph.search(self._prepare(), count, count, bitmap)
+        else:
+            probes = self._probes(index, count, widening)
+            way, labels = f"ivf x {probes}", index.file.search(self._prepare(), count, probes, bitmap)
         unreliable = 0
         for number, mine in enumerate(labels):
             rows = self._keep(segment, mine, segment.count, None)
-            if len(rows) >= min(wanted, ef):
+            if len(rows) >= min(wanted, count):
                 self._candidates[number].append((segment, place, rows))
             else:
                 unreliable += 1
                 yield from self._scan(number, segment, place, 0, segment.count, mask)
-        return f"graph x {ef}" if unreliable < len(self._queries) else EXACT
+        return way if unreliable < len(self._queries) else EXACT
+
+    def _probes(self, index: Lists, count: int, widening: float) -> int:
+        """How many lists to scan for `count` rows."""
+        recall = _INDEX_RECALL if self._options.recall is None else self._options.recall
+        needed = index.description.needed_probes(recall) or index.file.count
+        farther = max(self._options.k / _TRIAL_K, 1.0) ** 0.25  # measured at k = 100
+        # Lists differ in size: so many rows may lie in half of these.
+        least = 2 * ceil(count * index.file.count / index.file.rows)
+        return min(max(ceil(needed * farther * widening), ceil(least * widening**2), _PROBES_MIN), index.file.count)
 
     def _keep(self, segment: SegmentView, labels: Rows, encoded: int, mask: Mask | None) -> Rows:
         """Those of the labels that are rows, match and live."""

@@ -4,13 +4,15 @@
         index.<n>         a checked file ("indx"): one MessagePack map, see `Description`
         codes.<n>.tv      a checked file ("turb"): mean float32[padded] and packed turbo codes, whole blocks of 32 rows
         graph.<n>.ckpt    a checked file ("hnsw"): a graph as `reddb.index.hnsw` writes it
+        lists.<n>.ivf     a checked file ("ivfl"): an inverted file as `reddb.index.ivf` writes it
 
-n is the number that the manifest gives the index; index.<n> says which of the two others there is, or that there is
+n is the number that the manifest gives the index; index.<n> says which of the three others there is, or that there is
 none because scanning the rows costs less.
 
 What is best depends on the rows, so it is measured by whoever builds: stored rows are searched for, exactly and by the
-index, and the description says how many candidates each recall needed. A graph is kept where it is asked for, or where
-the processor time of a search at recall 0.99 is less than that of a scan of the codes.
+index, and the description says how many candidates, and of how many lists, each recall needed. A graph is kept where
+it is asked for, or where the processor time of a search at recall 0.99 is less than that of a scan of the codes; an
+inverted file is made where it is asked for.
 
 Invariants:
   * These files are caches: without them the segment is scanned exactly, and a builder makes them again.
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,12 +33,14 @@ from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.disk import Disk
-from reddb.index import hnsw
+from reddb.index import hnsw, ivf
 from reddb.index.hnsw import Codes, GraphIndex
-from reddb.index.metrics import INDEXABLE, Distances, prepare, uses_l2
+from reddb.index.ivf import InvertedFile
+from reddb.index.metrics import INDEXABLE, prepare, uses_l2
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
 from reddb.partition.encoder import depths_of
-from reddb.partition.kinds import codec_of
+from reddb.partition.kinds import codec_of, codec_of_lists
+from reddb.partition.trials import DEPTH_MAX, RECALLS, Pairs, depth_for, exact_trials, try_lists
 from reddb.storage.checked_file import FileIdentity, add_trailer, open_checked, write_checked
 from reddb.storage.sealed import SealedSegment, identity_of
 from reddb.types import Collection, Metric, Vectors
@@ -44,32 +48,35 @@ from reddb.types import Collection, Metric, Vectors
 # Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.
 FRESH_INDEX, SETTLED_INDEX = 1, 2
 
-EXACT, FLAT, GRAPH = "exact", "turbo", "hnsw"
+EXACT, FLAT, GRAPH, LISTS = "exact", "turbo", "hnsw", "ivf"
 _EXACT_WORK = 4_000_000  # coordinates: about 0.4 ms of scanning, what a graph costs with its overhead
 _SAMPLE_ROWS = 4096
-_TRIAL_QUERIES = 64
-_TRIAL_K = 10
-_TRIAL_RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _TRIAL_EFS = (16, 32, 64, 128, 256, 512, 1024)
-_DEPTH_MAX = 2048
 _BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the index is. `candidates` are pairs: a recall at k = 10, and the candidates that reached it."""
+    """What the index is. `candidates` are pairs: a recall at k = 10, and the candidates that reached it; `probes` the
+    same with the lists of an inverted file that these candidates were taken from.
+    """
 
     kind: str
     codes: str = ""
     scale: float = 1.0
-    candidates: tuple[tuple[float, int], ...] = ()
+    candidates: Pairs = ()
     search_us: float = 0.0  # processor time of one search at recall 0.99, where that was measured
     build_s: float = 0.0
     why: str = ""
+    probes: Pairs = ()
 
     def needed(self, recall: float) -> int | None:
         """Candidates for this recall at k = 10; None where no number of them was seen to reach it."""
-        return next((count for reached, count in self.candidates if reached >= recall), None)
+        return _reaching(self.candidates, recall)
+
+    def needed_probes(self, recall: float) -> int | None:
+        """Lists to scan for this recall with that many candidates; None where not even all of them would do."""
+        return _reaching(self.probes, recall)
 
 
 class FlatIndex(NamedTuple):
@@ -82,25 +89,30 @@ class Graph(NamedTuple):
     graph: GraphIndex
 
 
+class Lists(NamedTuple):
+    description: Description
+    file: InvertedFile
+
+
 class ExactScan(NamedTuple):
     description: Description
 
 
-SettledIndex: TypeAlias = FlatIndex | Graph | ExactScan
+SettledIndex: TypeAlias = FlatIndex | Graph | Lists | ExactScan
 
 
 def wants_graph(collection: Collection, rows: int) -> bool:
-    """Whether a builder shall make a graph of a segment of so many rows, to keep it or to compare."""
+    """Whether a builder shall make a graph or lists of a segment of so many rows, to keep them or to compare."""
     if collection.metric not in INDEXABLE or collection.settings["index"] == "flat":
         return False
-    if collection.settings["index"] == "hnsw":
+    if collection.settings["index"] in ("hnsw", "ivf"):
         return True
     flat_rows = limits.FLAT_TURBO_ROWS if codec_of(collection) is not None else _EXACT_WORK // collection.dim
     return rows > flat_rows
 
 
 def lacks_index(collection: Collection, number: int, rows: int) -> bool:
-    """Whether a segment was sealed with nothing but codes, or without any, and a graph may serve it better."""
+    """Whether a segment was sealed with nothing but codes, or without any, and a graph or lists may serve it better."""
     return number == 0 or (number == FRESH_INDEX and wants_graph(collection, rows))
 
 
@@ -134,14 +146,19 @@ def open_index(
         turbo.append(values[mean.nbytes :])
         return FlatIndex(description, turbo)
     if description.kind == GRAPH:
-        name = f"graph.{number}.ckpt"
-        content(name, b"hnsw")
-        try:
-            graph = GraphIndex.open(folder / name, collection.dim, Codes(description.codes))
-        except RuntimeError as error:
-            raise errors.CORRUPT_DATA.error(f"{folder / name} is no graph: {error}", path=str(folder / name)) from error
-        return Graph(description, graph)
-    return ExactScan(description)
+        name, kind = f"graph.{number}.ckpt", b"hnsw"
+    elif description.kind == LISTS:
+        name, kind = f"lists.{number}.ivf", b"ivfl"
+    else:
+        return ExactScan(description)
+    content(name, kind)
+    path = folder / name
+    try:
+        if description.kind == GRAPH:
+            return Graph(description, GraphIndex.open(path, collection.dim, Codes(description.codes)))
+        return Lists(description, InvertedFile.open(path, codec_of_lists(collection)))
+    except RuntimeError as error:
+        raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
 
 
 class IndexBuilder:
@@ -164,7 +181,12 @@ class IndexBuilder:
         self._progress = progress
 
     def build(self, segment: SealedSegment, number: int, *, graph: bool) -> None:
-        """Write the index files with this number. Raises DISK_FULL or DISK_FAILED."""
+        """Write the index files with this number, with a `graph` that or what was asked for in its place. Raises
+        DISK_FULL or DISK_FAILED.
+        """
+        if graph and segment.rows and self._collection.settings["index"] == "ivf":
+            self._lists(segment, number)
+            return
         codec = codec_of(self._collection)
         flat = None if codec is None else self._flat(codec, segment)
         if graph and segment.rows:
@@ -172,7 +194,8 @@ class IndexBuilder:
             is_asked_for = self._collection.settings["index"] == "hnsw"
             if flat is None or is_asked_for or _costs_less(description, flat[0]):
                 why = "asked for" if is_asked_for else "costs less than a scan" if flat is not None else "many rows"
-                self._finish_graph(made, description, why, segment.rows, number)
+                add_trailer(self._disk, made, self._identity(b"hnsw", segment.rows))
+                self._write_description(replace(description, why=why), segment.rows, number)
                 return
             made.unlink()
         if flat is not None:
@@ -203,18 +226,16 @@ class IndexBuilder:
         description = Description(FLAT, f"turbo{codec.bits}", fit.scale, candidates, search_us, build_s, "few rows")
         return description, packed
 
-    def _try_flat(
-        self, codec: TurboCodec, index: TurboIndex, segment: SealedSegment
-    ) -> tuple[tuple[tuple[float, int], ...], float]:
-        depth = min(_DEPTH_MAX, segment.rows)
+    def _try_flat(self, codec: TurboCodec, index: TurboIndex, segment: SealedSegment) -> tuple[Pairs, float]:
+        depth = min(DEPTH_MAX, segment.rows)
         depths: list[int] = []
         spent_s = 0.0
-        trials = self._trials(segment)
+        trials = exact_trials(self._collection.metric, segment)
         for query, near in trials:
             rotated = codec.rotation.apply(prepare(self._collection.metric, query[None]))
             ranked = index.search(rotated, depth)[0]
             depths += depths_of(near, ranked, segment.rows)
-        reached = [(recall, _depth_for(depths, recall, depth)) for recall in _TRIAL_RECALLS]
+        reached = [(recall, depth_for(depths, recall, depth)) for recall in RECALLS]
         candidates = tuple((recall, count) for recall, count in reached if count is not None)
         count = dict(candidates).get(0.99, depth)
         for query, _ in trials:
@@ -246,8 +267,8 @@ class IndexBuilder:
         candidates, search_us = self._try_graph(GraphIndex.open(path, collection.dim, codes), segment)
         return path, Description(GRAPH, codes, 1.0, candidates, search_us, build_s)
 
-    def _try_graph(self, graph: GraphIndex, segment: SealedSegment) -> tuple[tuple[tuple[float, int], ...], float]:
-        trials = self._trials(segment)
+    def _try_graph(self, graph: GraphIndex, segment: SealedSegment) -> tuple[Pairs, float]:
+        trials = exact_trials(self._collection.metric, segment)
         candidates: list[tuple[float, int]] = []
         search_us = 0.0
         for ef in _TRIAL_EFS:
@@ -259,32 +280,32 @@ class IndexBuilder:
                 spent_s += time.thread_time() - began
                 hits += len(np.intersect1d(found, near))
             recall = hits / max(sum(len(near) for _, near in trials), 1)
-            candidates += [(wanted, ef) for wanted in _TRIAL_RECALLS[len(candidates) :] if recall >= wanted]
+            candidates += [(wanted, ef) for wanted in RECALLS[len(candidates) :] if recall >= wanted]
             search_us = 1e6 * spent_s / max(len(trials), 1)
-            if recall >= _TRIAL_RECALLS[3] and len(candidates) >= 4:
+            if recall >= RECALLS[3] and len(candidates) >= 4:
                 break
         return tuple(candidates), search_us
 
-    def _finish_graph(self, path: Path, description: Description, why: str, rows: int, number: int) -> None:
-        add_trailer(self._disk, path, self._identity(b"hnsw", rows))
-        self._write_description(_with_reason(description, why), rows, number)
+    # --- inverted files ------------------------------------------------------------------------------------
+
+    def _lists(self, segment: SealedSegment, number: int) -> None:
+        began = time.monotonic()
+        collection, codec = self._collection, codec_of_lists(self._collection)
+        rows = _PreparedRows(collection.metric, segment.columns.vectors)
+        index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
+        path = self._folder / f"lists.{number}.ivf"
+        ivf.save(index, path)
+        del index
+        build_s = time.monotonic() - began
+        found = try_lists(collection.metric, segment, InvertedFile.open(path, codec))
+        add_trailer(self._disk, path, self._identity(b"ivfl", segment.rows))
+        codes = f"turbo{codec.bits}"
+        description = Description(
+            LISTS, codes, 1.0, found.candidates, found.search_us, build_s, "asked for", found.probes
+        )
+        self._write_description(description, segment.rows, number)
 
     # -------------------------------------------------------------------------------------------------------
-
-    def _trials(self, segment: SealedSegment) -> list[tuple[Vectors, NDArray[np.int64]]]:
-        """Stored rows as queries, each with its true nearest neighbours without itself."""
-        columns = segment.columns
-        distances = Distances(self._collection.metric, columns.vectors, columns.inverse_norm)
-        trials = []
-        for row in np.unique(np.linspace(0, segment.rows - 1, _TRIAL_QUERIES).astype(np.int64)).tolist():
-            near: NDArray[np.int64] = np.empty(0, np.int64)
-            for first in range(0, segment.rows, _BLOCK_ROWS):
-                keys = distances.keys_of_range(columns.vectors[row], first, min(first + _BLOCK_ROWS, segment.rows))
-                near = np.concatenate([near, first + np.argsort(keys, kind="stable")[: _TRIAL_K + 1]])
-            keys = distances.keys_of_rows(columns.vectors[row], near)
-            near = near[np.argsort(keys, kind="stable")[: _TRIAL_K + 1]]
-            trials.append((columns.vectors[row], near[near != row]))
-        return trials
 
     def _identity(self, content: bytes, rows: int) -> FileIdentity:
         return identity_of(self._collection, self._partition, self._segment_id, content, rows)
@@ -310,18 +331,10 @@ class _PreparedRows:
         return prepare(self._metric, self._vectors[rows])
 
 
-def _depth_for(depths: list[int], recall: float, deepest: int) -> int | None:
-    """How many candidates hold this share of the neighbours; None if more than were looked at."""
-    if not depths:
-        return 1
-    depth = int(np.percentile(depths, 100 * recall, method="higher")) + 1
-    return depth if depth <= deepest else None
+def _reaching(pairs: Pairs, recall: float) -> int | None:
+    return next((count for reached, count in pairs if reached >= recall), None)
 
 
 def _costs_less(graph: Description, flat: Description) -> bool:
     """Whether the graph reaches recall 0.99 for less processor time than the codes do."""
     return graph.needed(0.99) is not None and (flat.needed(0.99) is None or graph.search_us < flat.search_us)
-
-
-def _with_reason(description: Description, why: str) -> Description:
-    return Description(**{**asdict(description), "why": why})

@@ -4,8 +4,8 @@
                 generation, sealed_lsn, next_segment, segments: [{id, rows, dead, index}, …] in order
 
     dead        number of the segment's `live.<n>` file, 0 while none of its rows is dead
-    index       number of the segment's index files (`index.<n>`, `codes.<n>.tv`, `graph.<n>.ckpt`, `fields.<n>`); 0 for
-                none but the last
+    index       number of the segment's index files (`index.<n>`, `codes.<n>.tv`, `graph.<n>.ckpt`, `lists.<n>.ivf`,
+                `fields.<n>`); 0 for none but the last
 
 Everything that the log said up to `sealed_lsn` is in these segments or dead; the log is needed from there on.
 
@@ -113,7 +113,7 @@ def remove_garbage(disk: Disk, folder: Path, manifest: Manifest) -> None:
         record = wanted[name]
         for file in disk.list_folder(path):
             stem, _, number = file.partition(".")
-            kept = {"live": record.dead, **dict.fromkeys(("index", "codes", "graph", "fields"), record.index)}
+            kept = {"live": record.dead, **dict.fromkeys(("index", "codes", "graph", "lists", "fields"), record.index)}
             if stem in kept and number.partition(".")[0] != str(kept[stem]):
                 disk.remove_file(path / file)
 

@@ -238,7 +238,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(search, "_FEW_MATCHES", 64)
 
 
-LifeMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=40)
+LifeMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 
 
 @pytest.mark.usefixtures("_small_bounds")

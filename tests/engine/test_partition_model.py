@@ -185,7 +185,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.write(writes[0])
         change.prepare()
         self.write(writes[1])
-        failure = data.draw(st.sampled_from([None, ("write", errno.ENOSPC), ("sync", errno.EIO)]))
+        failure = data.draw(st.sampled_from([None, ("write", errno.ENOSPC), ("rename", errno.EIO)]))
         if failure is not None:
             self.disk.fail_next(*failure)
             with pytest.raises(errors.RedDBError, match="DISK_F"):

@@ -27,7 +27,7 @@ FILES = [VECTORS, IDS, PAYLOADS, FILTERS]
 INTS = [0, -1, 1, limits.ID_INT_MIN, limits.ID_INT_MAX, 2**32, -(2**32), 0xFFFF]
 TEXTS = ["a", "é" * 127 + "x", "😀" * 63 + "abc", "0", "-1", "z" * 255, "\0", "a\nb"]
 NESTED = {"a": [1, None], "b": {"c": True}}
-PAYLOAD_ROWS: list[Any] = [None, {"n": 1}, {}, {"t": "x" * 60_000}, NESTED, None, {"n": 2.5}]
+PAYLOAD_ROWS: list[Any] = [None, {"n": 1}, {}, {"t": "x" * 600}, NESTED, None, {"n": 2.5}]
 
 
 def columns_of(batch: RowBatch) -> Columns:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
+from reddb.index.metrics import use_one_thread
 from reddb.partition.changes import prepare_change
 from reddb.partition.embedded import EmbeddedPartition
 from reddb.partition.explain import explain
@@ -51,6 +52,7 @@ class Database:
 
     def __init__(self, path: str | Path, disk: Disk | None = None) -> None:
         """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
+        use_one_thread()
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path))
         self._is_open = True

@@ -70,7 +70,7 @@ READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition bef
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
 RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession
 BUILDER_IDLE_S = 10.0  # a builder without a job ends, for it holds memory
-SETTLE_POLL_S = 0.01  # between two looks whether writes let a segment be frozen, or cores let go of an old one
+SETTLE_POLL_S = 0.02  # between two looks whether writes let a segment be frozen, or cores let go of an old one
 RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
 
 assert BATCH_ROWS_MAX <= SEGMENT_ROWS

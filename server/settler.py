@@ -56,7 +56,6 @@ class Settler:
         self._compacting = 0
         self._settled: list[asyncio.Future[None]] = []
         self._working: asyncio.Future[Any] | None = None
-        self._poison: errors.RedDBError | None = None
         self._task = self._loop.create_task(self._run())
 
     def wake(self) -> None:
@@ -65,8 +64,7 @@ class Settler:
 
     async def work(self, work: Work) -> None:
         """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
-        if self._poison is not None:
-            raise self._poison
+        self._partition.check_manifest()
         while not self._partition.freeze():
             await self._committer.quiet()
         if work is Work.REBUILD:
@@ -93,7 +91,7 @@ class Settler:
         await self._clean(
             lambda: remove_garbage(self._partition.disk, self._partition.folder, self._partition.manifest)
         )
-        while self._poison is None:
+        while not self._partition.manifest_is_unknown:
             self._wake.clear()
             self._freeze_if_idle()
             job = due_job(self._partition, frozenset(self._unsettled))
@@ -113,8 +111,11 @@ class Settler:
                 _log.exception("a job failed in an unforeseen way")
                 failures += 1
                 await self._pause(job, errors.INTERNAL.error(f"a job failed: {error!r}"), failures)
-        _log.critical("segments are settled no more until a restart", error=str(self._poison))
-        self._end_waits(self._poison)
+        try:
+            self._partition.check_manifest()
+        except errors.RedDBError as error:
+            _log.critical("segments are settled no more until a restart", error=str(error))
+            self._end_waits(error)
 
     async def _pause(self, job: Job, error: errors.RedDBError, failures: int) -> None:
         pause_s = limits.RESTART_BACKOFF_S[min(failures, len(limits.RESTART_BACKOFF_S)) - 1]
@@ -144,11 +145,8 @@ class Settler:
         try:
             change.prepare()
             await self._in_thread(self._pool, change.write)
-        except BaseException as error:
+        except BaseException:
             change.undo()
-            if isinstance(error, errors.RedDBError) and error.code is errors.DISK_FAILED:
-                # Which manifest is on the disk nobody knows, so nothing may be removed or written over.
-                self._poison = error
             raise
         return change.complete()
 
@@ -179,6 +177,7 @@ class Settler:
         with contextlib.suppress(TimeoutError):  # then it is time to look
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
+        await asyncio.sleep(limits.SETTLE_POLL_S)  # one look for many groups
 
     def _end_waits(self, error: errors.RedDBError | None) -> None:
         settled, self._settled = self._settled, []

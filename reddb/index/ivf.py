@@ -62,7 +62,8 @@ class InvertedFile:
         self, queries: Vectors, count: int, probes: int, bitmap: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
         """The `count` nearest rows by code in the `probes` nearest lists of each query (q, dim): (q, count), -1 where
-        there are fewer. With a `bitmap` only rows r are found whose bit r % 8 of byte r // 8 is 1.
+        there are fewer, or where a query tells no code from another. With a `bitmap` only rows r are found whose bit
+        r % 8 of byte r // 8 is 1.
         """
         parameters: Any = faiss.SearchParametersIVF()
         parameters.nprobe = min(probes, self.count)

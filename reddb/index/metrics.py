@@ -77,6 +77,11 @@ METRICS = {
 INDEXABLE = frozenset({Metric.L2, Metric.COSINE, Metric.IP, Metric.PEARSON})
 
 
+def use_one_thread() -> None:
+    """Let faiss work in the caller's thread: the calls of a search are so short that waking others costs more."""
+    faiss.omp_set_num_threads(1)
+
+
 def uses_l2(metric: Metric) -> bool:
     """Whether an index over prepared vectors searches by l2; for the other indexable metrics by inner product."""
     return metric is Metric.L2

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
+from reddb import errors
 from reddb.disk import Disk
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.policy import compaction, due_job
@@ -16,6 +19,8 @@ from reddb.partition.reader import PartitionReader
 from reddb.partition.writer import Partition
 from reddb.storage.manifest import remove_garbage
 from reddb.types import Collection
+
+_log = structlog.get_logger()
 
 
 class EmbeddedPartition:
@@ -29,7 +34,10 @@ class EmbeddedPartition:
         self._settle()
 
     def commit(self) -> None:
-        """Write what was prepared, apply it, and do what is due then. Raises a disk error: nothing has happened."""
+        """Write what was prepared, apply it, and do what is due then. Raises a disk error: nothing has happened.
+
+        What is due and fails is logged and due again at the next write, for this one is stored.
+        """
         group = self.owner.take_group()
         if group is None:
             return
@@ -39,10 +47,14 @@ class EmbeddedPartition:
             self.owner.abort(group)
             raise
         self.owner.complete(group)
-        self._settle()
+        try:
+            self._settle()
+        except errors.RedDBError as error:
+            _log.error("a segment was not settled", collection=self.owner.collection.name, error=str(error))
 
     def seal(self) -> None:
-        """Seal the growing rows."""
+        """Seal the growing rows. Raises a disk error."""
+        self.owner.check_manifest()
         self.owner.freeze()
         self._settle()
 

@@ -6,11 +6,11 @@ doubled, so each row is encoded twice on average, and when a slice of new rows d
 fitted (their mean square is far from 1): rows of another kind would otherwise all get the outermost code.
 
 How far codes can be trusted depends on the data, so it is measured, not assumed: after each fit some stored rows are
-searched for by code and exactly, and the widening is what 99 % of their true neighbours needed. Text and photographs
-need none; random vectors, or short and long ones mixed in one segment, need much or cannot be coded.
+searched for by code and exactly, and it is noted how deep among the codes 99 % of their true neighbours lay. Text and
+photographs need little; random vectors, or short and long ones mixed in one segment, need much or cannot be coded.
 
 Invariants:
-  * Codes are used only once their widening is measured; until then a reader keeps those of the fit before.
+  * Codes are used only once that is measured; until then a reader keeps those of the fit before.
   * Encoded rows are published rows.
 """
 
@@ -30,8 +30,8 @@ from reddb.types import Collection, Vectors
 FIT_ROWS = 1024
 _FIT_SAMPLE_ROWS = 1024
 _SLICE_ROWS = 512  # about 2 ms of 384-d: what one step may take from the requests that wait
-WIDENING_MAX = 16  # beyond it scanning codes and re-ranking costs as much as scanning rows
-SCAN_EXACTLY = 65_535
+_DEPTH_MAX = 960  # beyond it scanning codes and re-ranking costs as much as scanning rows
+SCAN_EXACTLY = 2**32 - 1
 _TRIAL_QUERIES = 16
 _TRIAL_K = 10
 _TRIAL_RECALL = 0.99
@@ -71,7 +71,6 @@ class SegmentEncoder:
         columns = memory.slot_columns(slot)
         self._codec = codec
         self._metric = collection.metric
-        self._oversample = collection.number("oversample")
         self._vectors = columns.vectors
         self._codes = memory.slot_codes(slot)
         self._distances = Distances(collection.metric, columns.vectors, columns.inverse_norm)
@@ -118,12 +117,11 @@ class SegmentEncoder:
         self._trial = self._measure(count)
 
     def _measure(self, count: int) -> Iterator[None]:
-        """Find by how much to widen searches, in slices: how deep among the codes do true neighbours lie?"""
+        """Find how many candidates searches need, in slices: how deep among the codes do true neighbours lie?"""
         assert self._fit is not None
         index = TurboIndex(self._codec, self._fit, self._metric)
         index.append(self._codes[: count * self._codec.code_bytes])
         depths: list[int] = []
-        default = _TRIAL_K * self._oversample
         for row in np.linspace(0, count - 1, _TRIAL_QUERIES).astype(np.int64).tolist():
             query = prepare(self._metric, self._vectors[row : row + 1])
             near: NDArray[np.int64] = np.empty(0, np.int64)
@@ -134,13 +132,12 @@ class SegmentEncoder:
                 near = near[np.argsort(keys, kind="stable")[: _TRIAL_K + 1]]
                 yield
             near = near[near != row]
-            deepest = min(default * WIDENING_MAX, count)
+            deepest = min(_DEPTH_MAX, count)
             ranked = index.search(self._codec.rotation.apply(query), deepest)[0]
             depths += depths_of(near, ranked, count)
             yield
         needed = int(np.percentile(depths, 100 * _TRIAL_RECALL, method="lower")) + 1
-        widening = -(-needed // default)
-        self._block.write_widening(widening if widening <= WIDENING_MAX else SCAN_EXACTLY)
+        self._block.write_needed(needed if needed <= _DEPTH_MAX else SCAN_EXACTLY)
 
     def _rotate(self, rows: NDArray[np.int64]) -> Vectors:
         return self._codec.rotation.apply(prepare(self._metric, self._vectors[rows]))

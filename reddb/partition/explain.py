@@ -85,7 +85,7 @@ def describe(segment: SegmentView) -> str:
     if index is None:
         return f"growing, {segment.count} rows: scanned exactly"
     if isinstance(index, GrowingCodes):
-        encoded = index.block.encoded if index.block.widening else 0
+        encoded = index.block.encoded if index.block.needed else 0
         return f"growing, {segment.count} rows: {encoded} by turbo codes, the rest exactly"
     described = index.description
     way = {

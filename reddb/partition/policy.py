@@ -1,9 +1,9 @@
-"""Which job of a partition is due: the oldest frozen segment is sealed, then indexes are built, then neighbours merged.
+"""Which job of a partition is due: the oldest frozen segment is sealed, then neighbours are merged, then indexes built.
 
-Merging is tiered by size: when several neighbours are of about one size they become one, so a row is written anew once
-for each power of `limits.MERGE_SEGMENTS_MIN` that its segment grows by, and the number of segments stays a logarithm
-of the rows, up to `segment_rows_max` rows a segment. Neighbours only, so that rows keep their order. A segment with
-many dead rows is written anew by itself.
+Merging is tiered by size: four neighbours of about one size, and smaller ones between them, become one. So a row is
+written anew about once for each power of `limits.MERGE_SEGMENTS_MIN` that its segment grows by, and the number of
+segments stays a logarithm of the rows, up to `segment_rows_max` rows a segment. Neighbours only, so that rows keep
+their order. A segment with many dead rows is written anew by itself.
 
 Invariant: deciding changes nothing but the number of the next segment.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 from reddb import limits
 from reddb.partition.jobs import Job, JobKind
@@ -21,7 +22,12 @@ from reddb.partition.writer import Partition
 
 
 def due_job(partition: Partition, unsettled: frozenset[int]) -> Job | None:
-    """The next job, None if everything is settled. `unsettled`: sealed segments whose index is to be built anew."""
+    """The next job, None if nothing is due or may be done any more.
+
+    `unsettled` are sealed segments whose index is to be built anew.
+    """
+    if partition.manifest_is_unknown:
+        return None
     for segment in partition.segments:
         if segment.is_frozen:
             return _job(partition, JobKind.SEAL, [segment], segment.id, FRESH_INDEX)
@@ -54,33 +60,22 @@ def compaction(partition: Partition) -> Job | None:
 
 
 def _to_merge(partition: Partition) -> list[OwnedSegment]:
-    cap = partition.collection.number("segment_rows_max")
-    for run in _runs(partition.segments, partition.collection.number("seal_rows")):
-        while len(run) >= limits.MERGE_SEGMENTS_MIN and _live(run) > cap:
-            run = run[:-1]
-        if len(run) >= limits.MERGE_SEGMENTS_MIN:
-            return run
-    for segment in partition.segments:
-        if segment.record is not None and segment.dead_share > limits.DEAD_SHARE_MAX:
+    """The first window of neighbours with enough of one size and nothing larger, that is not too large together."""
+    cap, unit = partition.collection.number("segment_rows_max"), partition.collection.number("seal_rows")
+    sealed = [segment for segment in partition.segments if segment.record is not None]
+    tiers = [_tier(segment, unit) for segment in sealed]
+    rows_before = [0, *accumulate(_live([segment]) for segment in sealed)]
+    for tier in sorted(set(tiers)):
+        for first in range(len(sealed)):
+            end = first
+            while end < len(sealed) and tiers[end] <= tier and rows_before[end + 1] - rows_before[first] <= cap:
+                end += 1
+            if tiers[first:end].count(tier) >= limits.MERGE_SEGMENTS_MIN:
+                return sealed[first:end]
+    for segment in sealed:
+        if segment.dead_share > limits.DEAD_SHARE_MAX:
             return [segment]
     return []
-
-
-def _runs(segments: Sequence[OwnedSegment], unit: int) -> list[list[OwnedSegment]]:
-    """Sealed neighbours of one size or smaller, the smallest size first."""
-    sealed = [segment for segment in segments if segment.record is not None]
-    tiers = sorted({_tier(segment, unit) for segment in sealed})
-    runs: list[list[OwnedSegment]] = []
-    for tier in tiers:
-        run: list[OwnedSegment] = []
-        for segment in sealed:
-            if _tier(segment, unit) <= tier:
-                run.append(segment)
-            else:
-                runs.append(run)
-                run = []
-        runs.append(run)
-    return runs
 
 
 def _tier(segment: OwnedSegment, unit: int) -> int:

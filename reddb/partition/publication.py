@@ -36,7 +36,7 @@ from reddb.partition.settled import open_index
 from reddb.partition.writer import Partition
 from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
-from reddb.storage.manifest import SegmentRecord, remove_garbage, write_live, write_manifest
+from reddb.storage.manifest import SegmentRecord, put_manifest, remove_garbage, stage_manifest, write_live
 from reddb.storage.memory import SLOT_ROWS
 from reddb.storage.sealed import SealedSegment, segment_folder
 
@@ -82,7 +82,10 @@ class Publication(ABC):
         of = partition.disk, partition.folder, partition.collection, partition.number
         for file in self._live_files:
             write_live(*of, file.record, file.live)
-        write_manifest(*of, self._manifest)
+        stage_manifest(*of, self._manifest)
+        partition.manifest_is_unknown = True
+        put_manifest(partition.disk, partition.folder)
+        partition.manifest_is_unknown = False
 
     def complete(self) -> int:
         """Let readers see it; gives the generation that every core must have seen before `clean`."""

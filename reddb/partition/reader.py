@@ -111,7 +111,7 @@ class PartitionReader:
         for segment in self.view().segments:
             if isinstance(segment.index, GrowingCodes):
                 block = segment.index.block
-                total += block.encoded if block.widening else 0
+                total += block.encoded if block.needed else 0
             elif segment.index is not None and segment.index.description.codes:
                 total += segment.count
         return total

@@ -200,10 +200,11 @@ class _Search:
         options = self._options
         turbo = codes.take_over(segment.count)
         encoded = min(turbo.rows, segment.count)
-        wanted = max(self._oversample * options.k, _CANDIDATES_MIN) * codes.widening
+        needed = ceil(codes.needed * max(options.k / _TRIAL_K, 1.0))
+        wanted = max(self._oversample * options.k, _CANDIDATES_MIN, needed)
         if options.ef is not None:
             wanted = max(options.ef, options.k)
-        is_known = codes.widening < SCAN_EXACTLY and (options.recall is None or options.recall <= _INDEX_RECALL)
+        is_known = codes.needed < SCAN_EXACTLY and (options.recall is None or options.recall <= _INDEX_RECALL)
         if not is_known or wanted >= encoded:
             encoded = 0
         strategy = EXACT
@@ -281,7 +282,8 @@ class _Search:
         """How many lists to scan for `count` rows."""
         recall = _INDEX_RECALL if self._options.recall is None else self._options.recall
         needed = index.description.needed_probes(recall) or index.file.count
-        farther = max(self._options.k / _TRIAL_K, 1.0) ** 0.25  # measured at k = 100
+        # More rows lie in more lists: at k = 100 recall was 0.997 with it, 0.984 without.
+        farther: float = max(self._options.k / _TRIAL_K, 1.0) ** 0.25
         # Lists differ in size: so many rows may lie in half of these.
         least = 2 * ceil(count * index.file.count / index.file.rows)
         return min(max(ceil(needed * farther * widening), ceil(least * widening**2), _PROBES_MIN), index.file.count)

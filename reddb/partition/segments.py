@@ -84,9 +84,7 @@ class Succession:
     def copy_tombstones(self) -> None:
         """Let the target's rows be as dead as those they came from."""
         for source in self.sources:
-            dead = source.segment.tombstones.lsn[source.kept]
-            for lsn in np.unique(dead[dead > 0]).tolist():
-                self.target.tombstones.mark(source.first + np.flatnonzero(dead == lsn), lsn)
+            self.target.tombstones.copy_from(source.first, source.segment.tombstones.lsn[source.kept])
 
     def mirror(self, segment: OwnedSegment, rows: Rows, lsn: int) -> None:
         """Mark the same rows of the other side."""

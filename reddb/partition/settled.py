@@ -48,6 +48,8 @@ from reddb.types import Collection, Metric, Vectors
 # Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.
 FRESH_INDEX, SETTLED_INDEX = 1, 2
 
+_INDEX_FILES = ("index.{}", "codes.{}.tv", "graph.{}.ckpt", "lists.{}.ivf")
+
 EXACT, FLAT, GRAPH, LISTS = "exact", "turbo", "hnsw", "ivf"
 _EXACT_WORK = 4_000_000  # coordinates: about 0.4 ms of scanning, what a graph costs with its overhead
 _SAMPLE_ROWS = 4096
@@ -184,6 +186,8 @@ class IndexBuilder:
         """Write the index files with this number, with a `graph` that or what was asked for in its place. Raises
         DISK_FULL or DISK_FAILED.
         """
+        for name in _INDEX_FILES:  # a builder that was killed may have made another kind
+            self._disk.remove_file(self._folder / name.format(number))
         if graph and segment.rows and self._collection.settings["index"] == "ivf":
             self._lists(segment, number)
             return

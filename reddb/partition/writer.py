@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.index.metrics import inverse_norms
@@ -109,6 +109,7 @@ class Partition:
         self.growing = GrowingWriter(self.memory, self.ranges, collection.number("seal_rows"))
         self.next_segment = 1
         self.lsn = 0
+        self.manifest_is_unknown = False  # one was being put in place when the disk failed
         self._live_rows = 0
         self._generation = 0
         self._table_is_stale = True
@@ -126,12 +127,15 @@ class Partition:
         try:
             partition._open_segments()
             identity = WalIdentity(collection.id, number)
+            # As many rows as fit: with the setting of today they might need more slots than there are.
+            partition.growing.seal_rows = SLOT_ROWS
             partition.wal = Wal.open(
                 disk, folder / "wal", identity, partition._replay, random_u32, partition.manifest.sealed_lsn
             )
         except BaseException:
             partition.memory.close()
             raise
+        partition.growing.seal_rows = collection.number("seal_rows")
         partition.lsn = partition.wal.next_lsn - 1
         partition.publish()
         return partition
@@ -164,6 +168,7 @@ class Partition:
             batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
             prepared = Prepared(operation, batch, ids, len(ids), -1)
         else:
+            self._check_room()
             batch = check_batch(self.collection, batch)
             ids = batch.id_list()
             check_distinct(ids)
@@ -209,6 +214,13 @@ class Partition:
         return self._encoder.step(
             (segment.id, segment.count) for segment in self.segments if isinstance(segment.rows, GrowingSegment)
         )
+
+    def check_manifest(self) -> None:
+        """Raises DISK_FAILED where nobody knows which manifest a restart will find: no file may be removed then."""
+        if self.manifest_is_unknown:
+            raise errors.DISK_FAILED.error(
+                "a manifest could not be synced: segments are settled no more until a restart"
+            )
 
     def freeze(self) -> bool:
         """Let the open segment be sealed, if it has rows; False while operations are on their way into it."""
@@ -287,6 +299,14 @@ class Partition:
         if not stored and coming.keys().isdisjoint(ids):  # the usual insert: two set operations
             return []
         return [row_id for row_id in ids if (coming[row_id][0] if row_id in coming else row_id in stored)]
+
+    def _check_room(self) -> None:
+        """Whatever is on its way may begin a segment for each slot, and all of them must have a place in the table."""
+        if len(self.segments) > limits.SEGMENTS_MAX - limits.GROWING_SEGMENTS_MAX:
+            raise errors.TOO_MANY_ROWS.error(
+                f"{self.collection.name!r} has {len(self.segments)} segments, which wait to be merged or may not be",
+                hint=f"ALTER COLLECTION {self.collection.name} SET (segment_rows_max = …) lets larger ones be made",
+            )
 
     def _check_absent(self, ids: list[RowId]) -> None:
         existing = self._existing(ids)

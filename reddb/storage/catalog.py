@@ -95,7 +95,7 @@ class Catalog:
                 )
                 for id, name, kind, dim, metric, settings, fields, indexes in rows
             ]
-        except (ValueError, TypeError, AttributeError, errors.RedDBError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, errors.RedDBError) as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
 
     def create(

@@ -64,7 +64,15 @@ class GrowingSegment:
         row_of = self._map_rows(count)
         if row_of.keys().isdisjoint(ids):
             return np.full(len(ids), -1)
-        return np.fromiter((row_of.get(row_id, -1) for row_id in ids), np.int64, len(ids))
+        rows = np.fromiter((row_of.get(row_id, -1) for row_id in ids), np.int64, len(ids))
+        for place in np.flatnonzero(rows >= count).tolist():  # a view of old, and the id was written again since
+            rows[place] = self._newest_below(count, ids[place])
+        return rows
+
+    def _newest_below(self, count: int, row_id: RowId) -> int:
+        """By looking at every row, for the map knows the newest only."""
+        ids = self.columns.row_ids(np.arange(count))
+        return next((row for row in range(count - 1, -1, -1) if ids[row] == row_id), -1)
 
     def _map_rows(self, count: int) -> dict[RowId, int]:
         if self._mapped_rows < count:

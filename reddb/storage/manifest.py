@@ -33,6 +33,7 @@ from reddb.storage.sealed import identity_of, segment_folder
 from reddb.types import Collection
 
 NAME = "MANIFEST"
+_STAGED = f"{NAME}.tmp"
 _CONTENT, _LIVE_CONTENT = b"mani", b"live"
 
 
@@ -60,12 +61,16 @@ class Manifest:
 
 
 def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: int) -> Manifest:
-    """The newest manifest, an empty one for a new partition. Raises CORRUPT_DATA or UNSUPPORTED_FORMAT."""
+    """The newest manifest; a new partition gets an empty one, so that one that is missing later is missed.
+
+    Raises CORRUPT_DATA or UNSUPPORTED_FORMAT.
+    """
     if NAME not in disk.list_folder(folder):
         if disk.list_folder(folder / "segments"):
             raise errors.CORRUPT_DATA.error(
                 f"{folder / NAME} is missing, but there are segments", path=str(folder / NAME)
             )
+        write_manifest(disk, folder, collection, partition, Manifest())
         return Manifest()
     content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
     plain = msgpack.unpackb(content)
@@ -74,10 +79,19 @@ def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: i
 
 def write_manifest(disk: Disk, folder: Path, collection: Collection, partition: int, manifest: Manifest) -> None:
     """Put it in place of the one before, whole or not at all. Raises DISK_FULL or DISK_FAILED."""
-    plain = asdict(manifest)
-    temporary = folder / f"{NAME}.tmp"
-    write_checked(disk, temporary, _identity(collection, partition), [msgpack.packb(plain)])
-    disk.rename(temporary, folder / NAME)
+    stage_manifest(disk, folder, collection, partition, manifest)
+    put_manifest(disk, folder)
+
+
+def stage_manifest(disk: Disk, folder: Path, collection: Collection, partition: int, manifest: Manifest) -> None:
+    """Write it beside the one that counts. Raises DISK_FULL or DISK_FAILED: nothing has changed."""
+    content = [msgpack.packb(asdict(manifest))]
+    write_checked(disk, folder / _STAGED, _identity(collection, partition), content)
+
+
+def put_manifest(disk: Disk, folder: Path) -> None:
+    """Let the staged one count. Raises DISK_FAILED: nobody knows which one counts."""
+    disk.rename(folder / _STAGED, folder / NAME)
 
 
 def write_live(

@@ -99,6 +99,11 @@ class Tombstones:
         alive: NDArray[np.bool_] = self.lsn[rows] - np.uint64(1) >= np.uint64(lsn)
         return alive
 
+    def copy_from(self, first: int, lsns: NDArray[np.uint64]) -> None:
+        """Let rows from `first` on, which all live, be as dead as these words say."""
+        self._words[0] += np.uint64(np.count_nonzero(lsns))
+        self.lsn[first : first + len(lsns)] = lsns
+
     def mark(self, rows: NDArray[np.int64], lsn: int) -> int:
         """Let the rows be dead from `lsn` on; gives how many of them lived. Distinct rows, and the owner only."""
         rows = rows[self.lsn[rows] == 0]

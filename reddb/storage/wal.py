@@ -131,8 +131,9 @@ class Wal:
         wal = cls(disk, folder, identity, random_u32)
         disk.make_folder(folder)
         names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
-        # Files that were released go one after the other, the oldest first: what is left begins where it begins, but
-        # not beyond what is needed.
+        # Removing is not synced: of the files that were released any may be there again.
+        while len(names) > 1 and _first_lsn(names[1]) <= after_lsn + 1:
+            disk.remove_file(folder / names.pop(0))
         wal.next_lsn = min(after_lsn + 1, _first_lsn(names[0]) if names else after_lsn + 1)
 
         def replay_needed(record: Record) -> None:

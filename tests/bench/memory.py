@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-
 import reddb
 from reddb import limits
 from tests.bench.common import datasets, insert_all, server

@@ -7,6 +7,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
 from reddb.disk import Disk, OsDisk
@@ -23,6 +24,8 @@ from reddb.rows import RowBatch, id_column, make_batch
 from reddb.settings import SettingValue, resolve
 from reddb.storage.growing import GrowingSegment
 from reddb.types import Collection, Kind, Metric
+
+faiss.omp_set_num_threads(1)  # as in a core
 
 FOLDER = Path("/partition")  # where a disk in memory keeps it
 

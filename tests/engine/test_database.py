@@ -348,7 +348,6 @@ def test_a_full_disk_refuses_the_write_and_takes_the_next(tmp_path):
     again.close()
 
 
-@pytest.mark.xfail(reason="the error of the seal is given for the write, which has happened")
 def test_a_write_whose_segment_cannot_be_sealed_has_happened(tmp_path):
     disk = FullDisk()
     database = Database(tmp_path, disk)

@@ -320,7 +320,6 @@ def test_power_lost_between_writes_loses_nothing(opened, disk):
         after.close()
 
 
-@pytest.mark.xfail(reason="a segment of which no manifest ever told is taken for one whose manifest was lost")
 def test_power_lost_before_the_first_manifest_loses_nothing(opened, disk):
     expected = contents(opened)
     opened.partition.freeze()
@@ -330,7 +329,6 @@ def test_power_lost_before_the_first_manifest_loses_nothing(opened, disk):
     after.close()
 
 
-@pytest.mark.xfail(reason="replaying needs more segments than may grow at once")
 def test_a_log_of_large_segments_is_replayed_into_smaller_ones(disk):
     """Rows that wait to be sealed, and a setting that was changed meanwhile."""
     made = Opened(collection(dim=1), disk=disk)

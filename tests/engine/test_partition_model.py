@@ -195,11 +195,10 @@ class PartitionMachine(RuleBasedStateMachine):
             change.write()
             self.write(writes[2])
             self.opened.finish(change)
-        if data.draw(st.booleans()) and self.opened.partition.manifest.generation > 0:
+        if data.draw(st.booleans()):
             self.reopen_as_one_of([self.model])
 
     @rule(steps=st.integers(0, 4))
-    @precondition(lambda self: self.opened.partition.manifest.generation > 0)
     def lose_power_during_a_publication(self, steps: int) -> None:
         self.opened.partition.freeze()
         job = self.opened.due()

@@ -272,6 +272,30 @@ def test_a_publication_that_fails_at_any_step_is_done_again(work):
         opened.close()
 
 
+def test_a_manifest_whose_folder_could_not_be_synced_counts():
+    """It may be found after a restart: what it names must stay until another has taken its place."""
+    total = run_until(None, Opened.seal)[2]
+    names: list[str] = []
+    for step in range(total):
+        disk = Recorder()
+        opened = filled(disk)
+        before = contents(opened)
+        disk.stops_at = disk.steps + step
+        with pytest.raises(Stopped) as caught:
+            opened.seal()
+        names.append(caught.value.message)
+        if not names[-1].endswith(f"before sync folder {FOLDER}"):
+            opened.partition.memory.close()
+            continue
+        assert opened.settle() == 0  # and there is no other attempt
+        opened.partition.memory.close()
+        disk.stops_at = None
+        again = Opened(collection(dim=2), disk=disk)
+        assert contents(again) == before
+        again.close()
+    assert f"stopped before sync folder {FOLDER}" in names
+
+
 @pytest.mark.parametrize("name", ["vectors.f32", "ids", "payloads", "columns.arrow", "live.1"])
 @pytest.mark.parametrize("damage", ["missing", "damaged", "cut"])
 def test_a_file_that_the_manifest_names_must_be_right(name, damage):

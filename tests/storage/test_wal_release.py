@@ -160,7 +160,6 @@ def test_a_release_that_fails_half_way_leaves_a_log():
     assert replay_of(disk, 16) == written[16:]
 
 
-@pytest.mark.xfail(reason="removed names are not synced one by one, and open wants all between the first and the last")
 def test_power_lost_after_a_release_loses_nothing():
     """A removed name may come back, any of them."""
     for seed in range(50):

@@ -37,7 +37,10 @@ def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
     checked = [check_row(collection.fields, payload, row) for row, payload in enumerate(payloads)]
     for row, payload in enumerate(checked):
         _check_payload(row, payload)
-    return RowBatch(batch.ids, batch.vectors, payload_column(checked))
+    column = payload_column(checked)
+    for row, size in enumerate(column.lengths.tolist()):  # defaults make them larger
+        _check_size(row, size)
+    return RowBatch(batch.ids, batch.vectors, column)
 
 
 def check_count(batch: RowBatch) -> None:
@@ -105,11 +108,15 @@ def check_coordinates(vectors: Vectors) -> None:
     raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value:g}{bound}", row=row)
 
 
-def _check_content(row: int, content: bytes) -> Payload:
-    if len(content) > limits.PAYLOAD_BYTES_MAX:
+def _check_size(row: int, size: int) -> None:
+    if size > limits.PAYLOAD_BYTES_MAX:
         raise errors.LIMIT_EXCEEDED.error(
-            f"row {row}: a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes, not {len(content)}", row=row
+            f"row {row}: a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes, not {size}", row=row
         )
+
+
+def _check_content(row: int, content: bytes) -> Payload:
+    _check_size(row, len(content))
     payload = unpack_payload(content, row)
     _check_payload(row, payload)
     return payload

@@ -217,7 +217,7 @@ def unpack_payload(content: bytes | memoryview, row: int = 0) -> Payload:
         return {}
     try:
         payload = msgpack.unpackb(
-            content, timestamp=3, strict_map_key=True, max_ext_len=_TIMESTAMP_BYTES_MAX, ext_hook=_refuse_extension
+            content, timestamp=3, strict_map_key=False, max_ext_len=_TIMESTAMP_BYTES_MAX, ext_hook=_refuse_extension
         )
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__

@@ -99,5 +99,7 @@ class EmbeddedPartition:
             raise
         change.complete()
         self.reader.view()
-        change.clean()
-        change.retire()
+        try:
+            change.clean()
+        finally:
+            change.retire()

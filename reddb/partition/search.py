@@ -308,7 +308,7 @@ class _Search:
         for rows, keys in self._scan_blocks(query, segment, first, last, mask):
             best_rows, best_keys = np.concatenate([best_rows, rows]), np.concatenate([best_keys, keys])
             if count < len(best_rows):
-                nearest = np.argpartition(best_keys, count)[:count] if count else slice(0, 0)
+                nearest = _smallest(best_keys, count)
                 best_rows, best_keys = best_rows[nearest], best_keys[nearest]
             yield
         self._candidates[number].append((segment, place, best_rows))
@@ -344,7 +344,7 @@ class _Search:
         addresses = np.concatenate([np.empty(0, np.int64), *(address(place, rows) for _, place, rows in parts)])
         if len(addresses) > k + slack:
             keys = np.concatenate([segment.distances.keys_of_rows(query, rows) for segment, _, rows in parts])
-            addresses = addresses[np.argpartition(keys, k + slack)[: k + slack]]
+            addresses = addresses[_smallest(keys, k + slack)]
         distances = self._exact(query, addresses)
         order = np.lexsort((addresses, distances))[:k]
         return Found(self._view, addresses[order], distances[order])
@@ -373,6 +373,15 @@ class _Search:
             assert codec is not None
             self._rotated = codec.rotation.apply(self._prepare())
         return self._rotated
+
+
+def _smallest(keys: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the `count` smallest keys, in their order; of equal ones the first, so that pages do not overlap."""
+    if not count:
+        return np.empty(0, np.int64)
+    last = np.partition(keys, count - 1)[count - 1]
+    smaller, equal = np.flatnonzero(keys < last), np.flatnonzero(keys == last)
+    return np.sort(np.concatenate([smaller, equal[: count - len(smaller)]]))
 
 
 def _total(parts: list[tuple[SegmentView, int, Rows]]) -> int:

@@ -72,10 +72,12 @@ def _latencies(database: reddb.Client, queries: np.ndarray, is_done: object) -> 
 
 def _client_on(running: Server, core: int) -> reddb.Client:
     """A client whose connection core `core` serves: the supervisor evens them out, so soon there is one."""
+    rejected: list[Peer] = []
     while True:
         peer = Peer(int(running.url.rpartition(":")[2]))
         if peer.greet() == core:
             return reddb.Client(peer)
+        rejected.append(peer)  # closed, it would be the next one's place
 
 
 def _faiss_seconds(base: np.ndarray, sizes: list[int]) -> float:

@@ -21,20 +21,24 @@ def run() -> None:
     data = datasets()[-1]
     base = data.base[:_ROWS]
     for kind in _KINDS:
-        with server(cores=2) as running, reddb.connect(running.url, timeout_s=900) as database:
-            with reddb.connect(running.url) as other:  # on the other core
-                for each in (database, other):
-                    each.execute("SHOW COLLECTIONS")
-                before = _anonymous_mib(running.pid)
-                database.execute(f"CREATE COLLECTION docs KIND {kind} DIM {base.shape[1]} METRIC {data.metric}")
-                insert_all(database, "docs", base)
-                database.execute("ALTER COLLECTION docs COMPACT")
-                for each in (database, other):
-                    for query in data.queries[:200]:
-                        each.search("docs", query, k=10)
-                time.sleep(limits.BUILDER_IDLE_S + 1)  # until the builder has ended
-                after = _anonymous_mib(running.pid)
-                shown = dict(database.execute("SHOW COLLECTION docs"))
+        with (
+            server(cores=2) as running,
+            reddb.connect(running.url, timeout_s=900) as database,
+            reddb.connect(running.url) as other,  # on the other core
+        ):
+            both = (database, other)
+            for each in both:
+                each.execute("SHOW COLLECTIONS")
+            before = _anonymous_mib(running.pid)
+            database.execute(f"CREATE COLLECTION docs KIND {kind} DIM {base.shape[1]} METRIC {data.metric}")
+            insert_all(database, "docs", base)
+            database.execute("ALTER COLLECTION docs COMPACT")
+            for each in both:
+                for query in data.queries[:200]:
+                    each.search("docs", query, k=10)
+            time.sleep(limits.BUILDER_IDLE_S + 1)  # until the builder has ended
+            after = _anonymous_mib(running.pid)
+            shown = dict(database.execute("SHOW COLLECTION docs"))
         print(
             f"memory {after - before:.0f} MiB of anonymous pages more than the empty server's {before:.0f}  {kind}, "
             f"{len(base):,} x {base.shape[1]} ({base.nbytes / 2**20:.0f} MiB of float32), "

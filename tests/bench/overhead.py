@@ -120,7 +120,8 @@ def _through_server(base: np.ndarray, queries: np.ndarray) -> float:
 def _wire(queries: np.ndarray) -> Callable[[int], object]:
     """Reading the request and writing the answer, without the socket."""
     collection = Collection(1, "docs", Kind.TURBO, queries.shape[1], Metric.COSINE, {})
-    message = Search("docs", queries.shape[1], queries[0].tobytes(), _K, None, False, True, False, None, [], None, False)
+    options = (_K, None, False, True, False, None, [], None, False)
+    message = Search("docs", queries.shape[1], queries[0].tobytes(), *options)
     request = encode(message, 1)
     ids = b"".join(make_batch(np.arange(_K), np.empty((_K, 0), np.float32)).encode())
     distances = np.zeros(_K).tobytes()

@@ -195,7 +195,6 @@ def test_what_has_no_form_is_refused_by_row(value):
         b"\x81",
         b"\x80\x80",
         b"\x81\xa1k\xa1\xff",
-        b"\x81\x01\xc0",  # an integer as a key
         b"\x81\xa1k\xc7\x00\x05",  # another extension
         b"\x81\xa1k\xc7\x00\xff",  # a timestamp without bytes
         b"\x81\xa1k\xc7\x0c\xff" + b"\xff" * 12,

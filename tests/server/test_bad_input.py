@@ -31,6 +31,11 @@ def frame(kind: int, *fields: Any) -> bytes:
     return encode_frame(kind, 7, msgpack.packb(list(fields)))
 
 
+def search_frame(k: object, exact: object) -> bytes:
+    """A search whose k and exact are of whatever type."""
+    return frame(SEARCH, "safe", 384, b"", k, None, exact, True, False, None, [], None, False)
+
+
 @pytest.fixture(scope="module")
 def safe(server: Server) -> Iterator[str]:
     """The sample in a collection that every test finds as it was."""
@@ -140,9 +145,9 @@ PEERS = {
     "text that is not UTF-8": (encode_frame(QUERY, 7, b"\x92\xa2\xff\xff\x90"), "MessagePack"),
     "parameters of None": (frame(QUERY, "SHOW COLLECTIONS", None), "Query.parameters is list or dict"),
     "too many fields": (frame(QUERY, "SHOW COLLECTIONS", [], 1), "array of 2 fields"),
-    "k as text": (frame(SEARCH, "safe", 384, b"", "1", None, False, True, False, None, [], None, False), "Search.k is int, not str"),
-    "exact as 1": (frame(SEARCH, "safe", 384, b"", 1, None, 1, True, False, None, [], None, False), "Search.exact is bool, not int"),
-    "k as true": (frame(SEARCH, "safe", 384, b"", True, None, False, True, False, None, [], None, False), "Search.k is int"),
+    "k as text": (search_frame("1", False), "Search.k is int, not str"),
+    "exact as 1": (search_frame(1, 1), "Search.exact is bool, not int"),
+    "k as true": (search_frame(True, False), "Search.k is int"),
     "deep MessagePack": (encode_frame(QUERY, 7, b"\x91" * 1_000_000), "MessagePack"),
     "a deep parameter": (encode_frame(QUERY, 7, b"\x92\xa1x" + b"\x91" * 5000 + b"\xc0"), "MessagePack"),
     "a huge array": (encode_frame(QUERY, 7, b"\xdd\xff\xff\xff\xff" + bytes(100)), "MessagePack"),

@@ -48,6 +48,7 @@ _MARGIN = 1.25  # more candidates than the share of matches says, for matches ar
 _GRAPH_SHARE_MIN = 0.02  # below it a walk through the graph meets too few matches
 _GRAPH_WIDENING_MAX = 8.0
 _PROBES_MIN = 8
+_REACH_MAX = 2
 _EXACT_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
 _TRIAL_K = 10  # that indexes were measured with
 _INDEX_RECALL = 0.99  # that is expected of codes and lists unless a search says otherwise
@@ -266,7 +267,7 @@ class _Search:
         if isinstance(index, Graph):
             way, labels = f"graph x {count}", index.graph.search(self._prepare(), count, count, bitmap)
         else:
-            probes = self._probes(index, count, widening)
+            count, probes = self._probes(index, count, widening, mask)
             way, labels = f"ivf x {probes}", index.file.search(self._prepare(), count, probes, bitmap)
         unreliable = 0
         for number, mine in enumerate(labels):
@@ -278,15 +279,19 @@ class _Search:
                 yield from self._scan(number, segment, place, 0, segment.count, mask)
         return way if unreliable < len(self._queries) else EXACT
 
-    def _probes(self, index: Lists, count: int, widening: float) -> int:
-        """How many lists to scan for `count` rows."""
+    def _probes(self, index: Lists, count: int, widening: float, mask: Mask | None) -> tuple[int, int]:
+        """How many rows to take for `count` candidates, and of how many lists."""
         recall = _INDEX_RECALL if self._options.recall is None else self._options.recall
         needed = index.description.needed_probes(recall) or index.file.count
         # More rows lie in more lists: at k = 100 recall was 0.997 with it, 0.984 without.
         farther: float = max(self._options.k / _TRIAL_K, 1.0) ** 0.25
         # Lists differ in size: so many rows may lie in half of these.
         least = 2 * ceil(count * index.file.count / index.file.rows)
-        return min(max(ceil(needed * farther * widening), ceil(least * widening**2), _PROBES_MIN), index.file.count)
+        probes = max(ceil(needed * farther), _PROBES_MIN)
+        if mask is not None and index.file.reach(self._prepare(), mask.rows, probes) > _REACH_MAX * probes:
+            # What matches lies far from a query: about as far in many lists, and hard to tell apart by codes.
+            return min(2 * count, index.file.rows), index.file.count
+        return count, min(max(ceil(probes * widening), ceil(least * widening**2)), index.file.count)
 
     def _keep(self, segment: SegmentView, labels: Rows, encoded: int, mask: Mask | None) -> Rows:
         """Those of the labels that are rows, match and live."""

@@ -103,6 +103,20 @@ def test_the_place_of_a_list_says_from_how_many_probes_on_its_rows_are_found(tmp
             assert np.array_equal(np.isin(rows, found), places < probes)
 
 
+def test_more_lists_are_needed_for_rows_that_lie_far_from_a_query(tmp_path, real):
+    vectors, queries = real
+    file = opened(tmp_path, vectors, 2)
+    order, _ = nearest("cosine", vectors, queries[:1], len(vectors))
+    near, far = np.zeros((2, len(vectors)), np.bool_)
+    near[order[0][:2000]], far[order[0][-2000:]] = True, True
+    spread = np.arange(len(vectors)) % 2 == 0
+    assert file.reach(queries[:1], near, 10) <= 10
+    assert 5 < file.reach(queries[:1], spread, 10) < 20
+    assert file.reach(queries[:1], far, 10) > 20
+    assert file.reach(queries[:5], far, 10) == max(file.reach(query[None], far, 10) for query in queries[:5])
+    assert file.reach(queries[:5], np.zeros(len(vectors), np.bool_), 10) == 1
+
+
 @pytest.mark.parametrize("bits", BITS)
 def test_bytes_behind_the_end_change_nothing(tmp_path, real, bits):
     vectors, queries = real

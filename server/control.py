@@ -9,6 +9,8 @@
       changed {…}          its settings or indexes did  change {request, …}         create, drop, set, index
       let_go {…}           acknowledge when no search   let_go {request, …}         ask all cores to
                            reads what was before it
+                                                        may_build {request}       tell me when it is my turn
+                                                        built                     my turn is over
       dropped {…}          it does not exist any more   acknowledged {barrier}      that message is in force here
       answered {request}   what you asked is done       drained                     nothing is under way here
       drain, stop          see `server.supervisor`

@@ -33,12 +33,23 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=5050, show_default=True, help="0 takes a free one.")
 @click.option("--insecure", is_flag=True, help="Allow an address that others can reach: there are no users yet.")
 @click.option(
+    "--builders", type=click.IntRange(1), default=None, help="Builders at work at a time. Default: a core each."
+)
+@click.option(
     "--builder-memory-mib",
     type=click.IntRange(0),
     default=0,
     help="Memory that each core's builder of segments may take; 0, the default, sets no bound.",
 )
-def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool, builder_memory_mib: int) -> None:
+def serve(
+    data: Path,
+    cores: int | None,
+    host: str,
+    port: int,
+    insecure: bool,
+    builders: int | None,
+    builder_memory_mib: int,
+) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C."""
     import uvloop
 
@@ -59,7 +70,9 @@ def serve(data: Path, cores: int | None, host: str, port: int, insecure: bool, b
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor, and so is a collection
 
     async def run() -> None:
-        options = ServeOptions(data, cores or len(os.sched_getaffinity(0)), host, port, builder_memory_mib * limits.MIB)
+        of_this_machine = len(os.sched_getaffinity(0))
+        memory_bytes = builder_memory_mib * limits.MIB
+        options = ServeOptions(data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX)
         await Supervisor(options).run()
 
     try:

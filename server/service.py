@@ -68,7 +68,9 @@ class Service:
         self._readers: dict[int, PartitionReader] = {}
         self._committers: dict[int, Committer] = {}
         self._settlers: dict[int, Settler] = {}
-        self._builder = BuilderLink(core, builder_bytes)
+        self._builder = BuilderLink(
+            core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
+        )
         self._recovered: dict[int, Partition] = {}
         self._failures: dict[int, errors.RedDBError] = {}
         self._opened: dict[int, asyncio.Event] = {}

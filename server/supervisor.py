@@ -54,6 +54,7 @@ class ServeOptions:
     host: str
     port: int
     builder_bytes: int = 0
+    builders: int = limits.CORES_MAX
 
 
 class Supervisor:
@@ -73,6 +74,8 @@ class Supervisor:
         self._barriers: dict[int, _Barrier] = {}
         self._opened: dict[int, asyncio.Future[None]] = {}
         self._changing = asyncio.Lock()
+        self._build_turns = asyncio.Semaphore(options.builders)
+        self._building: set[int] = set()
         self._may_accept = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -125,6 +128,7 @@ class Supervisor:
 
     def core_died(self, core: CoreProcess) -> None:
         """Nobody waits for a dead core."""
+        self._end_build(core)
         for barrier in self._barriers.values():
             barrier.leave(core.index)
         if not any(other.is_ready for other in self._cores):
@@ -139,6 +143,10 @@ class Supervisor:
         match message["type"]:
             case "change":
                 self._start(self._answer(core, message, self._change(message)))
+            case "may_build":
+                self._start(self._answer(core, message, self._begin_build(core)))
+            case "built":
+                self._end_build(core)
             case "let_go":
                 self._start(self._answer(core, message, self._tell_all(_without_request(message))))
             case "opened":
@@ -162,6 +170,20 @@ class Supervisor:
             answer["error"] = {"name": error.name, "message": error.message}
         if core.starts == starts:  # the process that took its place counts its questions anew
             core.send(answer)
+
+    async def _begin_build(self, core: CoreProcess) -> None:
+        """Return when it is the core's turn: no more builders work at a time than there may be."""
+        starts = core.starts
+        await self._build_turns.acquire()
+        if core.is_running and core.starts == starts:
+            self._building.add(core.index)
+        else:
+            self._build_turns.release()
+
+    def _end_build(self, core: CoreProcess) -> None:
+        if core.index in self._building:
+            self._building.discard(core.index)
+            self._build_turns.release()
 
     async def _change(self, message: ControlMessage) -> None:
         async with self._changing:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -25,10 +25,17 @@ _log = structlog.get_logger()
 class BuilderLink:
     """Gives jobs to the builder of this core, one at a time."""
 
-    def __init__(self, core: int, memory_bytes: int) -> None:
-        """`memory_bytes` is what the builder may take at most, 0 for no bound."""
+    def __init__(
+        self, core: int, memory_bytes: int, may_build: Callable[[], Awaitable[None]], built: Callable[[], None]
+    ) -> None:
+        """`memory_bytes` is what the builder may take at most, 0 for no bound.
+
+        `may_build` returns when it is this core's turn to build, for as long as it has not said `built`.
+        """
         self._core = core
         self._memory_bytes = memory_bytes
+        self._may_build = may_build
+        self._built = built
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._channel: ControlChannel | None = None
@@ -40,11 +47,9 @@ class BuilderLink:
     async def run(self, partition: Partition, job: Job, progress: Callable[[int], None]) -> dict[str, Any]:
         """Do the job. Raises what the builder raised, or UNAVAILABLE if it died."""
         async with self._turn:
+            await self._wait_for_turn()
             if self._idle is not None:
                 self._idle.cancel()
-            if self._channel is None:
-                await self._start()
-            assert self._channel is not None
             self._progress = progress
             self._result = self._loop.create_future()
             message = {
@@ -53,8 +58,11 @@ class BuilderLink:
                 "partition": partition.number,
                 "folder": str(partition.folder),
             }
-            self._channel.send(message, partition.memory.descriptor, keep=True)
             try:
+                if self._channel is None:
+                    await self._start()
+                assert self._channel is not None
+                self._channel.send(message, partition.memory.descriptor, keep=True)
                 return await self._result
             except asyncio.CancelledError:
                 await self.stop()  # or its answer would be taken for that of the next job
@@ -62,6 +70,15 @@ class BuilderLink:
             finally:
                 self._result = None
                 self._idle = self._loop.call_later(limits.BUILDER_IDLE_S, self._end)
+                self._built()
+
+    async def _wait_for_turn(self) -> None:
+        turn = asyncio.ensure_future(self._may_build())
+        try:
+            await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            turn.add_done_callback(lambda _: self._built())  # it will be our turn, and we let it pass
+            raise
 
     async def stop(self) -> None:
         """End the builder, whatever it does; it writes nothing any more when this returns."""

@@ -14,7 +14,7 @@ import numpy as np
 import reddb
 from reddb.index.hnsw import Codes, build
 from reddb.settings import resolve
-from tests.bench.common import Server, datasets, insert_all, server
+from tests.bench.common import Server, datasets, insert_all, server, wait_coded
 from tests.server.harness import Peer
 
 _ROWS = 100_000
@@ -31,6 +31,7 @@ def run() -> None:
         database.execute(f"CREATE COLLECTION large KIND vector DIM {base.shape[1]} WITH (seal_idle_s = 0)")
         database.execute(f"CREATE COLLECTION small KIND vector.turbo DIM {base.shape[1]} WITH (seal_idle_s = 0)")
         insert_all(database, "small", base[:_SMALL_ROWS])
+        wait_coded(database, "small")
         other = _client_on(running, 0)
         idle_ms = _latencies(other, data.queries, lambda: False)
         insert_all(database, "large", base)

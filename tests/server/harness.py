@@ -75,9 +75,9 @@ class Server:
     def url(self) -> str:
         return f"red://127.0.0.1:{self.port}"
 
-    def start(self, **popen: Any) -> Server:
-        """Start and wait for the ready line. Further words go to Popen."""
-        process = self.spawn(**popen)
+    def start(self, *more: str, **popen: Any) -> Server:
+        """Start and wait for the ready line. `more` are words of the command line, the others go to Popen."""
+        process = self.spawn(*more, **popen)
         assert process.stdout is not None
         line = b""
         deadline = time.monotonic() + START_S

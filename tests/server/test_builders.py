@@ -118,6 +118,25 @@ def halted_at_work(server: Server, db: reddb.Client, pool: ThreadPoolExecutor) -
     return builder, asking
 
 
+def test_one_builder_at_a_time_where_that_was_asked_for(new_server: NewServer, pool: ThreadPoolExecutor) -> None:
+    server = new_server(cores=2).start("--builders", "1")
+    with client_on(server, OTHER) as db:
+        builder, asking = halted_at_work(server, db, pool)
+        db.execute(f"CREATE COLLECTION d KIND vector.turbo DIM {DIM}")  # of the other core
+        db.insert("d", *rows(0))
+        waiting = pool.submit(ask(server, "ALTER COLLECTION d SEAL"))
+        check_rows(db, 6)
+        assert states(db, "d") == ["growing"]
+        assert not builder_of(server, OTHER)
+        db.execute(f"ALTER COLLECTION c SET ({FAST})")
+        os.kill(builder, signal.SIGKILL)  # its turn is over, and the other's comes
+        assert waiting.result(60) is None
+        assert asking.result(60) is None
+        assert states(db, "d") == states(db) == ["sealed"]
+        check_rows(db, 6)
+    server.stop()
+
+
 def test_a_killed_builder_does_its_job_again(server: Server, pool: ThreadPoolExecutor) -> None:
     with client_on(server, OTHER) as db, client_on(server, OWNER) as there:
         builder, asking = halted_at_work(server, db, pool)

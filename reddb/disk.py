@@ -77,7 +77,7 @@ class Disk(Protocol):
         """Put the synced file `old` in place of `new`, and sync the folder they share."""
 
     def folder_bytes(self, path: Path) -> int:
-        """Bytes of the files in a folder, 0 if it is missing."""
+        """Bytes of the files in a folder, 0 if it is missing; files that are removed meanwhile may count or not."""
 
     def remove_file(self, path: Path) -> None: ...
 
@@ -146,7 +146,7 @@ class OsDisk:
 
     def folder_bytes(self, path: Path) -> int:
         with _named("list", path):
-            return sum(entry.stat().st_size for entry in os.scandir(path)) if path.is_dir() else 0
+            return sum(_size(path / name) for name in os.listdir(path)) if path.is_dir() else 0
 
     def remove_file(self, path: Path) -> None:
         with _named("remove", path):
@@ -181,6 +181,13 @@ class OsDisk:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, owner.encode(), 0)
         return descriptor
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class OsAppendFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import threading
 from pathlib import Path
 from random import Random
 
@@ -230,3 +231,24 @@ def test_power_loss_may_lose_a_name_whose_folder_was_not_synced():
         file.sync()
         found.add(tuple(disk.power_loss(Random(seed)).list_folder(Path("/f"))))
     assert found == {(), ("x",)}
+
+
+def test_a_folder_is_measured_while_files_of_it_are_removed(tmp_path):
+    """As SHOW SEGMENTS does beside the one who removes what was replaced."""
+    disk = OsDisk()
+    (tmp_path / "kept").write_bytes(bytes(1000))
+    done = threading.Event()
+
+    def replace() -> None:
+        while not done.is_set():
+            (tmp_path / "passing").write_bytes(bytes(10))
+            (tmp_path / "passing").unlink()
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    try:
+        for _ in range(3000):
+            assert 1000 <= disk.folder_bytes(tmp_path) <= 1010
+    finally:
+        done.set()
+        replacing.join()

@@ -30,7 +30,7 @@ demo: $(READY) ## Insert the bundled sample and search it
 	$(PY) -m reddb.client.demo $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS='-k wal' adds options)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style with ruff
 	$(PY) -m ruff check .

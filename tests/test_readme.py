@@ -62,7 +62,9 @@ def test_make_test_is_what_runs_this():
     planned = subprocess.run(
         ["make", "--dry-run", "test"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
-    assert planned.stdout.split()[-3:] == [".venv/bin/python", "-m", "pytest"]
+    words = planned.stdout.split()
+    command = words[words.index("pytest") - 2 :]
+    assert command == [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile"]
 
 
 def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path):

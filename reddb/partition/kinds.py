@@ -1,27 +1,16 @@
 """What a collection's kind means for its segments.
 
-Invariant: what a kind cannot do right is refused when the collection is created.
+Invariant: a collection's codec is the same for all of its segments; what differs is the fit.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from reddb import errors
-from reddb.index.metrics import INDEXABLE
 from reddb.index.turbo import TurboCodec
 from reddb.partition.codec_block import codec_block_bytes
 from reddb.storage.memory import MemoryShape
-from reddb.types import Collection, Kind, Metric
-
-
-def check_kind(kind: Kind, metric: Metric) -> None:
-    """Raises NOT_SUPPORTED for a metric that turbo codes cannot estimate."""
-    if kind is Kind.TURBO and metric not in INDEXABLE:
-        raise errors.NOT_SUPPORTED.error(
-            f"turbo codes cannot estimate {metric} distances, only {', '.join(sorted(INDEXABLE))}",
-            hint=f"KIND {Kind.VECTOR} searches {metric} exactly",
-        )
+from reddb.types import Collection, Kind
 
 
 def codec_of(collection: Collection) -> TurboCodec | None:

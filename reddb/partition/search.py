@@ -49,7 +49,7 @@ _GRAPH_SHARE_MIN = 0.02  # below it a walk through the graph meets too few match
 _GRAPH_WIDENING_MAX = 8.0
 _PROBES_MIN = 8
 _REACH_MAX = 2
-_EXACT_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
+_SLACK = 16  # rows beyond k ranked in float64, for float32 keys may swap near ties
 _TRIAL_K = 10  # that indexes were measured with
 _INDEX_RECALL = 0.99  # that is expected of codes and lists unless a search says otherwise
 
@@ -94,10 +94,6 @@ class Found:
     view: View
     addresses: Addresses
     distances: NDArray[np.float64]
-
-    def from_place(self, offset: int) -> Found:
-        """The same without the first `offset` rows."""
-        return Found(self.view, self.addresses[offset:], self.distances[offset:])
 
 
 Steps: TypeAlias = "Generator[None, None, list[Found]]"
@@ -307,7 +303,7 @@ class _Search:
     ) -> Iterator[None]:
         """The nearest matching live rows of a range, by float32 keys."""
         query = self._queries[number]
-        count = self._options.k + (_EXACT_SLACK if self._options.exact else 0)
+        count = self._options.k + _SLACK
         best_rows: Rows = np.empty(0, np.int64)
         best_keys: NDArray[np.float32] = np.empty(0, np.float32)
         for rows, keys in self._scan_blocks(query, segment, first, last, mask):
@@ -343,8 +339,7 @@ class _Search:
 
     def _rank(self, query: Vectors, parts: list[tuple[SegmentView, int, Rows]]) -> Found:
         """The k nearest of the candidates, by exact distance."""
-        k = self._options.k
-        slack = _EXACT_SLACK if self._options.exact else 0
+        k, slack = self._options.k, _SLACK
         self._report.ranked += sum(len(rows) for _, _, rows in parts)
         addresses = np.concatenate([np.empty(0, np.int64), *(address(place, rows) for _, place, rows in parts)])
         if len(addresses) > k + slack:

@@ -52,6 +52,7 @@ def sample() -> Sample:
 KINDS: dict[str, dict[str, Any]] = {
     "sealed, codes": {"kind": Kind.TURBO, "index": "flat"},
     "sealed, graph": {"kind": Kind.VECTOR, "index": "hnsw"},
+    "sealed, lists": {"kind": Kind.VECTOR, "index": "ivf"},
     "growing, codes": {"kind": Kind.TURBO},
 }
 
@@ -105,6 +106,5 @@ def test_it_is_the_index_that_is_asked(filled, sample):
     half = Where(f"anywhere < {ROWS // 2}", lambda _, payload: payload["anywhere"] < ROWS // 2)
     for where in (None, half):
         _, report = filled.search(filled.readers[0], sample.queries, K, where)
-        assert [segment.strategy.split()[0] for segment in report.segments] == [
-            "graph" if filled.collection.kind is Kind.VECTOR else "codes"
-        ]
+        way = {"hnsw": "graph", "ivf": "ivf"}.get(filled.collection.settings["index"], "codes")
+        assert [segment.strategy.split()[0] for segment in report.segments] == [way]

@@ -79,7 +79,7 @@ def search(
         with_vectors,
         where,
         plain,
-        recall,
+        None if recall is None else float(recall),
         with_report,
     )
     return message_, is_single

@@ -30,8 +30,7 @@ class EmbeddedPartition:
         """Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
         self.owner = Partition.open(disk, folder, collection, 0, random_u32)
         self.reader = PartitionReader(disk, folder, collection, 0, self.owner.memory)
-        remove_garbage(disk, folder, self.owner.manifest)
-        self._settle()
+        self._settle_or_log(first=lambda: remove_garbage(disk, folder, self.owner.manifest))
 
     def commit(self) -> None:
         """Write what was prepared, apply it, and do what is due then. Raises a disk error: nothing has happened.
@@ -47,10 +46,7 @@ class EmbeddedPartition:
             self.owner.abort(group)
             raise
         self.owner.complete(group)
-        try:
-            self._settle()
-        except errors.RedDBError as error:
-            _log.error("a segment was not settled", collection=self.owner.collection.name, error=str(error))
+        self._settle_or_log()
 
     def seal(self) -> None:
         """Seal the growing rows. Raises a disk error."""
@@ -79,6 +75,14 @@ class EmbeddedPartition:
 
     def close(self) -> None:
         self.owner.close()
+
+    def _settle_or_log(self, first: Callable[[], None] = lambda: None) -> None:
+        """Do what is due; what fails is due again, and keeps nobody from reading and writing."""
+        try:
+            first()
+            self._settle()
+        except errors.RedDBError as error:
+            _log.error("a segment was not settled", collection=self.owner.collection.name, error=str(error))
 
     def _settle(self) -> None:
         while (job := due_job(self.owner, frozenset())) is not None:

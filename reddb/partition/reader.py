@@ -8,7 +8,6 @@ Invariant: a view is taken anew for each question, so an acknowledged write is i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,14 +22,14 @@ from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
 from reddb.partition.search import Found, SearchReport, Steps, search_steps
 from reddb.partition.settled import Graph, Lists, open_index
-from reddb.partition.view import Addresses, Filter, SegmentView, View
+from reddb.partition.view import Filter, SegmentView, View
 from reddb.query.predicate import Predicate
 from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, SegmentEntry, Snapshot
 from reddb.storage.sealed import SealedSegment, segment_folder
 from reddb.storage.segment_rows import INT_ID, SegmentRows
-from reddb.types import Collection, RowId, SearchOptions, Vectors
+from reddb.types import Collection, SearchOptions, Vectors
 
 _FIXED_ROW_BYTES = 8 + 2 + 8 + 8 + 4 + 8  # id, its length, inverse norm, payload's start and length, tombstone
 
@@ -96,11 +95,6 @@ class PartitionReader:
     ) -> Steps:
         """The same in slices of about a millisecond: yields between them and returns the list."""
         return search_steps(self.view(), queries, options, predicate, report)
-
-    def get(self, ids: Sequence[RowId]) -> tuple[View, Addresses]:
-        """Where each id's live row is, -1 where there is none, and the view in which."""
-        view = self.view()
-        return view, view.get(ids)
 
     def count(self) -> int:
         return self.memory.snapshot().live_rows

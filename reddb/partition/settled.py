@@ -265,7 +265,7 @@ class IndexBuilder:
             progress=self._progress,
         )
         path = self._folder / f"graph.{number}.ckpt"
-        hnsw.save(index, path)
+        _save(hnsw.save, index, path)
         del index
         build_s = time.monotonic() - began
         candidates, search_us = self._try_graph(GraphIndex.open(path, collection.dim, codes), segment)
@@ -298,7 +298,7 @@ class IndexBuilder:
         rows = _PreparedRows(collection.metric, segment.columns.vectors)
         index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
         path = self._folder / f"lists.{number}.ivf"
-        ivf.save(index, path)
+        _save(ivf.save, index, path)
         del index
         build_s = time.monotonic() - began
         found = try_lists(collection.metric, segment, InvertedFile.open(path, codec))
@@ -318,6 +318,14 @@ class IndexBuilder:
         content = msgpack.packb(asdict(description))
         write_checked(self._disk, self._folder / f"index.{number}", self._identity(b"indx", rows), [content])
         self._disk.sync_folder(self._folder)
+
+
+def _save(save: Callable[[Any, Path], None], index: Any, path: Path) -> None:
+    """faiss writes the file itself, and says nothing of why it could not. Raises DISK_FULL, which is tried again."""
+    try:
+        save(index, path)
+    except RuntimeError as error:
+        raise errors.DISK_FULL.error(f"cannot write {path}: {error}", path=str(path)) from error
 
 
 class _PreparedRows:

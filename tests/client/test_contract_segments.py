@@ -223,3 +223,14 @@ def test_a_setting_that_is_refused_changes_nothing(db: Any, name: str, option: s
     if setting != "bits":
         with pytest.raises(reddb.RedDBError, match="INVALID_SETTING"):
             db.execute(f"CREATE COLLECTION {name}b KIND vector.turbo DIM {DIM} WITH ({option})")
+
+
+def test_a_recall_may_be_a_whole_number(db: Any, name: str) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM 2 METRIC l2")
+    db.insert(name, [1, 2], np.eye(2, dtype=np.float32))
+    hits = db.search(name, [1, 0], k=1, recall=1, with_report=True)
+    assert hits.ids == [1]
+    assert hits.report["exact"] is True
+    with pytest.raises(reddb.RedDBError, match="recall is above 0, at most 1"):
+        db.search(name, [1, 0], recall=2)
+    db.ping()  # the connection goes on

@@ -105,7 +105,8 @@ def test_a_search_under_way_keeps_its_snapshot(opened):
 
 def rows_by_id(opened: Opened, ids: list[object]) -> list[list[float] | None]:
     """The vector of each id, None where there is no row."""
-    view, addresses = opened.reader.get(ids)
+    view = opened.reader.view()
+    addresses = view.get(ids)
     vectors = iter(view.vectors(addresses[addresses >= 0]).tolist())
     return [next(vectors) if address >= 0 else None for address in addresses.tolist()]
 

@@ -214,7 +214,8 @@ class PartitionMachine(RuleBasedStateMachine):
 
     @rule(keys=st.lists(KEYS, max_size=5))
     def get(self, keys: list[Any]) -> None:
-        view, addresses = self.opened.reader.get(keys)
+        view = self.opened.reader.view()
+        addresses = view.get(keys)
         found = [None if item < 0 else view.row_ids(addresses[[place]])[0] for place, item in enumerate(addresses)]
         assert found == [key if key in self.model else None for key in keys]
 

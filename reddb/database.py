@@ -17,8 +17,7 @@ from pathlib import Path
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
-from reddb.partition.changes import prepare_change
-from reddb.partition.embedded import EmbeddedPartition
+from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain
 from reddb.partition.figures import collection_figures, indexes_table, segments_table
 from reddb.partition.search import SearchReport
@@ -37,12 +36,11 @@ from reddb.query.plan import (
     SettingsPlan,
     Shown,
     ShowPlan,
-    Work,
     WorkPlan,
     WritePlan,
 )
 from reddb.rows import RowBatch
-from reddb.storage.folder import DataFolder, partition_folder
+from reddb.storage.folder import DataFolder
 from reddb.types import Collection
 from reddb.wire.messages import Delete, Get, Insert, Message, Ping, Pong, Query, Search, Upsert, Written
 
@@ -57,7 +55,7 @@ class Database:
         self._folder = DataFolder.open(self._disk, Path(path))
         self._is_open = True
         self._catalog: dict[str, Collection] = {}
-        self._partitions: dict[int, EmbeddedPartition] = {}
+        self._opened: dict[int, EmbeddedCollection] = {}
         try:
             self._folder.remove_dropped()
             for collection in self._folder.catalog.collections():
@@ -78,21 +76,21 @@ class Database:
             case Search():
                 collection = requests.collection_named(message.collection, self._catalog)
                 queries, options, predicate = requests.search_of(message, collection)
-                reader = self._partitions[collection.id].reader
+                reader = self._opened[collection.id].reader
                 report = SearchReport() if message.with_report else None
                 return [requests.hits(message, reader.search(queries, options, predicate, report), report)]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
-                return [requests.rows_of(message, self._partitions[collection.id].reader.view())]
+                return [requests.rows_of(message, self._opened[collection.id].reader.view())]
             case Ping():
                 return [Pong()]
         raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
 
     def close(self) -> None:
         """Release everything; closing twice is no error."""
-        for partition in self._partitions.values():
-            partition.close()
-        self._partitions.clear()
+        for opened in self._opened.values():
+            opened.close()
+        self._opened.clear()
         self._catalog.clear()
         if self._is_open:
             self._is_open = False
@@ -104,10 +102,7 @@ class Database:
             batch = b"".join(plan.batch.encode())
             return [requests.affected(self._write(requests.WRITES[plan.kind](plan.collection.name, batch)))]
         if isinstance(plan, ChangePlan):
-            partition = self._partitions[plan.collection.id]
-            prepared = prepare_change(partition.owner, partition.reader.view(), plan)
-            partition.commit()
-            return [requests.affected(sum(item.result for item in prepared))]
+            return [requests.affected(self._opened[plan.collection.id].change(plan))]
         if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan):
             self._change(plan)
             return [requests.affected(None)]
@@ -117,9 +112,9 @@ class Database:
         if isinstance(plan, ShowPlan):
             return self._show(plan)
         if isinstance(plan, ExplainPlan):
-            return explain(plan, self._partitions[plan.plan.collection.id].reader)
+            return explain(plan, self._opened[plan.plan.collection.id].reader)
         assert isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan)
-        reader = self._partitions[plan.collection.id].reader
+        reader = self._opened[plan.collection.id].reader
         if isinstance(plan, SearchPlan):
             (found,) = reader.search(query_vector(plan, reader.view()), plan.options, plan.predicate)
             return found_table(plan, found)
@@ -127,15 +122,13 @@ class Database:
 
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
-        partition = self._partitions[collection.id]
-        prepared = partition.owner.prepare(requests.OPERATIONS[type(message)], RowBatch.decode(message.batch))
-        partition.commit()
-        return prepared.result
+        batch = RowBatch.decode(message.batch)
+        return self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
 
     def _show(self, plan: ShowPlan) -> Table:
         if plan.what is Shown.COLLECTIONS or plan.collection is None:
-            return show((item, self._partitions[item.id].reader.count()) for _, item in sorted(self._catalog.items()))
-        reader = self._partitions[plan.collection.id].reader
+            return show((item, self._opened[item.id].reader.count()) for _, item in sorted(self._catalog.items()))
+        reader = self._opened[plan.collection.id].reader
         if plan.what is Shown.SEGMENTS:
             return segments_table(reader)
         if plan.what is Shown.INDEXES:
@@ -159,14 +152,7 @@ class Database:
             case WorkPlan():
                 if plan.settings:
                     self._set(plan.collection, plan.settings)
-                partition = self._partitions[plan.collection.id]
-                match plan.work:
-                    case Work.SEAL:
-                        partition.seal()
-                    case Work.COMPACT:
-                        partition.compact()
-                    case Work.REBUILD:
-                        partition.rebuild()
+                self._opened[plan.collection.id].work(plan.work)
 
     def _create(self, plan: CreatePlan) -> None:
         if plan.if_not_exists and plan.name in self._catalog:
@@ -193,19 +179,18 @@ class Database:
 
     def _put(self, changed: Collection) -> None:
         self._catalog[changed.name] = changed
-        self._partitions[changed.id].change_collection(changed)
+        self._opened[changed.id].change_collection(changed)
 
     def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
         self._catalog.pop(collection.name, None)
-        partition = self._partitions.pop(collection.id, None)
-        if partition is not None:
-            partition.close()
+        opened = self._opened.pop(collection.id, None)
+        if opened is not None:
+            opened.close()
         self._folder.remove_dropped()
 
     def _open(self, collection: Collection) -> None:
-        folder = partition_folder(self._folder.path, collection.id, 0)
-        self._partitions[collection.id] = EmbeddedPartition(self._disk, folder, collection, _random_u32)
+        self._opened[collection.id] = EmbeddedCollection(self._disk, self._folder.path, collection, _random_u32)
         self._catalog[collection.name] = collection
 
 

@@ -36,6 +36,7 @@ BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record,
 SEGMENT_ROWS = 65_536  # rows that one growing segment has room for: a batch always fits into an empty one
 SEGMENT_PAYLOAD_BYTES = 256 * MIB  # payloads of one growing segment: address space, not memory
 GROWING_SEGMENTS_MAX = 64  # 4,194,304 rows that wait to be sealed; beyond it writes wait
+PARTITIONS_MAX = 64  # of one collection: one for each core that there may be
 SEGMENTS_MAX = 1_024  # segments of one partition; merging keeps them to a few dozen
 PARTITION_ROWS_MAX = 2**26  # 67,108,864: 8 bytes of address space each for tombstones
 FLAT_TURBO_ROWS = 131_072  # up to here a scan of turbo codes beats every graph that was measured at recall 0.99

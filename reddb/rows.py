@@ -52,6 +52,11 @@ class PayloadColumn:
         ends = np.cumsum(self.lengths, dtype=np.int64).tolist()
         return [bytes(self.content[end - size : end]) for end, size in zip(ends, self.lengths.tolist(), strict=True)]
 
+    def take(self, rows: NDArray[np.int64]) -> PayloadColumn:
+        """A copy of those of the rows (n,)."""
+        payloads = self.split()
+        return PayloadColumn(self.lengths[rows], memoryview(b"".join([payloads[row] for row in rows.tolist()])))
+
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
@@ -67,6 +72,13 @@ class RowBatch:
     def id_list(self) -> list[RowId]:
         """The ids as plain Python values."""
         return self.ids.tolist() if isinstance(self.ids, np.ndarray) else list(self.ids)
+
+    def take(self, rows: NDArray[np.int64]) -> RowBatch:
+        """A copy of those rows (n,), by number."""
+        ids = (
+            self.ids[rows] if isinstance(self.ids, np.ndarray) else id_column([self.ids[row] for row in rows.tolist()])
+        )
+        return RowBatch(ids, self.vectors[rows], None if self.payloads is None else self.payloads.take(rows))
 
     def id_text_bytes(self) -> int:
         """UTF-8 bytes of all string ids."""

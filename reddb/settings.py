@@ -54,6 +54,13 @@ SETTINGS: dict[str, Setting] = {
             meaning="What an acknowledged write survives: a power cut, a dead process, or neither until it is sealed.",
         ),
         Setting(
+            name="partitions",
+            minimum=1,
+            maximum=limits.PARTITIONS_MAX,
+            default=1,
+            meaning="Parts the rows are spread over by id, each written by a core of its own.",
+        ),
+        Setting(
             name="bits",
             choices=(2, 4),
             default=None,

@@ -7,8 +7,8 @@
 No timer delays a lone write: a group begins as soon as the one before is done. Encoding runs between requests once
 nothing is waiting to be written.
 
-A change by predicate reads before it writes, so it waits until nothing is on its way, and what is submitted meanwhile
-waits behind it.
+What must read before it writes (a change by predicate), or wait for others before it writes (a part of a batch), holds
+the partition: it waits until nothing is on its way, and what is submitted meanwhile waits behind it.
 
 Invariants:
   * An answer is given only after the sync of its group returned.
@@ -46,7 +46,8 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Prepared, asyncio.Future[int]] = {}
         self._writing: asyncio.Task[None] | None = None
-        self._changing = asyncio.Lock()
+        self._holding = asyncio.Lock()
+        self._held: Held | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._is_encoding = False
@@ -60,9 +61,9 @@ class Committer:
 
         Raises what `prepare` raises, or a disk error.
         """
-        while self._changing.locked():
-            async with self._changing:
-                pass  # behind the change
+        while self._holding.locked():
+            async with self._holding:
+                pass  # behind what holds it
         self._refuse_if_closed()
         prepared = self.partition.prepare(operation, batch)
         if not prepared.ids:
@@ -71,12 +72,37 @@ class Committer:
 
     async def change(self, plan: ChangePlan, reader: PartitionReader) -> int:
         """The same for rows by predicate; returns how many there were."""
-        async with self._changing:
+        held = await self.hold(lambda: prepare_change(self.partition, reader.view(), plan))
+        return await held.commit()
+
+    async def hold(self, prepare: Callable[[], list[Prepared]]) -> Held:
+        """Prepare operations; nothing else is written until they are committed or aborted. Raises what it raises."""
+        await self._holding.acquire()
+        try:
             await self._quiet.wait()
             self._refuse_if_closed()
-            prepared = [item for item in prepare_change(self.partition, reader.view(), plan) if item.ids]
+            prepared = [item for item in prepare() if item.ids]
+        except BaseException:
+            self._holding.release()
+            raise
+        if prepared:
+            self._quiet.clear()
+        self._held = Held(self, prepared)
+        return self._held
+
+    def decide(self, prepared: list[Prepared], *, commit: bool) -> list[asyncio.Future[int]]:
+        """End the hold: the operations go into the next group, or are forgotten."""
+        self._held = None
+        futures: list[asyncio.Future[int]] = []
+        if commit:
             futures = [self._write_soon(item) for item in prepared]
-        return sum(await asyncio.gather(*futures))
+        else:
+            group = self.partition.take_group()
+            if group is not None:
+                self.partition.abort(group)
+            self._quiet.set()
+        self._holding.release()
+        return futures
 
     async def quiet(self) -> None:
         """Return when nothing is on its way."""
@@ -85,6 +111,8 @@ class Committer:
     async def close(self) -> None:
         """Finish what was submitted and close the partition."""
         self._is_closed = True
+        if self._held is not None:
+            await self._held.abort()
         if self._writing is not None:
             await self._writing
         self.partition.close()
@@ -150,3 +178,25 @@ class Committer:
         self._encoded_until = self._loop.time()
         if has_more:
             self._encode_soon()
+
+
+class Held:
+    """Operations that a partition has checked and waits for."""
+
+    def __init__(self, committer: Committer, prepared: list[Prepared]) -> None:
+        self._committer = committer
+        self._prepared = prepared
+        self._is_over = False
+
+    async def commit(self) -> int:
+        """Store them; returns the rows affected. Raises a disk error, or UNKNOWN_COLLECTION if it was dropped."""
+        if self._is_over:
+            raise errors.UNKNOWN_COLLECTION.error("the collection was dropped")
+        self._is_over = True
+        return sum(await asyncio.gather(*self._committer.decide(self._prepared, commit=True)))
+
+    async def abort(self) -> None:
+        """Forget them; once it is over, nothing happens."""
+        if not self._is_over:
+            self._is_over = True
+            self._committer.decide(self._prepared, commit=False)

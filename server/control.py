@@ -3,8 +3,8 @@
     supervisor to core                                core to supervisor
       connection + fd      serve this client            ready                       send me clients
       peer {core} + fd     your link to that core       closed                      a client went away
-      collection {…}       it exists; owner opens it    opened {collection} + fd    its rows are in this memory
-      memory {…} + fd      its rows are in this memory  failed {collection, error}  it cannot be opened
+      collection {…}       it exists; owner opens it    opened {partition} + fd     its rows are in this memory
+      memory {…} + fd      its rows are in this memory  failed {partition, error}   it cannot be opened
       writable {…}         all cores read your memory
       changed {…}          its settings or indexes did  change {request, …}         create, drop, set, index
       let_go {…}           acknowledge when no search   let_go {request, …}         ask all cores to

@@ -30,6 +30,7 @@ from reddb.index.turbo import packs_like_faiss
 from reddb.server import logs
 from reddb.server.control import ControlChannel, ControlMessage
 from reddb.server.mailbox import PeerLink
+from reddb.server.partitions import PartitionKey
 from reddb.server.process_death import die_with_parent
 from reddb.server.service import Service
 from reddb.server.session import Session
@@ -67,6 +68,7 @@ class Core:
             self._send_keeping,
             options.builder_bytes,
         )
+        self._partitions = self._service.partitions
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -92,12 +94,12 @@ class Core:
                 self._service.add_collection(Collection.from_plain(message["collection"]))
             case "memory":
                 assert descriptor is not None
-                self._service.set_memory(message["collection"], descriptor)
+                self._partitions.set_memory(PartitionKey(*message["partition"]), descriptor)
             case "writable":
-                self._service.set_writable(message["collection"])
+                self._partitions.set_writable(PartitionKey(*message["partition"]))
             case "failed":
                 error = errors.CATALOGUE[message["error"]["name"]].error(message["error"]["message"])
-                self._service.set_failure(message["collection"], error)
+                self._partitions.set_failure(PartitionKey(*message["partition"]), error)
             case "dropped":
                 self._start(self._drop(message["collection"], message["barrier"]))
                 return
@@ -136,16 +138,17 @@ class Core:
             self._channel.send({"type": "closed"})
 
     async def _link(self, core: int, end: socket.socket) -> None:
-        link = PeerLink(core, self._service.serve_peer)
+        writes = self._service.writes
+        link = PeerLink(core, writes.serve_peer, writes.link_lost)
         await self._loop.create_unix_connection(lambda: link, sock=end)
-        await self._service.set_link(core, link)
+        writes.set_link(core, link)
 
     async def _drop(self, collection_id: int, barrier: int) -> None:
         await self._service.drop_collection(collection_id)
         self._channel.send({"type": "acknowledged", "barrier": barrier})
 
     async def _let_go(self, message: ControlMessage) -> None:
-        await self._service.let_go(message["collection"], message["generation"])
+        await self._partitions.let_go(PartitionKey(*message["partition"]), message["generation"])
         self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
 
     async def _drain(self) -> None:

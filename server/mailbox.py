@@ -9,7 +9,7 @@ Invariant: every request ends: with the owner's answer, or with UNAVAILABLE when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 from reddb import errors
@@ -22,9 +22,16 @@ _ANSWER = 0x80  # kinds from here on are answers
 class PeerLink(asyncio.Protocol):
     """One end of the link to another core."""
 
-    def __init__(self, core: int, serve: Callable[[Message], Awaitable[Message]]) -> None:
+    def __init__(
+        self,
+        core: int,
+        serve: Callable[[PeerLink, Message], Coroutine[None, None, Message]],
+        lost: Callable[[PeerLink], Coroutine[None, None, None]],
+    ) -> None:
+        """`serve` answers what the other core asks for; `lost` is called once, when the link is gone."""
         self._core = core
         self._serve = serve
+        self._lost = lost
         self._wire = WireConnection(expects_hello=False)
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Message]] = {}
@@ -46,6 +53,10 @@ class PeerLink(asyncio.Protocol):
             raise answer.to_error()
         return answer
 
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -58,9 +69,7 @@ class PeerLink(asyncio.Protocol):
             if isinstance(event, Broken):
                 raise event.error  # a core that garbles its mail is a bug: let the loop report it and drop the link
             if event.message.KIND < _ANSWER:
-                task = asyncio.create_task(self._answer(event.correlation, event.message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(self._answer(event.correlation, event.message))
                 continue
             future = self._waiting.pop(event.correlation, None)
             if future is not None and not future.done():
@@ -74,10 +83,16 @@ class PeerLink(asyncio.Protocol):
                 future.set_exception(
                     errors.UNAVAILABLE.error(f"core {self._core} stopped while it was writing; the outcome is unknown")
                 )
+        self._start(self._lost(self))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, correlation: int, message: Message) -> None:
         try:
-            answer = await self._serve(message)
+            answer = await self._serve(self, message)
         except errors.RedDBError as error:
             answer = Failure.from_error(error)
         if self._transport is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from reddb import errors
-from reddb.partition.reader import PartitionReader
+from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
 from reddb.query.predicate import Predicate
 from reddb.types import SearchOptions, Vectors
@@ -29,7 +29,7 @@ _TURN_S = 0.002  # what one search may take of a turn before others get theirs
 
 
 class _Alike(NamedTuple):
-    reader: PartitionReader
+    reader: Reader
     options: SearchOptions
     predicate: Predicate | None
     report: SearchReport | None
@@ -50,7 +50,7 @@ class Searches:
 
     def add(
         self,
-        reader: PartitionReader,
+        reader: Reader,
         queries: Vectors,
         options: SearchOptions,
         predicate: Predicate | None,

@@ -19,7 +19,7 @@ import structlog
 from reddb import errors, limits
 from reddb._version import __version__
 from reddb.partition.explain import explain
-from reddb.partition.reader import PartitionReader
+from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
 from reddb.query.execute import found_table, query_vector, run
 from reddb.query.plan import (
@@ -174,7 +174,7 @@ class Session(asyncio.Protocol):
         self,
         correlation: int,
         message: Search,
-        reader: PartitionReader,
+        reader: Reader,
         queries: Vectors,
         options: SearchOptions,
         predicate: Predicate | None,
@@ -198,7 +198,7 @@ class Session(asyncio.Protocol):
                 return
         self._start(correlation, self._run_plan(correlation, message, bound))
 
-    def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: PartitionReader) -> None:
+    def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: Reader) -> None:
         def answer(found: list[Found]) -> list[Result]:
             return results(found_table(bound, found[0]))
 
@@ -222,7 +222,7 @@ class Session(asyncio.Protocol):
             written = await self._service.change_rows(message, bound)
             self._answer(correlation, affected(written.count))
         elif isinstance(bound, WorkPlan):
-            await self._service.change_rows(message, bound)
+            await self._service.work(message, bound)
             self._answer(correlation, affected(None))
         elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan | IndexPlan):
             await self._service.change(bound)

@@ -26,7 +26,7 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -43,6 +43,8 @@ from reddb.wire.connection import encode
 from reddb.wire.messages import Failure
 
 _log = structlog.get_logger()
+
+_Key: TypeAlias = tuple[int, int]  # a partition: its collection, its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ class Supervisor:
         self._listener = _listen(options.host, options.port)
         self._loop = asyncio.get_running_loop()
         self._collections = {item.id: item for item in self._folder.catalog.collections()}
-        self._memory: dict[int, int] = {}
-        self._failures: dict[int, ControlMessage] = {}
+        self._memory: dict[_Key, int] = {}
+        self._failures: dict[_Key, ControlMessage] = {}
         self._cores: list[CoreProcess] = []
         self._barriers: dict[int, _Barrier] = {}
-        self._opened: dict[int, asyncio.Future[None]] = {}
+        self._opened: dict[_Key, asyncio.Future[None]] = {}
         self._changing = asyncio.Lock()
         self._build_turns = asyncio.Semaphore(options.builders)
         self._building: set[int] = set()
@@ -118,10 +120,11 @@ class Supervisor:
                 other.send({"type": "peer", "core": core.index}, theirs.detach())
         for collection in self._collections.values():
             core.send({"type": "collection", "collection": collection.to_plain()})
-            if collection.id in self._failures:
-                core.send(self._failures[collection.id])
-            if collection.id in self._memory:
-                core.send({"type": "memory", "collection": collection.id}, self._memory[collection.id], keep=True)
+            for key in _partitions(collection):
+                if key in self._failures:
+                    core.send(self._failures[key])
+                if key in self._memory:
+                    core.send({"type": "memory", "partition": key}, self._memory[key], keep=True)
 
     def core_ready(self) -> None:
         self._may_accept.set()
@@ -151,7 +154,7 @@ class Supervisor:
                 self._start(self._answer(core, message, self._tell_all(_without_request(message))))
             case "opened":
                 assert descriptor is not None
-                self._start(self._publish_memory(core, message["collection"], descriptor))
+                self._start(self._publish_memory(core, tuple(message["partition"]), descriptor))
             case "failed":
                 self._failed(core, message)
             case "acknowledged":
@@ -204,15 +207,17 @@ class Supervisor:
             plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields
         )
         self._collections[collection.id] = collection
-        opened = self._opened[collection.id] = self._loop.create_future()
+        opened = {key: self._loop.create_future() for key in _partitions(collection)}
+        self._opened.update(opened)
         try:
             await self._tell_all({"type": "collection", "collection": collection.to_plain()})
-            await opened
+            await asyncio.gather(*opened.values())
         except errors.RedDBError:
             await self._forget(collection)
             raise
         finally:
-            del self._opened[collection.id]
+            for key in opened:
+                del self._opened[key]
 
     async def _set(self, name: str, settings: dict[str, SettingValue]) -> None:
         changed = self._existing(name).with_settings(settings)
@@ -235,10 +240,12 @@ class Supervisor:
     async def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
         del self._collections[collection.id]
-        self._failures.pop(collection.id, None)
+        for key in _partitions(collection):
+            self._failures.pop(key, None)
         await self._tell_all({"type": "dropped", "collection": collection.id})
-        if collection.id in self._memory:
-            os.close(self._memory.pop(collection.id))
+        for key in _partitions(collection):
+            if key in self._memory:
+                os.close(self._memory.pop(key))
         self._folder.remove_dropped()
 
     def _named(self, name: str) -> Collection | None:
@@ -250,30 +257,31 @@ class Supervisor:
             raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {name!r}")
         return collection
 
-    async def _publish_memory(self, owner: CoreProcess, collection_id: int, descriptor: int) -> None:
+    async def _publish_memory(self, owner: CoreProcess, key: _Key, descriptor: int) -> None:
         """The owner has the rows in new memory: keep it for whoever starts later, and tell the others."""
-        if collection_id not in self._collections:
+        if key[0] not in self._collections:
             os.close(descriptor)  # dropped while it was being opened
             return
-        if collection_id in self._memory:
-            os.close(self._memory[collection_id])
-        self._memory[collection_id] = descriptor
-        self._failures.pop(collection_id, None)
+        if key in self._memory:
+            os.close(self._memory[key])
+        self._memory[key] = descriptor
+        self._failures.pop(key, None)
         starts = owner.starts
-        await self._tell_all({"type": "memory", "collection": collection_id}, descriptor, but=owner)
+        await self._tell_all({"type": "memory", "partition": key}, descriptor, but=owner)
         # Only now: a write acknowledged while some core still read the old memory would be missing there. And only to
         # the process whose memory it is: one that took its place meanwhile has new memory, which nobody knows yet.
         if owner.starts == starts:
-            owner.send({"type": "writable", "collection": collection_id})
-        if collection_id in self._opened and not self._opened[collection_id].done():
-            self._opened[collection_id].set_result(None)
+            owner.send({"type": "writable", "partition": key})
+        if key in self._opened and not self._opened[key].done():
+            self._opened[key].set_result(None)
 
     def _failed(self, owner: CoreProcess, message: ControlMessage) -> None:
-        self._failures[message["collection"]] = message
+        key: _Key = tuple(message["partition"])
+        self._failures[key] = message
         for core in self._cores:
             if core is not owner and core.is_running:
                 core.send(message)
-        opened = self._opened.get(message["collection"])
+        opened = self._opened.get(key)
         if opened is not None and not opened.done():
             error = message["error"]
             opened.set_exception(errors.CATALOGUE[error["name"]].error(error["message"]))
@@ -328,6 +336,10 @@ class Supervisor:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _partitions(collection: Collection) -> list[_Key]:
+    return [(collection.id, number) for number in range(collection.number("partitions"))]
 
 
 @dataclass(slots=True)

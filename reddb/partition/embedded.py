@@ -1,4 +1,4 @@
-"""A partition whose owner, reader and builder are one thread: for the embedded database.
+"""A collection whose owners, readers and builders are one thread: for the embedded database.
 
 Invariant: between two calls nothing is due, and nothing is under way.
 """
@@ -12,34 +12,122 @@ import structlog
 
 from reddb import errors
 from reddb.disk import Disk
+from reddb.partition.changes import prepare_change
 from reddb.partition.jobs import Job, Workshop
+from reddb.partition.placement import of_batch, shares, stored_in_part
 from reddb.partition.policy import compaction, due_job
 from reddb.partition.publication import publication
-from reddb.partition.reader import PartitionReader
-from reddb.partition.writer import Partition
+from reddb.partition.reader import PartitionReader, Reader, reader_of
+from reddb.partition.writer import Operation, Partition
+from reddb.query.plan import ChangePlan, Work
+from reddb.rows import RowBatch
+from reddb.storage.folder import partition_folder
 from reddb.storage.manifest import remove_garbage
 from reddb.types import Collection
 
 _log = structlog.get_logger()
 
 
+class EmbeddedCollection:
+    """All partitions of a collection."""
+
+    def __init__(self, disk: Disk, data: Path, collection: Collection, random_u32: Callable[[], int]) -> None:
+        """Open or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
+        self._collection = collection
+        self._partitions: list[EmbeddedPartition] = []
+        try:
+            for number in range(collection.number("partitions")):
+                self._partitions.append(EmbeddedPartition(disk, data, collection, number, random_u32))
+        except BaseException:
+            self.close()
+            raise
+        self.reader: Reader = reader_of([partition.reader for partition in self._partitions])
+
+    def write(self, operation: Operation, batch: RowBatch) -> int:
+        """The rows affected, once they are stored. Raises what is wrong with the batch, or a disk error."""
+
+        def prepare() -> int:
+            count = 0
+            for share in shares(self._collection, operation, batch):
+                try:
+                    count += self._partitions[share.partition].owner.prepare(operation, share.batch).result
+                except errors.RedDBError as error:
+                    raise of_batch(error, share) from error
+            return count
+
+        return self._commit(prepare)
+
+    def change(self, plan: ChangePlan) -> int:
+        """The same for rows by predicate."""
+
+        def prepare() -> int:
+            changed = [prepare_change(partition.owner, partition.reader.view(), plan) for partition in self._partitions]
+            return sum(item.result for prepared in changed for item in prepared)
+
+        return self._commit(prepare)
+
+    def work(self, work: Work) -> None:
+        """Do what ALTER COLLECTION asked for."""
+        for partition in self._partitions:
+            match work:
+                case Work.SEAL:
+                    partition.seal()
+                case Work.COMPACT:
+                    partition.compact()
+                case Work.REBUILD:
+                    partition.rebuild()
+
+    def change_collection(self, collection: Collection) -> None:
+        """New settings hold from now on."""
+        self._collection = collection
+        for partition in self._partitions:
+            partition.change_collection(collection)
+
+    def close(self) -> None:
+        for partition in self._partitions:
+            partition.close()
+
+    def _commit(self, prepare: Callable[[], int]) -> int:
+        """Prepare in every partition, then write; what is refused in one is prepared in none."""
+        try:
+            count = prepare()
+        except BaseException:
+            for partition in self._partitions:
+                partition.forget()
+            raise
+        stored: list[int] = []
+        try:
+            for partition in self._partitions:
+                stored += [partition.owner.number] if partition.commit() else []
+        except errors.RedDBError as error:
+            for partition in self._partitions:
+                partition.forget()
+            raise stored_in_part(error, stored) from error
+        return count
+
+
 class EmbeddedPartition:
     """Opens the partition and does each step of its life when it is due."""
 
-    def __init__(self, disk: Disk, folder: Path, collection: Collection, random_u32: Callable[[], int]) -> None:
+    def __init__(
+        self, disk: Disk, data: Path, collection: Collection, number: int, random_u32: Callable[[], int]
+    ) -> None:
         """Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
-        self.owner = Partition.open(disk, folder, collection, 0, random_u32)
-        self.reader = PartitionReader(disk, folder, collection, 0, self.owner.memory)
+        folder = partition_folder(data, collection.id, number)
+        self.owner = Partition.open(disk, folder, collection, number, random_u32)
+        self.reader = PartitionReader(disk, folder, collection, number, self.owner.memory)
         self._settle_or_log(first=lambda: remove_garbage(disk, folder, self.owner.manifest))
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         """Write what was prepared, apply it, and do what is due then. Raises a disk error: nothing has happened.
+
+        False if nothing was prepared.
 
         What is due and fails is logged and due again at the next write, for this one is stored.
         """
         group = self.owner.take_group()
         if group is None:
-            return
+            return False
         try:
             group.write(self.owner.wal)
         except BaseException:
@@ -47,6 +135,13 @@ class EmbeddedPartition:
             raise
         self.owner.complete(group)
         self._settle_or_log()
+        return True
+
+    def forget(self) -> None:
+        """Take back what was prepared."""
+        group = self.owner.take_group()
+        if group is not None:
+            self.owner.abort(group)
 
     def seal(self) -> None:
         """Seal the growing rows. Raises a disk error."""

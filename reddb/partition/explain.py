@@ -12,16 +12,16 @@ from time import perf_counter
 from typing import Any
 
 from reddb.partition.growing_codes import GrowingCodes
-from reddb.partition.reader import PartitionReader
+from reddb.partition.reader import Reader
 from reddb.partition.search import SearchReport
-from reddb.partition.view import SegmentView
+from reddb.partition.view import SegmentView, View
 from reddb.query.execute import Table, query_vector, run
 from reddb.query.plan import CountPlan, ExplainPlan, GetPlan, ScanPlan, SearchPlan
 
 _COLUMNS = ["step", "detail"]
 
 
-def explain(plan: ExplainPlan, reader: PartitionReader) -> Table:
+def explain(plan: ExplainPlan, reader: Reader) -> Table:
     """Rows of what and how."""
     inner = plan.plan
     if isinstance(inner, SearchPlan):
@@ -31,14 +31,14 @@ def explain(plan: ExplainPlan, reader: PartitionReader) -> Table:
     return Table(_COLUMNS, [[step, str(detail)] for step, detail in steps])
 
 
-def _search(plan: SearchPlan, reader: PartitionReader, *, analyze: bool) -> list[tuple[str, Any]]:
+def _search(plan: SearchPlan, reader: Reader, *, analyze: bool) -> list[tuple[str, Any]]:
     options, view = plan.options, reader.view()
     steps: list[tuple[str, Any]] = [
         ("search", f"{plan.collection.name}, k {options.k}, {plan.collection.metric}"),
         ("filter", "none" if plan.predicate is None else plan.predicate.describe()),
     ]
     if not analyze:
-        steps += [(f"segment {segment.id}", describe(segment)) for segment in view.segments]
+        steps += [(_place(view, segment.partition, segment.id), describe(segment)) for segment in view.segments]
         return steps
     report = SearchReport()
     began = perf_counter()
@@ -47,7 +47,7 @@ def _search(plan: SearchPlan, reader: PartitionReader, *, analyze: bool) -> list
     for segment in report.segments:
         matches = "" if segment.matches is None else f", {segment.matches} match the filter"
         detail = f"{segment.strategy}, {segment.candidates} candidates{matches}, {segment.us:.0f} us"
-        steps.append((f"segment {segment.segment}", detail))
+        steps.append((_place(view, segment.partition, segment.segment), detail))
     return [
         *steps,
         ("segments visited", sum(segment.strategy != "none" for segment in report.segments)),
@@ -61,7 +61,7 @@ def _search(plan: SearchPlan, reader: PartitionReader, *, analyze: bool) -> list
     ]
 
 
-def _read(plan: GetPlan | ScanPlan | CountPlan, reader: PartitionReader, *, analyze: bool) -> list[tuple[str, Any]]:
+def _read(plan: GetPlan | ScanPlan | CountPlan, reader: Reader, *, analyze: bool) -> list[tuple[str, Any]]:
     predicate = None if isinstance(plan, GetPlan) else plan.predicate
     ids = None if isinstance(plan, ScanPlan) else plan.ids
     way = f"look up {len(ids)} ids" if ids is not None else "scan in the order the rows came"
@@ -77,6 +77,11 @@ def _read(plan: GetPlan | ScanPlan | CountPlan, reader: PartitionReader, *, anal
         table = run(plan, reader.view())
         steps += [("rows", len(table.rows)), ("total us", f"{1e6 * (perf_counter() - began):.0f}")]
     return steps
+
+
+def _place(view: View, partition: int, segment: int) -> str:
+    """Which segment; several partitions may each have one of this number."""
+    return f"partition {partition}, segment {segment}" if view.parts else f"segment {segment}"
 
 
 def describe(segment: SegmentView) -> str:

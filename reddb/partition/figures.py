@@ -9,7 +9,7 @@ from typing import Any
 
 from reddb.partition.filters import SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
-from reddb.partition.reader import PartitionReader
+from reddb.partition.reader import PartitionReader, Reader
 from reddb.partition.settled import FlatIndex, lacks_index
 from reddb.partition.view import SegmentView
 from reddb.query.execute import Table
@@ -18,30 +18,31 @@ from reddb.storage.memory import JobProgress
 _COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory", "job"]
 
 
-def segments_table(reader: PartitionReader) -> Table:
+def segments_table(reader: Reader) -> Table:
     """SHOW SEGMENTS: one segment a row; `job` says how far the work on it has come, where there is any."""
-    segments = reader.view().segments
-    jobs = _jobs(reader.memory.progress(), [segment.id for segment in segments])
-    return Table(_COLUMNS, [[*_row(reader, segment), jobs.get(segment.id)] for segment in segments])
+    rows: list[list[Any]] = []
+    for part in reader.parts:
+        segments = part.view().segments
+        jobs = _jobs(part.memory.progress(), [segment.id for segment in segments])
+        rows += [[*_row(part, segment), jobs.get(segment.id)] for segment in segments]
+    return Table(_COLUMNS, rows)
 
 
-def indexes_table(reader: PartitionReader) -> Table:
+def indexes_table(reader: Reader) -> Table:
     """SHOW INDEXES: one index of a field a row, the rows in sealed segments and how many of them it covers.
 
     Rows that were sealed before their field had an index are scanned until their segment is written or built anew.
     """
-    filters = [item.filter for item in reader.view().segments]
-    sealed = [item for item in filters if isinstance(item, SealedFilter)]
+    view = reader.view()
+    sealed = [item.filter for item in view.segments if isinstance(item.filter, SealedFilter)]
     total = sum(item.rows for item in sealed)
-    rows = [
-        [path, total, sum(item.rows for item in sealed if path in item.indexes)] for path in reader.collection.indexes
-    ]
-    return Table(["field", "sealed_rows", "covered_rows"], rows)
+    covered = {path: sum(item.rows for item in sealed if path in item.indexes) for path in view.collection.indexes}
+    return Table(["field", "sealed_rows", "covered_rows"], [[path, total, rows] for path, rows in covered.items()])
 
 
-def collection_figures(reader: PartitionReader) -> dict[str, Any]:
+def collection_figures(reader: Reader) -> dict[str, Any]:
     """The properties of SHOW COLLECTION that change."""
-    rows = [_row(reader, segment) for segment in reader.view().segments]
+    rows = [_row(part, segment) for part in reader.parts for segment in part.view().segments]
     stored = max(sum(row[4] for row in rows), 1)
     return {
         "rows": reader.count(),
@@ -62,7 +63,7 @@ def _jobs(progress: JobProgress, segments: list[int]) -> dict[int, str]:
 
 def _row(reader: PartitionReader, segment: SegmentView) -> list[Any]:
     live = segment.count - segment.tombstones.count
-    of = [0, segment.id, _state(reader, segment), _index(segment), segment.count, live]
+    of = [segment.partition, segment.id, _state(reader, segment), _index(segment), segment.count, live]
     return [*of, reader.disk_bytes(segment), reader.memory_bytes(segment)]
 
 

@@ -1,4 +1,4 @@
-"""Reads one partition from its memory and its sealed files, on whichever core the question came to.
+"""Reads partitions from their memory and their sealed files, on whichever core the question came to.
 
 A reader keeps what it opened: when the list of segments changes, only what is new is mapped. What a view saw stays
 readable for as long as the owner waits for this core to let go (`has_let_go`).
@@ -8,6 +8,8 @@ Invariant: a view is taken anew for each question, so an acknowledged write is i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,41 +36,17 @@ from reddb.types import Collection, SearchOptions, Vectors
 _FIXED_ROW_BYTES = 8 + 2 + 8 + 8 + 4 + 8  # id, its length, inverse norm, payload's start and length, tombstone
 
 
-class PartitionReader:
-    """A read-only face of one partition."""
+class Reader(ABC):
+    """A read-only face of a collection: of its only partition, or of all."""
 
-    def __init__(
-        self, disk: Disk, folder: Path, collection: Collection, partition: int, memory: PartitionMemory
-    ) -> None:
-        self.collection = collection
-        self.memory = memory
-        self._disk = disk
-        self._folder = folder
-        self._partition = partition
-        self._codec = codec_of(collection)
-        self._cache = FilterCache()
-        self._generation = -1
-        self._segments: tuple[SegmentView, ...] = ()
-        self._entries: dict[SegmentEntry, SegmentView] = {}
-        self._sealed: dict[int, SealedSegment] = {}
-        self._views: WeakSet[View] = WeakSet()
-        self._view: View | None = None
-        self._seen: Snapshot | None = None
+    @property
+    @abstractmethod
+    def parts(self) -> Sequence[PartitionReader]:
+        """The partitions, in order."""
 
+    @abstractmethod
     def view(self) -> View:
         """What is published now. Raises CORRUPT_DATA if a sealed file cannot be opened."""
-        snapshot = self.memory.snapshot()
-        if snapshot == self._seen and self._view is not None:
-            return self._view
-        if snapshot.generation != self._generation:
-            snapshot = self._refresh()
-        segments = self._segments
-        if segments and segments[-1].is_growing:
-            segments = (*segments[:-1], _with_count(segments[-1], snapshot.last_rows))
-        self._view = View(self.collection, snapshot.generation, snapshot.lsn, snapshot.live_rows, segments)
-        self._views.add(self._view)
-        self._seen = snapshot
-        return self._view
 
     def search(
         self,
@@ -97,7 +75,7 @@ class PartitionReader:
         return search_steps(self.view(), queries, options, predicate, report)
 
     def count(self) -> int:
-        return self.memory.snapshot().live_rows
+        return self.view().live_rows
 
     def coded_rows(self) -> int:
         """How many rows are found by codes or graphs; the rest is scanned exactly, until an index has them."""
@@ -109,6 +87,48 @@ class PartitionReader:
             elif segment.index is not None and segment.index.description.codes:
                 total += segment.count
         return total
+
+
+class PartitionReader(Reader):
+    """A read-only face of one partition."""
+
+    def __init__(
+        self, disk: Disk, folder: Path, collection: Collection, partition: int, memory: PartitionMemory
+    ) -> None:
+        self.memory = memory
+        self.number = partition
+        self.collection = collection
+        self._disk = disk
+        self._folder = folder
+        self._codec = codec_of(collection)
+        self._cache = FilterCache()
+        self._generation = -1
+        self._segments: tuple[SegmentView, ...] = ()
+        self._entries: dict[SegmentEntry, SegmentView] = {}
+        self._sealed: dict[int, SealedSegment] = {}
+        self._views: WeakSet[View] = WeakSet()
+        self._view: View | None = None
+        self._seen: Snapshot | None = None
+
+    @property
+    def parts(self) -> Sequence[PartitionReader]:
+        return (self,)
+
+    def view(self) -> View:
+        snapshot = self.memory.snapshot()
+        if snapshot == self._seen and self._view is not None:
+            return self._view
+        if snapshot.generation != self._generation:
+            snapshot = self._refresh()
+        segments = self._segments
+        if segments and segments[-1].is_growing:
+            segments = (*segments[:-1], _with_count(segments[-1], snapshot.last_rows))
+        self._view = View(
+            self.collection, snapshot.generation, snapshot.live_rows, segments, (snapshot.lsn,) * len(segments)
+        )
+        self._views.add(self._view)
+        self._seen = snapshot
+        return self._view
 
     def has_let_go(self, generation: int) -> bool:
         """Whether no search here reads what a generation before this one showed."""
@@ -161,7 +181,7 @@ class PartitionReader:
             filter: Filter = GrowingFilter(entry.id, growing.columns, self._cache)
             return self._segment(entry, growing, codes, filter, SLOT_ROWS)
         folder = segment_folder(self._folder, entry.id)
-        of = self._disk, folder, self.collection, self._partition, entry.id, entry.rows
+        of = self._disk, folder, self.collection, self.number, entry.id, entry.rows
         if entry.id not in self._sealed:
             self._sealed[entry.id] = SealedSegment(*of, verify=False)
         sealed = self._sealed[entry.id]
@@ -184,7 +204,31 @@ class PartitionReader:
             distances=Distances(self.collection.metric, columns.vectors, columns.inverse_norm),
             filter=filter,
             index_number=entry.index_number,
+            partition=self.number,
         )
+
+
+class CollectionReader(Reader):
+    """All partitions of a collection as one: their segments are searched together."""
+
+    def __init__(self, parts: Sequence[PartitionReader]) -> None:
+        self._parts = tuple(parts)
+        self._view: View | None = None
+
+    @property
+    def parts(self) -> Sequence[PartitionReader]:
+        return self._parts
+
+    def view(self) -> View:
+        views = tuple(part.view() for part in self._parts)
+        if self._view is None or any(new is not seen for new, seen in zip(views, self._view.parts, strict=True)):
+            self._view = View.of_all(views)
+        return self._view
+
+
+def reader_of(parts: Sequence[PartitionReader]) -> Reader:
+    """The reader of a collection; a single partition is read without a step between."""
+    return parts[0] if len(parts) == 1 else CollectionReader(parts)
 
 
 def _with_count(segment: SegmentView, count: int) -> SegmentView:

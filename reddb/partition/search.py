@@ -58,6 +58,7 @@ _INDEX_RECALL = 0.99  # that is expected of codes and lists unless a search says
 class SegmentReport:
     """What was done in one segment."""
 
+    partition: int
     segment: int
     strategy: str
     candidates: int
@@ -145,7 +146,7 @@ class _Search:
             taken = sum(map(_total, self._candidates)) - before
             matches = None if mask is None else mask.matches
             us = 1e6 * (perf_counter() - began)
-            self._report.segments.append(SegmentReport(segment.id, strategy, taken, matches, us))
+            self._report.segments.append(SegmentReport(segment.partition, segment.id, strategy, taken, matches, us))
             self._report.candidates_us += us
         began = perf_counter()
         found = [self._rank(query, mine) for query, mine in zip(self._queries, self._candidates, strict=True)]
@@ -229,7 +230,7 @@ class _Search:
             left = []
             for number, mine in zip(asked, labels, strict=True):
                 # A query that tells no code from another (all zeros) finds none: -1.
-                rows = mine if is_plain and mine[-1] >= 0 else self._keep(segment, mine, encoded, mask)
+                rows = mine if is_plain and mine[-1] >= 0 else self._keep(segment, place, mine, encoded, mask)
                 if len(rows) >= min(wanted, count * times):
                     self._candidates[number].append((segment, place, rows))
                 else:
@@ -267,7 +268,7 @@ class _Search:
             way, labels = f"ivf x {probes}", index.file.search(self._prepare(), count, probes, bitmap)
         unreliable = 0
         for number, mine in enumerate(labels):
-            rows = self._keep(segment, mine, segment.count, None)
+            rows = self._keep(segment, place, mine, segment.count, None)
             if len(rows) >= min(wanted, count):
                 self._candidates[number].append((segment, place, rows))
             else:
@@ -289,13 +290,13 @@ class _Search:
             return min(2 * count, index.file.rows), index.file.count
         return count, min(max(ceil(probes * widening), ceil(least * widening**2)), index.file.count)
 
-    def _keep(self, segment: SegmentView, labels: Rows, encoded: int, mask: Mask | None) -> Rows:
+    def _keep(self, segment: SegmentView, place: int, labels: Rows, encoded: int, mask: Mask | None) -> Rows:
         """Those of the labels that are rows, match and live."""
         rows = labels[(labels >= 0) & (labels < encoded)]
         if mask is not None:
             rows = rows[mask.rows[rows]]
         if segment.tombstones.count:
-            rows = rows[segment.live(rows, self._view.lsn)]
+            rows = rows[self._view.live(place, rows)]
         return rows
 
     def _scan(
@@ -306,7 +307,7 @@ class _Search:
         count = self._options.k + _SLACK
         best_rows: Rows = np.empty(0, np.int64)
         best_keys: NDArray[np.float32] = np.empty(0, np.float32)
-        for rows, keys in self._scan_blocks(query, segment, first, last, mask):
+        for rows, keys in self._scan_blocks(query, segment, place, first, last, mask):
             best_rows, best_keys = np.concatenate([best_rows, rows]), np.concatenate([best_keys, keys])
             if count < len(best_rows):
                 nearest = _smallest(best_keys, count)
@@ -315,15 +316,14 @@ class _Search:
         self._candidates[number].append((segment, place, best_rows))
 
     def _scan_blocks(
-        self, query: Vectors, segment: SegmentView, first: int, last: int, mask: Mask | None
+        self, query: Vectors, segment: SegmentView, place: int, first: int, last: int, mask: Mask | None
     ) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
-        lsn = self._view.lsn
         if mask is not None and mask.matches < segment.count // 2:
             matches = np.flatnonzero(mask.rows[first:last]) + first
             for start in range(0, len(matches), _SCAN_BLOCK_ROWS):
                 rows = matches[start : start + _SCAN_BLOCK_ROWS]
                 if segment.tombstones.count:
-                    rows = rows[segment.live(rows, lsn)]
+                    rows = rows[self._view.live(place, rows)]
                 yield rows, segment.distances.keys_of_rows(query, rows)
             return
         for start in range(first, last, _SCAN_BLOCK_ROWS):
@@ -331,7 +331,7 @@ class _Search:
             rows, keys = np.arange(start, end), segment.distances.keys_of_range(query, start, end)
             keep: NDArray[Any] | None = None if mask is None else mask.rows[start:end]
             if segment.tombstones.count:
-                live = segment.live(slice(start, end), lsn)
+                live = self._view.live(place, slice(start, end))
                 keep = live if keep is None else live & keep
             yield (rows, keys) if keep is None else (rows[keep], keys[keep])
 

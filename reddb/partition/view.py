@@ -1,9 +1,9 @@
-"""One moment of a partition as a reader sees it: segments, how many rows of each, and the LSN that decides who lives.
+"""One moment of a collection as a reader sees it: segments, how many rows of each, and the LSN that decides who lives.
 
 A row is addressed by its segment's place in the view (upper 32 bits) and its number in the segment (lower 32).
 
 Invariants:
-  * One view is one snapshot: a batch or an upsert is in it whole, or not at all.
+  * One view is one snapshot of each partition: what was written to it at once is in the view whole, or not at all.
   * An address means nothing outside its view.
 """
 
@@ -49,20 +49,33 @@ class SegmentView:
     distances: Distances
     filter: Filter
     index_number: int = 0
-
-    def live(self, rows: NDArray[np.int64] | slice, lsn: int) -> NDArray[np.bool_]:
-        return self.tombstones.live(rows, lsn)
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class View:
-    """The segments of a partition at one moment."""
+    """The segments of a partition at one moment, or those of all `parts`, in order.
+
+    `lsns` are those of the partitions that the segments belong to; `generation` is the partition's.
+    """
 
     collection: Collection
     generation: int
-    lsn: int
     live_rows: int
     segments: tuple[SegmentView, ...]
+    lsns: tuple[int, ...]
+    parts: tuple[View, ...] = ()
+
+    @classmethod
+    def of_all(cls, parts: tuple[View, ...]) -> View:
+        """The partitions of a collection as one."""
+        segments = tuple(segment for part in parts for segment in part.segments)
+        lsns = tuple(lsn for part in parts for lsn in part.lsns)
+        return cls(parts[0].collection, 0, sum(part.live_rows for part in parts), segments, lsns, parts)
+
+    def live(self, place: int, rows: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
+        """Which of the rows of the segment at this place live."""
+        return self.segments[place].tombstones.live(rows, self.lsns[place])
 
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
@@ -73,7 +86,7 @@ class View:
             wanted = ids if len(remaining) == len(ids) else [ids[item] for item in remaining.tolist()]
             rows = segment.rows.find(wanted, segment.count)
             hit = np.flatnonzero(rows >= 0)
-            hit = hit[segment.live(rows[hit], self.lsn)]
+            hit = hit[self.live(place, rows[hit])]
             found[remaining[hit]] = address(place, rows[hit])
             remaining = np.delete(remaining, hit)
             if not len(remaining):
@@ -81,7 +94,7 @@ class View:
         return found
 
     def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
-        """The first `count` live rows that match, after `offset` of them, in the order they came."""
+        """The first `count` live rows that match, after `offset` of them; each partition in its rows' order."""
         parts: list[Addresses] = [np.empty(0, np.int64)]
         wanted = offset + count
         for place, segment in enumerate(self.segments):
@@ -90,7 +103,7 @@ class View:
                 if wanted <= 0:
                     break
                 block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
-                keep = segment.live(block, self.lsn)
+                keep = self.live(place, block)
                 if mask is not None:
                     keep &= mask[block]
                 parts.append(address(place, first + np.flatnonzero(keep)))
@@ -102,10 +115,10 @@ class View:
         if predicate is None:
             return self.live_rows
         total = 0
-        for segment in self.segments:
+        for place, segment in enumerate(self.segments):
             mask = segment.filter.mask(predicate, segment.count)
             if mask.matches and segment.tombstones.count:
-                total += int(np.count_nonzero(mask.rows & segment.live(slice(0, segment.count), self.lsn)))
+                total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:
                 total += mask.matches
         return total

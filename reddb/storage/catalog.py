@@ -20,7 +20,7 @@ from typing import Any
 
 from reddb import errors
 from reddb.fields import NO_FIELDS, Field, Fields
-from reddb.settings import SettingValue, check
+from reddb.settings import SettingValue, resolve
 from reddb.types import Collection, Kind, Metric
 
 _FORMAT = 2
@@ -89,7 +89,7 @@ class Catalog:
                     kind=Kind(kind),
                     dim=dim,
                     metric=Metric(metric),
-                    settings=check(json.loads(settings)),
+                    settings=resolve(json.loads(settings), dim),  # those that came later have their defaults
                     fields=_fields(json.loads(fields)),
                     indexes=_indexes(json.loads(indexes)),
                 )
@@ -97,6 +97,13 @@ class Catalog:
             ]
         except (ValueError, TypeError, AttributeError, KeyError, errors.RedDBError) as error:
             raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
+
+    def verify(self) -> None:
+        """Let SQLite look at every page. Raises CORRUPT_DATA."""
+        with self._named():
+            found = [text for (text,) in self._database.execute("PRAGMA integrity_check")]
+        if found != ["ok"]:
+            raise errors.CORRUPT_DATA.error(f"{self._path}: {'; '.join(found)}", path=str(self._path))
 
     def create(
         self,

@@ -120,6 +120,40 @@ class Get(Message):
     with_vectors: bool
 
 
+# --- sent by one core to another ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Part(Message):
+    """What one partition of several shall do: the message of that `kind` with this body. Answered by Written.
+
+    With `hold` it is checked and waits for Decide; answered by Holding.
+    """
+
+    KIND = 0x41
+    partition: int
+    hold: bool
+    kind: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Decide(Message):
+    """Do what was held, or forget it. Answered by Written."""
+
+    KIND = 0x42
+    hold: int
+    commit: bool
+
+
+@dataclass(slots=True)
+class Holding(Message):
+    """It can be done, and nothing else is until Decide names this number."""
+
+    KIND = 0xC1
+    hold: int
+
+
 # --- sent by the server ------------------------------------------------------------------------------------
 
 

@@ -248,7 +248,12 @@ def client_on(server: Server, core: int) -> Iterator[reddb.Client]:
 
     def connect() -> bool:
         peers.append(Peer(server.port))
-        return until_done(peers[-1].greet) == core
+        try:
+            return peers[-1].greet() == core
+        except reddb.RedDBError as error:  # its core died before it answered
+            if not error.retryable:
+                raise
+            return False
 
     try:
         # The supervisor evens out the connections, so every core that is ready has its turn.

@@ -1,0 +1,265 @@
+"""The partitions as one core knows them: how to read each, and how to write those that are its own.
+
+    add            it exists; if it is ours, open or recover it, and tell the supervisor
+    set_memory     its rows are in this memory: it can be read here
+    set_writable   every core reads our memory of it: it can be written here
+    drop           it does not exist any more
+
+A partition belongs to the core `(collection id + its number) % cores`, so the partitions of one collection are spread
+over the cores, and so are many collections of one partition each.
+
+Invariant: what is asked of a partition that is not there yet is answered after `limits.READY_TIMEOUT_S` at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from reddb import errors, limits
+from reddb.disk import Disk
+from reddb.partition.kinds import memory_shape
+from reddb.partition.reader import PartitionReader, Reader, reader_of
+from reddb.partition.writer import Partition
+from reddb.server.committer import Committer
+from reddb.server.settler import Settler
+from reddb.server.workshop import BuilderLink
+from reddb.storage.folder import partition_folder
+from reddb.storage.memory import PartitionMemory
+from reddb.types import Collection
+
+_log = structlog.get_logger()
+
+
+class PartitionKey(NamedTuple):
+    """Which partition."""
+
+    collection: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What writes a partition, and what settles its segments."""
+
+    committer: Committer
+    settler: Settler
+    reader: PartitionReader
+
+
+class Partitions:
+    """Every partition there is, seen from one core."""
+
+    def __init__(
+        self,
+        core: int,
+        cores: int,
+        data: Path,
+        disk: Disk,
+        random_u32: Callable[[], int],
+        builder: BuilderLink,
+        send: Callable[[dict[str, Any], int | None], None],
+        ask: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
+        self._core = core
+        self._cores = cores
+        self._data = data
+        self._disk = disk
+        self._random_u32 = random_u32
+        self._builder = builder
+        self._send = send
+        self._ask = ask
+        self._collections: dict[int, Collection] = {}
+        self._parts: dict[PartitionKey, PartitionReader] = {}
+        self._readers: dict[int, Reader] = {}
+        self._recovered: dict[PartitionKey, Partition] = {}
+        self._owned: dict[PartitionKey, Owned] = {}
+        self._failures: dict[PartitionKey, errors.RedDBError] = {}
+        self._changed: dict[int, asyncio.Event] = {}
+        self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
+        self._sync_pool = ThreadPoolExecutor(1, "sync")
+
+    # --- what sessions ask ---------------------------------------------------------------------------------
+
+    def owner(self, collection: Collection, number: int) -> int:
+        """The core that writes a partition."""
+        return (collection.id + number) % self._cores
+
+    def reader_now(self, collection: Collection) -> Reader | None:
+        """The reader of a collection, if all its rows are there."""
+        return self._readers.get(collection.id)
+
+    async def reader(self, collection: Collection) -> Reader:
+        """The same, after a bounded wait. Raises NOT_READY, or the reason why a partition cannot be opened."""
+        await self._wait(collection, lambda: collection.id in self._readers, _keys(collection))
+        return self._readers[collection.id]
+
+    async def owned(self, collection: Collection, number: int) -> Owned:
+        """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
+        key = PartitionKey(collection.id, number)
+        await self._wait(collection, lambda: key in self._owned, [key])
+        return self._owned[key]
+
+    # --- what the supervisor says --------------------------------------------------------------------------
+
+    def add(self, collection: Collection) -> None:
+        """It exists; what of it is ours is opened or recovered."""
+        self._collections[collection.id] = collection
+        self._changed[collection.id] = asyncio.Event()
+        for key in _keys(collection):
+            if self.owner(collection, key.number) == self._core and key not in self._opening:
+                task = asyncio.create_task(self._open(key))
+                self._opening[key] = task
+                task.add_done_callback(lambda _, key=key: self._opening.pop(key))  # type: ignore[misc]
+
+    def set_memory(self, key: PartitionKey, descriptor: int) -> None:
+        """The rows of a partition are in this memory from now on."""
+        collection = self._collections.get(key.collection)
+        if collection is None or key in self._recovered or key in self._owned:
+            os.close(descriptor)  # dropped; or ours, and newer than what our predecessor had left with the supervisor
+            return
+        memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
+        os.close(descriptor)
+        self._failures.pop(key, None)
+        self._set_reader(key, memory)
+
+    def set_writable(self, key: PartitionKey) -> None:
+        """Every core reads our memory of this partition: a write is seen by all once it is acknowledged."""
+        partition = self._recovered.pop(key, None)
+        if partition is None:
+            return
+        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].settler.wake())
+        settler = Settler(
+            committer,
+            self._builder,
+            self._sync_pool,
+            lambda generation: self._ask({"type": "let_go", "partition": list(key), "generation": generation}),
+        )
+        self._owned[key] = Owned(committer, settler, self._parts[key])
+        self._changed[key.collection].set()
+
+    def change(self, collection: Collection) -> None:
+        """Its settings or indexes changed."""
+        self._collections[collection.id] = collection
+        for key in _keys(collection):
+            if key in self._parts:
+                self._parts[key].change_collection(collection)
+            if key in self._recovered:
+                self._recovered[key].change_collection(collection)
+            if key in self._owned:
+                self._owned[key].committer.partition.change_collection(collection)
+                self._owned[key].settler.wake()
+
+    async def let_go(self, key: PartitionKey, generation: int) -> None:
+        """Return when no search here reads what the owner replaced before this generation."""
+        # No event says that the last search over old memory is gone: its view is, when nothing refers to it any more.
+        while (part := self._parts.get(key)) is not None:
+            if key.collection in self._readers:
+                self._readers[key.collection].view()  # or what it took last would be held on to
+            if part.has_let_go(generation):
+                return
+            await asyncio.sleep(limits.SETTLE_POLL_S)
+
+    def set_failure(self, key: PartitionKey, error: errors.RedDBError) -> None:
+        """The partition cannot be opened by its owner."""
+        self._failures[key] = error
+        self._changed[key.collection].set()
+
+    async def drop(self, collection_id: int) -> None:
+        """The collection does not exist any more; finish and forget it."""
+        keys = _keys(self._collections.pop(collection_id))
+        self._changed.pop(collection_id).set()
+        self._readers.pop(collection_id, None)
+        for key in keys:
+            self._failures.pop(key, None)
+            self._parts.pop(key, None)
+        for key in keys:
+            if key in self._opening:  # its files may go only when nobody reads them
+                await self._opening[key]
+            await self._close(key)
+
+    async def close(self) -> None:
+        """Finish every write and close every partition."""
+        await asyncio.gather(*self._opening.values())
+        for owned in self._owned.values():
+            await owned.settler.close()
+        await self._builder.stop()
+        for key in [*self._recovered, *self._owned]:  # "writable" may still come for the first
+            await self._close(key)
+        self._sync_pool.shutdown()
+
+    # -------------------------------------------------------------------------------------------------------
+
+    async def _close(self, key: PartitionKey) -> None:
+        recovered = self._recovered.pop(key, None)
+        if recovered is not None:
+            recovered.close()
+        owned = self._owned.pop(key, None)
+        if owned is not None:
+            await owned.settler.close()
+            await owned.committer.close()
+
+    async def _wait(self, collection: Collection, is_there: Callable[[], bool], keys: list[PartitionKey]) -> None:
+        if is_there():
+            return
+        try:
+            async with asyncio.timeout(limits.READY_TIMEOUT_S):
+                while not is_there():
+                    changed = self._changed.get(collection.id)
+                    if changed is None:
+                        raise errors.UNKNOWN_COLLECTION.error(f"collection {collection.name!r} was dropped")
+                    for key in keys:
+                        if key in self._failures:
+                            raise self._failures[key]
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            raise errors.NOT_READY.error(f"collection {collection.name!r} is still recovering") from None
+
+    async def _open(self, key: PartitionKey) -> None:
+        loop = asyncio.get_running_loop()
+        collection = self._collections[key.collection]
+        folder = partition_folder(self._data, *key)
+        try:
+            partition = await loop.run_in_executor(
+                None, Partition.open, self._disk, folder, collection, key.number, self._random_u32
+            )
+        except errors.RedDBError as error:
+            _log.error("a partition cannot be opened", collection=collection.name, part=key.number, error=str(error))
+            if key.collection in self._collections:
+                self.set_failure(key, error)
+            failure = {"number": error.code.number, "name": error.name, "message": error.message}
+            self._send({"type": "failed", "partition": list(key), "error": failure}, None)
+            return
+        if key.collection not in self._collections:
+            partition.close()  # dropped meanwhile
+            return
+        if partition.torn_tail is not None:
+            tail = partition.torn_tail
+            _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
+        rows = partition.memory.snapshot().live_rows
+        _log.info("partition open", collection=collection.name, part=key.number, rows=rows)
+        self._recovered[key] = partition
+        self._set_reader(key, partition.memory)
+        self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
+
+    def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
+        collection = self._collections[key.collection]
+        folder = partition_folder(self._data, *key)
+        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory)
+        keys = _keys(collection)
+        if all(item in self._parts for item in keys):
+            self._readers[key.collection] = reader_of([self._parts[item] for item in keys])
+        self._changed[key.collection].set()
+
+
+def _keys(collection: Collection) -> list[PartitionKey]:
+    return [PartitionKey(collection.id, number) for number in range(collection.number("partitions"))]

@@ -245,6 +245,8 @@ class Partitions:
         if partition.torn_tail is not None:
             tail = partition.torn_tail
             _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
+        for refused in partition.refused_caches:
+            _log.warning("an index is built anew, for it cannot be used", reason=str(refused))
         rows = partition.memory.snapshot().live_rows
         _log.info("partition open", collection=collection.name, part=key.number, rows=rows)
         self._recovered[key] = partition

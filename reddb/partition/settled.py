@@ -15,7 +15,8 @@ it is asked for, or where the processor time of a search at recall 0.99 is less 
 inverted file is made where it is asked for.
 
 Invariants:
-  * These files are caches: without them the segment is scanned exactly, and a builder makes them again.
+  * These files are caches: without them, or where one is damaged, the segment is scanned exactly, and a builder makes
+    them again.
   * Nothing is given to faiss whose checksum was not verified, by the owner before the index was published.
 """
 
@@ -48,9 +49,9 @@ from reddb.types import Collection, Metric, Vectors
 # Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.
 FRESH_INDEX, SETTLED_INDEX = 1, 2
 
-_INDEX_FILES = ("index.{}", "codes.{}.tv", "graph.{}.ckpt", "lists.{}.ivf")
-
 EXACT, FLAT, GRAPH, LISTS = "exact", "turbo", "hnsw", "ivf"
+_FILE_OF = {FLAT: ("codes.{}.tv", b"turb"), GRAPH: ("graph.{}.ckpt", b"hnsw"), LISTS: ("lists.{}.ivf", b"ivfl")}
+_INDEX_FILES = ("index.{}", *(name for name, _ in _FILE_OF.values()))
 _EXACT_WORK = 4_000_000  # coordinates: about 0.4 ms of scanning, what a graph costs with its overhead
 _SAMPLE_ROWS = 4096
 _TRIAL_EFS = (16, 32, 64, 128, 256, 512, 1024)
@@ -132,6 +133,46 @@ def open_index(
     """Map the index with this number. Raises CORRUPT_DATA naming the file."""
     if not number:
         return ExactScan(Description(EXACT, why="an index is being built"))
+    of = disk, folder, collection, partition, segment_id, rows, number
+    description, path, content = _index_files(*of, verify=verify)
+    if path is None:
+        return ExactScan(description)
+    if description.kind == FLAT:
+        codec = codec_of(collection)
+        assert codec is not None
+        values = np.frombuffer(content, np.uint8)
+        mean = values[: 4 * codec.rotation.padded].view(np.float32)
+        turbo = TurboIndex(codec, Fit(mean, description.scale), collection.metric)
+        turbo.append(values[mean.nbytes :])
+        return FlatIndex(description, turbo)
+    try:
+        if description.kind == GRAPH:
+            return Graph(description, GraphIndex.open(path, collection.dim, Codes(description.codes)))
+        return Lists(description, InvertedFile.open(path, codec_of_lists(collection)))
+    except RuntimeError as error:
+        raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
+
+
+def verify_index(
+    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int, number: int
+) -> None:
+    """Compute the checksums of the index with this number. Raises CORRUPT_DATA or DISK_FAILED naming the file."""
+    if number:
+        _index_files(disk, folder, collection, partition, segment_id, rows, number, verify=True)
+
+
+def _index_files(
+    disk: Disk,
+    folder: Path,
+    collection: Collection,
+    partition: int,
+    segment_id: int,
+    rows: int,
+    number: int,
+    *,
+    verify: bool,
+) -> tuple[Description, Path | None, memoryview]:
+    """What the index is, and the file that it has beside its description, with its content."""
 
     def content(name: str, kind: bytes) -> memoryview:
         identity = identity_of(collection, partition, segment_id, kind, rows)
@@ -139,28 +180,11 @@ def open_index(
 
     plain = msgpack.unpackb(content(f"index.{number}", b"indx"), use_list=False)
     description = Description(**plain)
-    if description.kind == FLAT:
-        codec = codec_of(collection)
-        assert codec is not None
-        values = np.frombuffer(content(f"codes.{number}.tv", b"turb"), np.uint8)
-        mean = values[: 4 * codec.rotation.padded].view(np.float32)
-        turbo = TurboIndex(codec, Fit(mean, description.scale), collection.metric)
-        turbo.append(values[mean.nbytes :])
-        return FlatIndex(description, turbo)
-    if description.kind == GRAPH:
-        name, kind = f"graph.{number}.ckpt", b"hnsw"
-    elif description.kind == LISTS:
-        name, kind = f"lists.{number}.ivf", b"ivfl"
-    else:
-        return ExactScan(description)
-    content(name, kind)
-    path = folder / name
-    try:
-        if description.kind == GRAPH:
-            return Graph(description, GraphIndex.open(path, collection.dim, Codes(description.codes)))
-        return Lists(description, InvertedFile.open(path, codec_of_lists(collection)))
-    except RuntimeError as error:
-        raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
+    if description.kind not in _FILE_OF:
+        return description, None, memoryview(b"")
+    name, kind = _FILE_OF[description.kind]
+    name = name.format(number)
+    return description, folder / name, content(name, kind)
 
 
 class IndexBuilder:

@@ -25,7 +25,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -38,7 +38,9 @@ from reddb.index.metrics import inverse_norms
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
 from reddb.partition.segments import OwnedSegment, Succession, locate
+from reddb.partition.settled import verify_index
 from reddb.rows import RowBatch, id_column
+from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
 from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_manifest, remove_garbage
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, Snapshot
@@ -109,6 +111,7 @@ class Partition:
         self.growing = GrowingWriter(self.memory, self.ranges, collection.number("seal_rows"))
         self.next_segment = 1
         self.lsn = 0
+        self.refused_caches: list[errors.RedDBError] = []
         self.manifest_is_unknown = False  # one was being put in place when the disk failed
         self._live_rows = 0
         self._generation = 0
@@ -286,11 +289,23 @@ class Partition:
             folder = segment_folder(self.folder, record.id)
             rows = SealedSegment(self.disk, folder, self.collection, self.number, record.id, record.rows, verify=True)
             live = read_live(self.disk, self.folder, self.collection, self.number, record)
-            segment = self.add_sealed(record, rows)
+            segment = self.add_sealed(self._with_sound_index(record), rows)
             dead = segment.tombstones.mark(np.flatnonzero(~live), max(self.manifest.sealed_lsn, 1))
             segment.live_file_dead = dead
             self._live_rows += record.rows - dead
             self.segments.append(segment)
+
+    def _with_sound_index(self, record: SegmentRecord) -> SegmentRecord:
+        """The same, or without its index if that is damaged: it is a cache, and will be built anew."""
+        folder = segment_folder(self.folder, record.id)
+        of = self.disk, folder, self.collection, self.number, record.id, record.rows, record.index
+        try:
+            verify_index(*of)
+            open_field_indexes(*of)
+        except errors.RedDBError as error:
+            self.refused_caches.append(error)
+            return replace(record, index=0)
+        return record
 
     def _existing(self, ids: list[RowId]) -> list[RowId]:
         """Those of the distinct ids that will have a row once all that is on its way is applied."""

@@ -189,19 +189,21 @@ def test_an_index_survives_deaths_compaction_and_reopening(database, tmp_path):
     again.close()
 
 
-def test_a_damaged_index_is_told(database, tmp_path):
+def test_a_damaged_index_is_made_again(database, tmp_path):
     ask(database, "CREATE INDEX ON docs (n)")
     database.request(insert(list(range(100))))
     ask(database, "ALTER COLLECTION docs SEAL")
-    (file,) = tmp_path.rglob("fields.*")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 3] ^= 1
-    file.write_bytes(content)
     database.close()
+    (file,) = tmp_path.rglob("fields.*")
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    damaged[len(content) // 3] ^= 1
+    file.write_bytes(damaged)
     again = Database(tmp_path)
-    assert ask(again, "SELECT count(*) FROM docs") == [[100]]
-    assert error_of(again, "SELECT count(*) FROM docs WHERE n = 3").name == "CORRUPT_DATA"
+    assert ask(again, "SELECT count(*) FROM docs WHERE n = 3") == [[1]]
     again.close()
+    (file,) = tmp_path.rglob("fields.*")
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ SETTINGS: dict[str, Setting] = {
             name="durability",
             choices=("fsync", "flush", "none"),
             default="fsync",
+            online=True,
             meaning="What an acknowledged write survives: a power cut, a dead process, or neither until it is sealed.",
         ),
         Setting(
@@ -59,6 +60,30 @@ SETTINGS: dict[str, Setting] = {
             maximum=limits.PARTITIONS_MAX,
             default=1,
             meaning="Parts the rows are spread over by id, each written by a core of its own.",
+        ),
+        Setting(
+            name="flush_interval_ms",
+            minimum=1,
+            maximum=60_000,
+            default=1000,
+            online=True,
+            meaning="How long a write may wait for its sync where durability is flush.",
+        ),
+        Setting(
+            name="checkpoint_s",
+            minimum=0,
+            maximum=86_400,
+            default=300,
+            online=True,
+            meaning="Seconds between two checkpoints of a collection that is written to; 0 for never.",
+        ),
+        Setting(
+            name="checkpoint_wal_mib",
+            minimum=128,
+            maximum=1_048_576,
+            default=1024,
+            online=True,
+            meaning="Log beyond which growing rows are sealed early, and deletes put into files.",
         ),
         Setting(
             name="bits",
@@ -158,12 +183,17 @@ def check(given: Mapping[str, Any]) -> dict[str, SettingValue]:
     return {name: SETTINGS[name].check(value) for name, value in given.items()}
 
 
-def check_online(given: Mapping[str, Any]) -> dict[str, SettingValue]:
-    """The same for settings of a collection that exists. Raises INVALID_SETTING for one that is fixed."""
+def check_online(given: Mapping[str, Any], before: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+    """The same for a collection that has the settings `before`. Raises INVALID_SETTING for what cannot be changed."""
     checked = check(given)
     for name in checked:
         if not SETTINGS[name].online:
             raise errors.INVALID_SETTING.error(f"{name} is fixed when a collection is created", setting=name)
+    durability = checked.get("durability", before["durability"])
+    if durability != before["durability"] and "none" in (durability, before["durability"]):
+        # Without a log there is nothing that later records could follow.
+        message = f"durability can be changed between fsync and flush, not from {before['durability']} to {durability}"
+        raise errors.INVALID_SETTING.error(message, setting="durability")
     return checked
 
 

@@ -4,14 +4,15 @@
                                           ▲                     │
                                           └── submits go on ◄───┘
 
-No timer delays a lone write: a group begins as soon as the one before is done. Encoding runs between requests once
+No timer delays a lone write: a group begins as soon as the one before is done. With durability "flush" the sync comes
+after the answer, `flush_interval_ms` later at the latest. Encoding runs between requests once
 nothing is waiting to be written.
 
 What must read before it writes (a change by predicate), or wait for others before it writes (a part of a batch), holds
 the partition: it waits until nothing is on its way, and what is submitted meanwhile waits behind it.
 
 Invariants:
-  * An answer is given only after the sync of its group returned.
+  * An answer is given only after the sync of its group returned, where durability is "fsync".
   * One group of a partition is under way at a time; one sync of a core is (they share `pool`, of one thread).
 """
 
@@ -50,6 +51,8 @@ class Committer:
         self._held: Held | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
         self._is_encoding = False
         self._encoded_until = self._loop.time()
         self._is_closed = False
@@ -109,12 +112,17 @@ class Committer:
         await self._quiet.wait()
 
     async def close(self) -> None:
-        """Finish what was submitted and close the partition."""
+        """Finish what was submitted, sync it and close the partition."""
         self._is_closed = True
         if self._held is not None:
             await self._held.abort()
         if self._writing is not None:
             await self._writing
+        if self._flushing is not None:
+            await self._flushing
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            await self._flush()
         self.partition.close()
 
     def _refuse_if_closed(self) -> None:
@@ -140,6 +148,7 @@ class Committer:
                 self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
             else:
                 self.partition.complete(group)
+                self._flush_later(group)
                 for prepared in group.operations:
                     future = self._waiting.pop(prepared)
                     if not future.done():  # done: whoever asked has gone
@@ -156,6 +165,22 @@ class Committer:
             future = self._waiting.pop(prepared)
             if not future.done():
                 future.set_exception(error)
+
+    def _flush_later(self, group: Group) -> None:
+        """What was written without a sync is synced when its time has come."""
+        if group.durability == "flush" and self._flush_timer is None:
+            interval_s = self.partition.collection.number("flush_interval_ms") / 1000
+            self._flush_timer = self._loop.call_later(interval_s, self._begin_flush)
+
+    def _begin_flush(self) -> None:
+        self._flushing = self._loop.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        self._flush_timer = None
+        try:
+            await self._loop.run_in_executor(self._pool, self.partition.sync)
+        except errors.RedDBError as error:  # the log is poisoned: the next write is told so
+            _log.critical("acknowledged writes may not survive a power cut", error=str(error))
 
     def _encode_soon(self) -> None:
         if not self._is_encoding:

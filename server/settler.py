@@ -2,10 +2,13 @@
 
     due job ──► builder ──► open, prepare, write, complete ──► every core has let go ──► clean, retire ──► next
 
+and writes checkpoints: every `checkpoint_s`, when asked to, and where the log has grown long. Who asks while one is
+being written waits for the next.
+
 A job that fails is due again after a pause, longer each time; the rows stay searchable as they were.
 
 Invariants:
-  * One job of a partition is under way at a time.
+  * One job or checkpoint of a partition is under way at a time.
   * The loop never waits for the disk: what reads or writes files runs in threads.
 """
 
@@ -20,9 +23,10 @@ from typing import Any
 import structlog
 
 from reddb import errors, limits
+from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Job
-from reddb.partition.policy import compaction, due_job
-from reddb.partition.publication import Publication, publication
+from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
+from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.query.plan import Work
 from reddb.server.committer import Committer
 from reddb.server.workshop import BuilderLink
@@ -55,6 +59,9 @@ class Settler:
         self._unsettled: set[int] = set()
         self._compacting = 0
         self._settled: list[asyncio.Future[None]] = []
+        self._checkpointed: list[asyncio.Future[None]] = []
+        self._checkpoint_lsn = self._partition.lsn
+        self._checkpoint_time = self._loop.time()
         self._working: asyncio.Future[Any] | None = None
         self._task = self._loop.create_task(self._run())
 
@@ -65,6 +72,11 @@ class Settler:
     async def work(self, work: Work) -> None:
         """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
         self._partition.check_manifest()
+        if work is Work.CHECKPOINT:
+            if self._partition.collection.settings["durability"] == "none":
+                await self.work(Work.SEAL)  # rows that no log knows
+            await self._checkpoint_soon()
+            return
         while not self._partition.freeze():
             await self._committer.quiet()
         if work is Work.REBUILD:
@@ -84,7 +96,9 @@ class Settler:
         await asyncio.gather(self._task, return_exceptions=True)
         if self._working is not None:  # a thread cannot be cancelled, and it works on files that may be removed next
             await asyncio.gather(self._working, return_exceptions=True)
-        self._end_waits(errors.SHUTTING_DOWN.error("the collection was closed before the work was done"))
+        closed = errors.SHUTTING_DOWN.error("the collection was closed before the work was done")
+        self._end_waits(closed)
+        _tell(self._checkpointed, closed)
 
     async def _run(self) -> None:
         failures = 0
@@ -93,13 +107,16 @@ class Settler:
         )
         while not self._partition.manifest_is_unknown:
             self._wake.clear()
-            self._freeze_if_idle()
+            if self._checkpoint_is_due():
+                await self._checkpoint()
+                continue
+            self._freeze_if_due()
             job = due_job(self._partition, frozenset(self._unsettled))
             if job is None and self._compacting:
                 job = compaction(self._partition)
             if job is None:
                 self._end_waits(None)
-                await self._sleep(self._until_idle())
+                await self._sleep(self._until_due())
                 continue
             try:
                 await self._do(job)
@@ -116,6 +133,7 @@ class Settler:
         except errors.RedDBError as error:
             _log.critical("segments are settled no more until a restart", error=str(error))
             self._end_waits(error)
+            _tell(self._checkpointed, error)
 
     async def _pause(self, job: Job, error: errors.RedDBError, failures: int) -> None:
         pause_s = limits.RESTART_BACKOFF_S[min(failures, len(limits.RESTART_BACKOFF_S)) - 1]
@@ -161,16 +179,57 @@ class Settler:
         progress = JobProgress(job.sources[0].id, job.sources[-1].id, rows, job.rows)
         self._partition.memory.write_progress(progress)
 
-    def _until_idle(self) -> float | None:
-        """Seconds until the growing rows have waited long enough, None if there are none or they may wait forever."""
-        idle_s = self._partition.collection.number("seal_idle_s")
-        if not idle_s or not self._partition.has_growing_rows:
-            return None
-        return max(self._committer.last_write + idle_s - self._loop.time(), limits.SETTLE_POLL_S)
+    # --- checkpoints ---------------------------------------------------------------------------------------
 
-    def _freeze_if_idle(self) -> None:
+    async def _checkpoint_soon(self) -> None:
+        """Return when a checkpoint that began after this call is on disk. Raises what prevented it."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._checkpointed.append(done)
+        self._wake.set()
+        await done
+
+    def _checkpoint_is_due(self) -> bool:
+        partition = self._partition
+        if self._checkpointed or (log_is_long(partition) and can_checkpoint(partition)):
+            return True
+        every_s = partition.collection.number("checkpoint_s")
+        is_time = bool(every_s) and self._loop.time() - self._checkpoint_time >= every_s
+        return is_time and partition.lsn != self._checkpoint_lsn
+
+    async def _checkpoint(self) -> None:
+        waiting, self._checkpointed = self._checkpointed, []
+        self._checkpoint_lsn, self._checkpoint_time = self._partition.lsn, self._loop.time()
+        error: errors.RedDBError | None = None
+        try:
+            if can_checkpoint(self._partition):
+                change = TombstoneCheckpoint(self._partition)
+                await self._publish(change, {})
+                await self._clean(change.clean)
+            else:
+                await self._in_thread(self._pool, CodesCheckpoint(self._partition).write)
+        except errors.RedDBError as failure:
+            _log.error("a checkpoint was not written", error=str(failure))
+            error = failure
+        _tell(waiting, error)
+
+    # --- when something is due -----------------------------------------------------------------------------
+
+    def _until_due(self) -> float | None:
+        """Seconds until rows have waited long enough or a checkpoint is due, None if neither will be."""
+        collection, now = self._partition.collection, self._loop.time()
+        idle_s, every_s = collection.number("seal_idle_s"), collection.number("checkpoint_s")
+        times: list[float] = []
+        if idle_s and self._partition.has_growing_rows:
+            times.append(self._committer.last_write + idle_s)
+        if every_s and self._partition.lsn != self._checkpoint_lsn:
+            times.append(self._checkpoint_time + every_s)
+        return max(min(times) - now, limits.SETTLE_POLL_S) if times else None
+
+    def _freeze_if_due(self) -> None:
+        """Rows that have waited long enough, or that keep a long log, are sealed."""
         idle_s = self._partition.collection.number("seal_idle_s")
-        if idle_s and self._partition.has_growing_rows and self._loop.time() - self._committer.last_write >= idle_s:
+        is_idle = bool(idle_s) and self._loop.time() - self._committer.last_write >= idle_s
+        if self._partition.has_growing_rows and (is_idle or log_is_long(self._partition)):
             self._partition.freeze()
 
     async def _sleep(self, seconds: float | None) -> None:
@@ -181,13 +240,17 @@ class Settler:
 
     def _end_waits(self, error: errors.RedDBError | None) -> None:
         settled, self._settled = self._settled, []
-        for future in settled:
-            if not future.done():
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
+        _tell(settled, error)
 
     async def _in_thread(self, pool: Executor | None, work: Callable[..., Any], *arguments: Any) -> Any:
         self._working = self._loop.run_in_executor(pool, work, *arguments)
         return await asyncio.shield(self._working)
+
+
+def _tell(waiting: list[asyncio.Future[None]], error: errors.RedDBError | None) -> None:
+    for future in waiting:
+        if not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

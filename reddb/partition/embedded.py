@@ -13,10 +13,11 @@ import structlog
 from reddb import errors
 from reddb.disk import Disk
 from reddb.partition.changes import prepare_change
+from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.placement import of_batch, shares, stored_in_part
-from reddb.partition.policy import compaction, due_job
-from reddb.partition.publication import publication
+from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
+from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.writer import Operation, Partition
 from reddb.query.plan import ChangePlan, Work
@@ -76,6 +77,8 @@ class EmbeddedCollection:
                     partition.compact()
                 case Work.REBUILD:
                     partition.rebuild()
+                case Work.CHECKPOINT:
+                    partition.checkpoint()
 
     def change_collection(self, collection: Collection) -> None:
         """New settings hold from now on."""
@@ -165,13 +168,28 @@ class EmbeddedPartition:
             self._do(job)
             unsettled -= job.source_ids
 
+    def checkpoint(self) -> None:
+        """Put what only memory and the log know into files. Raises a disk error."""
+        self.owner.check_manifest()
+        if self.owner.collection.settings["durability"] == "none":
+            self.seal()
+        if can_checkpoint(self.owner):
+            self._publish(TombstoneCheckpoint(self.owner))
+        else:
+            CodesCheckpoint(self.owner).write()
+
     def change_collection(self, collection: Collection) -> None:
         """New settings hold from now on."""
         self.owner.change_collection(collection)
         self.reader.change_collection(collection)
 
     def close(self) -> None:
-        self.owner.close()
+        """Sync what was written without, and let go of the files. Raises DISK_FAILED."""
+        try:
+            if self.owner.collection.settings["durability"] == "flush":
+                self.owner.sync()
+        finally:
+            self.owner.close()
 
     def _settle_or_log(self, first: Callable[[], None] = lambda: None) -> None:
         """Do what is due; what fails is due again, and keeps nobody from reading and writing."""
@@ -182,6 +200,10 @@ class EmbeddedPartition:
             _log.error("a segment was not settled", collection=self.owner.collection.name, error=str(error))
 
     def _settle(self) -> None:
+        if log_is_long(self.owner):
+            if can_checkpoint(self.owner):
+                self._publish(TombstoneCheckpoint(self.owner))
+            self.owner.freeze()
         while (job := due_job(self.owner, frozenset())) is not None:
             self._do(job)
         while self.owner.encode_step():
@@ -192,6 +214,9 @@ class EmbeddedPartition:
         change = publication(owner, job)
         workshop = Workshop(owner.disk, owner.folder, owner.collection, owner.number, owner.memory)
         change.open(workshop.run(job, lambda _: None))
+        self._publish(change)
+
+    def _publish(self, change: Publication) -> None:
         try:
             change.prepare()
             change.write()

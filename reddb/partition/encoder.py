@@ -16,13 +16,14 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb.index.metrics import Distances, prepare
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
+from reddb.partition.code_snapshot import SegmentCodes
 from reddb.partition.codec_block import CodecBlock
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection, Vectors
@@ -55,6 +56,16 @@ class GrowingEncoder:
         if self._codec is not None:
             self._encoders[segment_id] = SegmentEncoder(self._codec, self._collection, self._memory, slot)
 
+    def encoded(self, segment_id: int) -> Callable[[int], SegmentCodes | None]:
+        """What a segment's codes mean now; called with its first row, in any thread, it copies them: None where there
+        are none yet, or where they were made anew since.
+        """
+        return self._encoders[segment_id].encoded() if segment_id in self._encoders else _nothing
+
+    def restore(self, segment_id: int, count: int, codes: SegmentCodes) -> None:
+        """Take over codes that were made before; `count` rows of the segment are there."""
+        self._encoders[segment_id].restore(count, codes)
+
     def step(self, segments: Iterable[tuple[int, int]]) -> bool:
         """Encode a slice of the first of the growing segments (id, rows) that needs it; False when none does."""
         if self._codec is None:
@@ -80,6 +91,30 @@ class SegmentEncoder:
         self._fitted_rows = 0
         self._encoded = 0
         self._trial: Iterator[None] = iter(())
+
+    def encoded(self) -> Callable[[int], SegmentCodes | None]:
+        fit, fitted_rows, rows = self._fit, self._fitted_rows, self._encoded
+        needed, generation = self._block.needed, self._block.generation
+
+        def copy(first: int) -> SegmentCodes | None:
+            if fit is None or not needed:
+                return None
+            codes = self._codes[: rows * self._codec.code_bytes].copy()
+            if self._block.generation != generation:
+                return None
+            return SegmentCodes(first, rows, fitted_rows, needed, fit, codes)
+
+        return copy
+
+    def restore(self, count: int, codes: SegmentCodes) -> None:
+        rows = min(codes.rows, count - count % BLOCK_ROWS)
+        if codes.fitted_rows > rows:
+            return  # it was fitted to rows that are not there
+        self._fit, self._fitted_rows, self._encoded = codes.fit, codes.fitted_rows, rows
+        self._block.write_fit(codes.fit)
+        self._codes[: rows * self._codec.code_bytes] = codes.codes[: rows * self._codec.code_bytes]
+        self._block.write_needed(codes.needed)
+        self._block.write_encoded(rows)
 
     def step(self, count: int) -> bool:
         """Encode a slice of the segment's first `count` rows; False when there is nothing left to do."""
@@ -141,6 +176,10 @@ class SegmentEncoder:
 
     def _rotate(self, rows: NDArray[np.int64]) -> Vectors:
         return self._codec.rotation.apply(prepare(self._metric, self._vectors[rows]))
+
+
+def _nothing(first: int) -> None:
+    return None
 
 
 def depths_of(near: NDArray[np.int64], ranked: NDArray[np.int64], missing: int) -> list[int]:

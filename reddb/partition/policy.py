@@ -5,6 +5,9 @@ written anew about once for each power of `limits.MERGE_SEGMENTS_MIN` that its s
 segments stays a logarithm of the rows, up to `segment_rows_max` rows a segment. Neighbours only, so that rows keep
 their order. A segment with many dead rows is written anew by itself.
 
+Where the log grows long before a segment is full (wide rows written again and again, or nothing but deletes), growing
+rows are sealed early, and deletes go to files.
+
 Invariant: deciding changes nothing but the number of the next segment.
 """
 
@@ -41,6 +44,20 @@ def due_job(partition: Partition, unsettled: frozenset[int]) -> Job | None:
             index = max(segment.record.index + 1, SETTLED_INDEX)
             return _job(partition, JobKind.BUILD, [segment], segment.id, index)
     return None
+
+
+def log_is_long(partition: Partition) -> bool:
+    """Whether the log should be made shorter."""
+    return partition.wal.bytes > partition.collection.number("checkpoint_wal_mib") * limits.MIB
+
+
+def can_checkpoint(partition: Partition) -> bool:
+    """Whether a checkpoint would make the log superfluous as it is: no row grows, but some have died."""
+    return (
+        not partition.manifest_is_unknown
+        and partition.lsn > partition.manifest.sealed_lsn
+        and all(segment.record is not None for segment in partition.segments)
+    )
 
 
 def compaction(partition: Partition) -> Job | None:

@@ -24,6 +24,7 @@ Invariants:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,14 +58,12 @@ def publication(partition: Partition, job: Job) -> Publication:
 class Publication(ABC):
     """One change of the list of segments."""
 
-    def __init__(self, partition: Partition, job: Job) -> None:
-        """The job is under way from now on; its sources stay as they are but for deaths."""
-        self.job = job
+    def __init__(self, partition: Partition, sources: Sequence[OwnedSegment] = ()) -> None:
+        """It is under way from now on; the sources stay as they are but for deaths."""
         self._partition = partition
-        self._sources = [segment for segment in partition.segments if segment.id in job.source_ids]
+        self._sources = list(sources)
         self._manifest = partition.manifest
         self._live_files: list[_LiveFile] = []
-        assert len(self._sources) == len(job.sources)
 
     @abstractmethod
     def open(self, result: dict[str, Any]) -> None:
@@ -77,8 +76,7 @@ class Publication(ABC):
     def write(self) -> None:
         """Make it durable; for the thread that writes the log. Raises DISK_FULL or DISK_FAILED."""
         partition = self._partition
-        if partition.collection.settings["durability"] == "flush":
-            partition.wal.sync()  # it must not end before what the manifest says, whatever the power does
+        partition.sync()  # the log must not end before what the manifest says, whatever the power does
         of = partition.disk, partition.folder, partition.collection, partition.number
         for file in self._live_files:
             write_live(*of, file.record, file.live)
@@ -133,7 +131,8 @@ class Replacement(Publication):
     """A new segment takes the place of one that grew, or of several that were merged."""
 
     def __init__(self, partition: Partition, job: Job) -> None:
-        super().__init__(partition, job)
+        super().__init__(partition, _sources_of(partition, job))
+        self.job = job
         self._made: tuple[SegmentRecord, SealedSegment] | None = None  # None where no row was left
         self._target: OwnedSegment | None = None
 
@@ -197,6 +196,9 @@ class Replacement(Publication):
 class Reindexing(Publication):
     """A sealed segment gets another index; its rows stay."""
 
+    def __init__(self, partition: Partition, job: Job) -> None:
+        super().__init__(partition, _sources_of(partition, job))
+
     def open(self, result: dict[str, Any]) -> None:
         partition, (segment,) = self._partition, self._sources
         folder = segment_folder(partition.folder, segment.id)
@@ -225,3 +227,33 @@ class Reindexing(Publication):
         assert segment.record is not None
         segment.record = replace(segment.record, index=self._index)
         return self._partition.replace_segments(self._sources, self._sources)
+
+
+class TombstoneCheckpoint(Publication):
+    """Which rows of the sealed segments live goes to files; nothing else of the log is needed where no rows grow."""
+
+    def open(self, result: dict[str, Any]) -> None:
+        pass  # nobody made anything
+
+    def prepare(self) -> None:
+        partition = self._partition
+        assert all(segment.record is not None for segment in partition.segments)
+        records = [
+            self._note_live(segment, segment.record) for segment in partition.segments if segment.record is not None
+        ]
+        self._decide(records, partition.lsn)
+
+    def undo(self) -> None:
+        pass  # no memory was given to it
+
+    def retire(self) -> None:
+        pass  # nothing was replaced
+
+    def _show(self) -> int:
+        return 0  # readers see what they saw
+
+
+def _sources_of(partition: Partition, job: Job) -> list[OwnedSegment]:
+    sources = [segment for segment in partition.segments if segment.id in job.source_ids]
+    assert len(sources) == len(job.sources)
+    return sources

@@ -43,6 +43,8 @@ from reddb.partition.encoder import depths_of
 from reddb.partition.kinds import codec_of, codec_of_lists
 from reddb.partition.trials import DEPTH_MAX, RECALLS, Pairs, depth_for, exact_trials, try_lists
 from reddb.storage.checked_file import FileIdentity, add_trailer, open_checked, write_checked
+from reddb.storage.field_index import open_field_indexes
+from reddb.storage.manifest import SegmentRecord
 from reddb.storage.sealed import SealedSegment, identity_of
 from reddb.types import Collection, Metric, Vectors
 
@@ -153,12 +155,18 @@ def open_index(
         raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
 
 
-def verify_index(
-    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int, number: int
-) -> None:
-    """Compute the checksums of the index with this number. Raises CORRUPT_DATA or DISK_FAILED naming the file."""
-    if number:
-        _index_files(disk, folder, collection, partition, segment_id, rows, number, verify=True)
+def with_sound_index(
+    disk: Disk, folder: Path, collection: Collection, partition: int, record: SegmentRecord
+) -> tuple[SegmentRecord, errors.RedDBError | None]:
+    """The segment, without its index if that is damaged, a cache that will be built anew; and why, if so."""
+    of = disk, folder, collection, partition, record.id, record.rows, record.index
+    try:
+        if record.index:
+            _index_files(*of, verify=True)
+        open_field_indexes(*of)
+    except errors.RedDBError as error:
+        return replace(record, index=0), error
+    return record, None
 
 
 def _index_files(

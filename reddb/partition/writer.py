@@ -25,7 +25,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -35,12 +35,12 @@ from reddb import errors, limits
 from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.index.metrics import inverse_norms
+from reddb.partition.code_snapshot import Moment, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
 from reddb.partition.segments import OwnedSegment, Succession, locate
-from reddb.partition.settled import verify_index
+from reddb.partition.settled import with_sound_index
 from reddb.rows import RowBatch, id_column
-from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
 from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_manifest, remove_garbage
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, Snapshot
@@ -119,7 +119,7 @@ class Partition:
         self._coming: dict[RowId, tuple[bool, Prepared]] = {}
         self._open_group: list[Prepared] = []
         self._group_under_way: Group | None = None
-        self._encoder = GrowingEncoder(codec_of(collection), collection, self.memory)
+        self.encoder = GrowingEncoder(codec_of(collection), collection, self.memory)
 
     @classmethod
     def open(
@@ -135,13 +135,20 @@ class Partition:
             partition.wal = Wal.open(
                 disk, folder / "wal", identity, partition._replay, random_u32, partition.manifest.sealed_lsn
             )
+            partition.lsn = partition.wal.next_lsn - 1
+            partition._restore_codes()
         except BaseException:
             partition.memory.close()
             raise
         partition.growing.seal_rows = collection.number("seal_rows")
-        partition.lsn = partition.wal.next_lsn - 1
         partition.publish()
         return partition
+
+    @property
+    def moment(self) -> Moment:
+        """What codes that are kept now belong to."""
+        metric, bits = str(self.collection.metric), self.collection.number("bits")
+        return Moment(self.lsn, self.manifest.sealed_lsn, metric, bits)
 
     @property
     def torn_tail(self) -> TornTail | None:
@@ -214,7 +221,7 @@ class Partition:
 
     def encode_step(self) -> bool:
         """Encode a slice of the published rows; False when all are done."""
-        return self._encoder.step(
+        return self.encoder.step(
             (segment.id, segment.count) for segment in self.segments if isinstance(segment.rows, GrowingSegment)
         )
 
@@ -272,8 +279,13 @@ class Partition:
         self.next_segment += 1
         return self.next_segment - 1
 
+    def sync(self) -> None:
+        """Return when all that was acknowledged is on the device, as far as it is logged. Raises DISK_FAILED."""
+        if self.collection.settings["durability"] != "none":
+            self.wal.sync()
+
     def close(self) -> None:
-        """Close the log; the caller has completed every group."""
+        """Close the log; the caller has completed every group, and synced it."""
         assert self.is_quiet
         self.wal.close()
         self.memory.close()
@@ -289,23 +301,28 @@ class Partition:
             folder = segment_folder(self.folder, record.id)
             rows = SealedSegment(self.disk, folder, self.collection, self.number, record.id, record.rows, verify=True)
             live = read_live(self.disk, self.folder, self.collection, self.number, record)
-            segment = self.add_sealed(self._with_sound_index(record), rows)
+            record, refused = with_sound_index(self.disk, folder, self.collection, self.number, record)
+            self.refused_caches += [] if refused is None else [refused]
+            segment = self.add_sealed(record, rows)
             dead = segment.tombstones.mark(np.flatnonzero(~live), max(self.manifest.sealed_lsn, 1))
             segment.live_file_dead = dead
             self._live_rows += record.rows - dead
             self.segments.append(segment)
 
-    def _with_sound_index(self, record: SegmentRecord) -> SegmentRecord:
-        """The same, or without its index if that is damaged: it is a cache, and will be built anew."""
-        folder = segment_folder(self.folder, record.id)
-        of = self.disk, folder, self.collection, self.number, record.id, record.rows, record.index
-        try:
-            verify_index(*of)
-            open_field_indexes(*of)
-        except errors.RedDBError as error:
-            self.refused_caches.append(error)
-            return replace(record, index=0)
-        return record
+    def _restore_codes(self) -> None:
+        """Give recovered rows the codes they had."""
+        codec = codec_of(self.collection)
+        if codec is None:
+            return
+        of = self.disk, self.folder, self.collection, self.number
+        codes, refused = usable_codes(*of, codec, self.moment)
+        self.refused_caches += [] if refused is None else [refused]
+        first = 0
+        for segment in self.segments:
+            if segment.record is None:
+                if first in codes:
+                    self.encoder.restore(segment.id, segment.count, codes[first])
+                first += segment.count
 
     def _existing(self, ids: list[RowId]) -> list[RowId]:
         """Those of the distinct ids that will have a row once all that is on its way is applied."""
@@ -369,7 +386,7 @@ class Partition:
         at = self.growing.tombstones_at(slot)
         tombstones = self.memory.tombstones(at, SLOT_ROWS)
         self.segments.append(OwnedSegment(self.take_segment_id(), GrowingSegment(self.memory, slot), tombstones, at, 0))
-        self._encoder.begin(self.segments[-1].id, slot)
+        self.encoder.begin(self.segments[-1].id, slot)
         self._table_is_stale = True
         return self.segments[-1]
 

@@ -12,7 +12,7 @@ from reddb.query.binding import Binding, choices
 from reddb.query.plan import CreatePlan, IndexPlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
 from reddb.settings import check_online, resolve
 from reddb.storage.payload_columns import column_path
-from reddb.types import RESERVED_NAMES, Kind, Metric
+from reddb.types import RESERVED_NAMES, Collection, Kind, Metric
 
 
 def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan:
@@ -47,10 +47,12 @@ def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan
             return WorkPlan(collection, Work.SEAL)
         case ast.Compact():
             return WorkPlan(collection, Work.COMPACT)
+        case ast.Checkpoint():
+            return WorkPlan(collection, Work.CHECKPOINT)
         case ast.Rebuild(options=options):
-            return WorkPlan(collection, Work.REBUILD, _online(binding, options))
+            return WorkPlan(collection, Work.REBUILD, _online(binding, collection, options))
         case ast.SetOptions(options=options):
-            return SettingsPlan(collection.name, _online(binding, options))
+            return SettingsPlan(collection.name, _online(binding, collection, options))
         case action:
             binding.refuse(errors.NOT_SUPPORTED, "this change of a collection is not supported yet", action)
 
@@ -94,9 +96,9 @@ def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
             binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
 
 
-def _online(binding: Binding, options: tuple[ast.Option, ...]) -> dict[str, Any]:
+def _online(binding: Binding, collection: Collection, options: tuple[ast.Option, ...]) -> dict[str, Any]:
     given = binding.settings(options)
-    changed: dict[str, Any] = binding.at_option(options, lambda: check_online(given))
+    changed: dict[str, Any] = binding.at_option(options, lambda: check_online(given, collection.settings))
     return changed
 
 

@@ -165,6 +165,7 @@ class Work(StrEnum):
     SEAL = "seal"
     COMPACT = "compact"
     REBUILD = "rebuild"
+    CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Index files that are missing, cut, flipped or another segment's: told and made again, every answer right meanwhile."""
+"""Index files that are missing, cut, flipped or another segment's: told, made again, and no answer is wrong."""
 
 from __future__ import annotations
 

@@ -71,10 +71,11 @@ def test_choices_are_those_that_are_named(setting):
 
 def test_only_what_holds_from_now_on_can_be_changed():
     fixed = {name for name, setting in SETTINGS.items() if not setting.online}
-    assert fixed == {"bits", "durability", "partitions"}
-    assert check_online({"oversample": 7, "index": "flat"}) == {"oversample": 7, "index": "flat"}
+    assert fixed == {"bits", "partitions"}
+    before = resolve({}, 384)
+    assert check_online({"oversample": 7, "index": "flat"}, before) == {"oversample": 7, "index": "flat"}
     with pytest.raises(errors.RedDBError, match="bits is fixed when a collection is created") as caught:
-        check_online({"oversample": 7, "bits": 4})
+        check_online({"oversample": 7, "bits": 4}, before)
     assert caught.value.detail == {"setting": "bits"}
 
 

@@ -1,0 +1,42 @@
+"""A checkpoint: what is known only to memory and to the log goes to files, so that the next start has less to do.
+
+    on the owner's loop        in a thread
+    ------------------------   --------------------------------------------------------------------------
+    take                       write
+
+    no row grows               which sealed rows live, and a manifest that needs nothing of the log so far
+    rows grow                  their codes (`growing.tv`); the log is needed until they are sealed
+
+Invariant: the log is synced first, so a checkpoint never knows more than the log does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reddb.partition.code_snapshot import SegmentCodes, write_codes
+from reddb.partition.writer import Partition
+
+
+class CodesCheckpoint:
+    """The codes of the growing rows at one moment."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._moment = partition.moment
+        self._segments: list[tuple[int, Callable[[int], SegmentCodes | None]]] = []
+        first = 0
+        for segment in partition.segments:
+            if segment.record is None:
+                self._segments.append((first, partition.encoder.encoded(segment.id)))
+                first += segment.count
+
+    def write(self) -> None:
+        """Sync the log, then write the codes. Raises DISK_FULL or DISK_FAILED."""
+        partition = self._partition
+        partition.sync()
+        copied = [copy(first) for first, copy in self._segments]
+        codes = [item for item in copied if item is not None]
+        if codes:
+            of = partition.disk, partition.folder, partition.collection, partition.number
+            write_codes(*of, self._moment, codes)

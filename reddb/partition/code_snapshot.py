@@ -1,0 +1,145 @@
+"""`growing.tv`: the turbo codes of a partition's growing rows at an LSN, so that a start need not make them anew.
+
+    a checked file (`storage/checked_file.py`, "grow") of
+        u32        length of the map
+        map        MessagePack: lsn, sealed_lsn, metric, bits,
+                   segments: [{first, rows, fitted_rows, needed, scale}, …]
+        then for each segment
+            f32[padded]    mean
+            bytes          packed codes of `rows` rows
+
+`first` counts rows of the log behind `sealed_lsn`: a segment that begins at another row after the restart, because
+segments were filled to another size, is encoded anew.
+
+It is a cache of codes alone. Rows come from the log; codes choose which of them are compared first. It is written to a
+name of its own, synced, renamed, and the folder synced.
+
+Invariants:
+  * What it covers was synced before: it never knows of rows that a power cut may take away.
+  * It is used only with the manifest that it was made with, and only if the log reaches as far as it does; else it is
+    removed before anything is written, for LSNs behind the log's end will be given again to other rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb import errors
+from reddb.disk import Disk
+from reddb.index.turbo import Fit, TurboCodec
+from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
+from reddb.types import Collection
+
+NAME = "growing.tv"
+_STAGED = f"{NAME}.tmp"
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentCodes:
+    """The codes of the first rows of a growing segment, which begins with row `first` behind `sealed_lsn`."""
+
+    first: int
+    rows: int
+    fitted_rows: int
+    needed: int
+    fit: Fit
+    codes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the codes belong to."""
+
+    lsn: int
+    sealed_lsn: int
+    metric: str
+    bits: int
+
+
+def write_codes(
+    disk: Disk, folder: Path, collection: Collection, partition: int, moment: Moment, segments: Sequence[SegmentCodes]
+) -> None:
+    """Put the file in place of the one before. Raises DISK_FULL or DISK_FAILED."""
+    plain = {
+        **asdict(moment),
+        "segments": [
+            {
+                "first": item.first,
+                "rows": item.rows,
+                "fitted_rows": item.fitted_rows,
+                "needed": item.needed,
+                "scale": item.fit.scale,
+            }
+            for item in segments
+        ],
+    }
+    head = msgpack.packb(plain)
+    parts: list[Any] = [_LENGTH.pack(len(head)), head]
+    for item in segments:
+        parts += [np.ascontiguousarray(item.fit.mean, np.float32), item.codes]
+    write_checked(disk, folder / _STAGED, _identity(collection, partition), parts)
+    disk.rename(folder / _STAGED, folder / NAME)
+
+
+def read_codes(
+    disk: Disk, folder: Path, collection: Collection, partition: int, codec: TurboCodec
+) -> tuple[Moment, list[SegmentCodes]] | None:
+    """What was written last; None where there is nothing. Raises CORRUPT_DATA naming the file."""
+    if NAME not in disk.list_folder(folder):
+        return None
+    content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
+    (length,) = _LENGTH.unpack_from(content)
+    at = _LENGTH.size + length
+    plain = msgpack.unpackb(content[_LENGTH.size : at])
+    segments: list[SegmentCodes] = []
+    for item in plain.pop("segments"):
+        mean = np.frombuffer(bytes(content[at : at + 4 * codec.rotation.padded]), np.float32)
+        at += mean.nbytes
+        codes = np.frombuffer(content, np.uint8, item["rows"] * codec.code_bytes, at)
+        at += codes.nbytes
+        fit = Fit(mean, item.pop("scale"))
+        segments.append(SegmentCodes(**item, fit=fit, codes=codes))
+    if at != len(content):
+        path = folder / NAME
+        raise errors.CORRUPT_DATA.error(f"{path} holds {len(content)} bytes, not {at}", path=str(path))
+    return Moment(**plain), segments
+
+
+def usable_codes(
+    disk: Disk, folder: Path, collection: Collection, partition: int, codec: TurboCodec, now: Moment
+) -> tuple[dict[int, SegmentCodes], errors.RedDBError | None]:
+    """The codes by their segments' first row, if they belong to what was recovered; else the file is removed.
+
+    Beside them what was wrong with the file, if anything was. Raises DISK_FAILED where it cannot be removed.
+    """
+    refused = None
+    try:
+        found = read_codes(disk, folder, collection, partition, codec)
+    except errors.RedDBError as error:
+        found, refused = None, error
+    if found is not None and found[0].lsn <= now.lsn and found[0] == replace(now, lsn=found[0].lsn):
+        return {item.first: item for item in found[1]}, None
+    _remove(disk, folder)
+    return {}, refused
+
+
+def _remove(disk: Disk, folder: Path) -> None:
+    names = disk.list_folder(folder)
+    stale = [name for name in (NAME, _STAGED) if name in names]
+    for name in stale:
+        disk.remove_file(folder / name)
+    if stale:
+        disk.sync_folder(folder)
+
+
+def _identity(collection: Collection, partition: int) -> FileIdentity:
+    return FileIdentity(b"grow", collection.id, partition, 0, collection.dim, 0)

@@ -11,6 +11,7 @@
                            reads what was before it
                                                         may_build {request}       tell me when it is my turn
                                                         built                     my turn is over
+                                                        alive                     I am not hung
       dropped {…}          it does not exist any more   acknowledged {barrier}      that message is in force here
       answered {request}   what you asked is done       drained                     nothing is under way here
       drain, stop          see `server.supervisor`

@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.disk import OsDisk
 from reddb.grammar import parse
 from reddb.index.turbo import packs_like_faiss
@@ -74,9 +74,14 @@ class Core:
         self._is_stopping = False
         self.stopped = self._loop.create_future()
         self._channel.send({"type": "ready"})
+        self._give_sign_of_life()
 
     def _send_keeping(self, message: ControlMessage, descriptor: int | None) -> None:
         self._channel.send(message, descriptor, keep=True)
+
+    def _give_sign_of_life(self) -> None:
+        self._channel.send({"type": "alive"})
+        self._loop.call_later(limits.ALIVE_S, self._give_sign_of_life)
 
     def _received(self, message: ControlMessage, descriptor: int | None) -> None:
         match message["type"]:

@@ -1,5 +1,9 @@
 """One core's process as the supervisor sees it: started, watched, started again.
 
+A core gives a sign of life every `limits.ALIVE_S`. One that gave none at so many looks of the supervisor is hung: it is
+killed, and starts anew like one that died. Looks are counted, not seconds: a supervisor that was itself stopped for a
+while takes nobody for hung, and neither does one whose clock jumps.
+
 Invariant: while `is_running`, there is exactly one process, and messages go to that one.
 """
 
@@ -31,6 +35,9 @@ class _Options(Protocol):
 
     @property
     def builder_bytes(self) -> int: ...
+
+    @property
+    def hung_after_s(self) -> int: ...
 
 
 class _Supervisor(Protocol):
@@ -64,6 +71,7 @@ class CoreProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
         self._drained = asyncio.Event()
+        self._looks_in_vain = 0
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -132,12 +140,23 @@ class CoreProcess:
         self.connections = 0
         self.starts += 1
         self.is_running = True
+        self._looks_in_vain = 0
         self._supervisor.core_started(self)
         if self._supervisor.is_stopping:  # it was told so while there was no process to tell
             self.send({"type": "stop"})
+        watch = self._loop.create_task(self._watch(self._process))
         code = await self._process.wait()
+        watch.cancel()
         self._hung_up()
         return code
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kill the process if it hangs."""
+        while self._looks_in_vain * limits.ALIVE_S < self._options.hung_after_s:
+            await asyncio.sleep(limits.ALIVE_S)
+            self._looks_in_vain += self.is_ready  # its start takes as long as it takes
+        _log.error("a core hangs and is killed", core=self.index, silent_s=self._options.hung_after_s)
+        process.kill()
 
     async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
         """Start the process with its end of the control channel, which is closed here."""
@@ -161,7 +180,10 @@ class CoreProcess:
             )
 
     def _received(self, message: ControlMessage, descriptor: int | None) -> None:
+        self._looks_in_vain = 0
         match message["type"]:
+            case "alive":
+                pass
             case "ready":
                 self.is_ready = True
                 self._ready.set()

@@ -4,8 +4,8 @@
     accept     each connection goes to the live core that has the fewest
     change     catalog first, then a barrier over all live cores, then the answer: an acknowledged change is in force
                on every core, and a core that was dead learns it at its start
-    death      a core that died is started again, at once the first time, later and later if it keeps dying; the
-               others go on reading its partitions from the memory whose descriptors are kept here
+    death      a core that died, or hung and was killed, is started again, at once the first time, later and later if
+               it keeps dying; the others go on reading its partitions from the memory whose descriptors are kept here
     stop       accept no more; drain: every core finishes what it received; stop: final sync, exit
 
 It runs no query and touches no row.
@@ -57,6 +57,7 @@ class ServeOptions:
     port: int
     builder_bytes: int = 0
     builders: int = limits.CORES_MAX
+    hung_after_s: int = limits.HUNG_AFTER_S
 
 
 class Supervisor:

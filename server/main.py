@@ -1,6 +1,7 @@
-"""The command line: `reddb serve`, `reddb shell`, `reddb health`.
+"""The command line: `reddb serve`, `reddb shell`, `reddb health`, `reddb check`.
 
-Exit codes: 0 done, 1 the statement or the health check failed, 2 the server cannot be reached or the call was wrong.
+Exit codes: 0 done, 1 the statement or the health check failed, 2 the server cannot be reached or the call was wrong;
+of a check 0 sound, 1 damaged, 2 the folder could not be looked at.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ def main() -> None:
     default=0,
     help="Memory that each core's builder of segments may take; 0, the default, sets no bound.",
 )
+@click.option(
+    "--hung-after-s",
+    type=click.IntRange(2),
+    default=limits.HUNG_AFTER_S,
+    show_default=True,
+    help="Seconds without a sign of life after which a core is killed and started anew.",
+)
 def serve(
     data: Path,
     cores: int | None,
@@ -49,6 +57,7 @@ def serve(
     insecure: bool,
     builders: int | None,
     builder_memory_mib: int,
+    hung_after_s: int,
 ) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C."""
     import uvloop
@@ -72,7 +81,9 @@ def serve(
     async def run() -> None:
         of_this_machine = len(os.sched_getaffinity(0))
         memory_bytes = builder_memory_mib * limits.MIB
-        options = ServeOptions(data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX)
+        options = ServeOptions(
+            data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX, hung_after_s
+        )
         await Supervisor(options).run()
 
     try:
@@ -105,6 +116,20 @@ def health(url: str, timeout_s: float) -> None:
         click.echo(str(error), err=True)
         sys.exit(1)
     click.echo("ok")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--repair", is_flag=True, help="Move what is damaged aside, so that the rest can be opened.")
+def check(folder: Path, repair: bool) -> None:
+    """Read every file of a data folder that no server has open, and say what is damaged."""
+    from reddb.check import run_check
+
+    try:
+        sys.exit(run_check(folder.resolve(), click.echo, repair=repair))
+    except RedDBError as error:
+        click.echo(f"could not look: {error}", err=True)
+        sys.exit(2)
 
 
 def _is_loopback(host: str) -> bool:

@@ -69,7 +69,7 @@ def write_field_indexes(
     disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, segment: SealedSegment, n: int
 ) -> None:
     """Write fields.<n> for the collection's indexes. Raises DISK_FULL, DISK_FAILED or CORRUPT_DATA."""
-    path = folder / _name(n)
+    path = folder / index_file(n)
     if not collection.indexes:
         disk.remove_file(path)  # a builder before, when there was an index, may have left half of it
         return
@@ -83,10 +83,10 @@ def open_field_indexes(
     disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int, n: int
 ) -> FieldIndexes:
     """The indexes of a segment, mapped and verified; none without a file. Raises CORRUPT_DATA naming the file."""
-    if _name(n) not in disk.list_folder(folder):
+    if index_file(n) not in disk.list_folder(folder):
         return {}
     identity = identity_of(collection, partition, segment_id, _CONTENT, rows)
-    content = open_checked(disk, folder / _name(n), identity, verify=True)
+    content = open_checked(disk, folder / index_file(n), identity, verify=True)
     reader = pa.ipc.open_file(pa.py_buffer(content))
     indexes: dict[str, list[Ordered]] = {path: [] for path in json.loads(reader.schema.metadata[b"paths"])}
     batch = reader.get_batch(0)
@@ -97,7 +97,7 @@ def open_field_indexes(
     return {path: tuple(families) for path, families in indexes.items()}
 
 
-def _name(n: int) -> str:
+def index_file(n: int) -> str:
     return f"fields.{n}"
 
 

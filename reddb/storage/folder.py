@@ -72,8 +72,19 @@ def _check_version(disk: Disk, path: Path) -> None:
     if "VERSION" not in disk.list_folder(path):
         if "catalog.sqlite" in disk.list_folder(path):
             raise errors.CORRUPT_DATA.error(f"{path} has a catalog but no VERSION file", path=str(file))
-        disk.write_file(file, f"{_VERSION_TEXT}{_FORMAT}\n".encode())
+        write_version(disk, path)
         return
+    check_version(disk, path)
+
+
+def write_version(disk: Disk, path: Path) -> None:
+    """Say that the folder has the format of this build."""
+    disk.write_file(path / "VERSION", f"{_VERSION_TEXT}{_FORMAT}\n".encode())
+
+
+def check_version(disk: Disk, path: Path) -> None:
+    """Raises UNSUPPORTED_FORMAT for a folder whose VERSION file names another format."""
+    file = path / "VERSION"
     text = disk.read_file(file).decode(errors="replace").strip()
     if text != f"{_VERSION_TEXT}{_FORMAT}":
         raise errors.UNSUPPORTED_FORMAT.error(

@@ -63,16 +63,20 @@ class Manifest:
 def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: int) -> Manifest:
     """The newest manifest; a new partition gets an empty one, so that one that is missing later is missed.
 
+    The folder is synced: after a kill the name may point at this manifest in the page cache only, and what it does not
+    name will be removed.
+
     Raises CORRUPT_DATA or UNSUPPORTED_FORMAT.
     """
     if NAME not in disk.list_folder(folder):
-        if disk.list_folder(folder / "segments"):
-            raise errors.CORRUPT_DATA.error(
-                f"{folder / NAME} is missing, but there are segments", path=str(folder / NAME)
-            )
+        for name in ("segments", "wal"):
+            if disk.list_folder(folder / name):
+                path = folder / NAME
+                raise errors.CORRUPT_DATA.error(f"{path} is missing, but {name}/ is not empty", path=str(path))
         write_manifest(disk, folder, collection, partition, Manifest())
         return Manifest()
     content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
+    disk.sync_folder(folder)
     plain = msgpack.unpackb(content)
     return Manifest(**{**plain, "segments": tuple(SegmentRecord(**item) for item in plain["segments"])})
 
@@ -94,12 +98,17 @@ def put_manifest(disk: Disk, folder: Path) -> None:
     disk.rename(folder / _STAGED, folder / NAME)
 
 
+def live_path(folder: Path, record: SegmentRecord) -> Path:
+    """The file that says which rows of the segment live, if any is dead."""
+    return segment_folder(folder, record.id) / f"live.{record.dead}"
+
+
 def write_live(
     disk: Disk, folder: Path, collection: Collection, partition: int, record: SegmentRecord, live: NDArray[np.bool_]
 ) -> None:
     """Write which rows of a segment live, as the file that the record numbers."""
     identity = identity_of(collection, partition, record.id, _LIVE_CONTENT, record.rows)
-    path = segment_folder(folder, record.id) / f"live.{record.dead}"
+    path = live_path(folder, record)
     write_checked(disk, path, identity, [np.packbits(live)])
     disk.sync_folder(path.parent)
 
@@ -111,25 +120,37 @@ def read_live(
     if not record.dead:
         return np.ones(record.rows, np.bool_)
     identity = identity_of(collection, partition, record.id, _LIVE_CONTENT, record.rows)
-    path = segment_folder(folder, record.id) / f"live.{record.dead}"
+    path = live_path(folder, record)
     bits = np.frombuffer(open_checked(disk, path, identity, verify=True), np.uint8)
     return np.unpackbits(bits, count=record.rows).astype(np.bool_)
 
 
 def remove_garbage(disk: Disk, folder: Path, manifest: Manifest) -> None:
     """Remove the files of segments that no manifest names any more, or never came to name."""
+    folders, files = find_garbage(disk, folder, manifest)
+    for path in folders:
+        disk.remove_tree(path)
+    for path in files:
+        disk.remove_file(path)
+
+
+def find_garbage(disk: Disk, folder: Path, manifest: Manifest) -> tuple[list[Path], list[Path]]:
+    """The folders and the files of segments that the manifest does not name."""
     wanted = {str(record.id): record for record in manifest.segments}
+    folders: list[Path] = []
+    files: list[Path] = []
     for name in disk.list_folder(folder / "segments"):
         path = folder / "segments" / name
         if name not in wanted:
-            disk.remove_tree(path)
+            folders.append(path)
             continue
         record = wanted[name]
         for file in disk.list_folder(path):
             stem, _, number = file.partition(".")
             kept = {"live": record.dead, **dict.fromkeys(("index", "codes", "graph", "lists", "fields"), record.index)}
             if stem in kept and number.partition(".")[0] != str(kept[stem]):
-                disk.remove_file(path / file)
+                files.append(path / file)
+    return folders, files
 
 
 def _identity(collection: Collection, partition: int) -> FileIdentity:

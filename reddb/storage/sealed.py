@@ -33,7 +33,7 @@ from reddb.storage.segment_rows import INT_ID, Columns
 from reddb.types import Buffer, Collection, RowId
 
 VECTORS, IDS, PAYLOADS, FILTERS = "vectors.f32", "ids", "payloads", "columns.arrow"
-_CONTENT = {VECTORS: b"vecs", IDS: b"ids ", PAYLOADS: b"pays", FILTERS: b"cols"}
+FILES = {VECTORS: b"vecs", IDS: b"ids ", PAYLOADS: b"pays", FILTERS: b"cols"}
 
 _BLOCK_ROWS = 4096  # copied at once: 6 MiB of 384-d
 
@@ -61,7 +61,7 @@ def write_segment(
     rows = sum(len(chosen) for _, chosen in parts)
 
     def write(name: str, content: Iterable[Buffer]) -> None:
-        identity = identity_of(collection, partition, segment_id, _CONTENT[name], rows)
+        identity = identity_of(collection, partition, segment_id, FILES[name], rows)
         write_checked(disk, folder / name, identity, content)
 
     disk.make_folder(folder)
@@ -71,6 +71,28 @@ def write_segment(
     write(PAYLOADS, _payloads(payloads))
     write(FILTERS, [PayloadColumns.from_payloads(payloads).to_bytes()])
     disk.sync_folder(folder)
+
+
+def open_file(
+    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int, name: str
+) -> memoryview:
+    """The content of one of the `FILES`, its checksum computed. Raises CORRUPT_DATA naming the file."""
+    identity = identity_of(collection, partition, segment_id, FILES[name], rows)
+    return open_checked(disk, folder / name, identity, verify=True)
+
+
+def rebuild_filters(
+    disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int
+) -> None:
+    """Make columns.arrow anew from the payloads; it is synced on return. Raises CORRUPT_DATA or a disk error."""
+    arrays = _Arrays(open_file(disk, folder, collection, partition, segment_id, rows, PAYLOADS))
+    starts, lengths = arrays.take(np.uint64, rows).tolist(), arrays.take(np.uint32, rows).tolist()
+    content = arrays.rest()
+    payloads = [bytes(content[start : start + size]) for start, size in zip(starts, lengths, strict=True)]
+    identity = identity_of(collection, partition, segment_id, FILES[FILTERS], rows)
+    staged = folder / f"{FILTERS}.tmp"
+    write_checked(disk, staged, identity, [PayloadColumns.from_payloads(payloads).to_bytes()])
+    disk.rename(staged, folder / FILTERS)
 
 
 class SealedSegment:
@@ -90,7 +112,7 @@ class SealedSegment:
         """Map the files. `verify` computes every checksum. Raises CORRUPT_DATA naming the file."""
 
         def content(name: str) -> memoryview:
-            identity = identity_of(collection, partition, segment_id, _CONTENT[name], rows)
+            identity = identity_of(collection, partition, segment_id, FILES[name], rows)
             return open_checked(disk, folder / name, identity, verify=verify)
 
         vectors, ids, payloads = _Arrays(content(VECTORS)), _Arrays(content(IDS)), _Arrays(content(PAYLOADS))
@@ -120,11 +142,29 @@ class SealedSegment:
             self._payload_columns = PayloadColumns.open(self._filters)
         return self._payload_columns
 
+    def contradiction(self) -> str | None:
+        """Where the arrays do not agree with each other, if anywhere; looks at every row."""
+        columns, rows = self.columns, np.arange(self.rows)
+        texts = columns.id_bytes != INT_ID
+        if (columns.id[texts] + columns.id_bytes[texts] > len(columns.id_texts)).any():
+            return "an id lies beyond the texts of the ids"
+        if not np.array_equal(np.sort(self._order), rows):
+            return "the order of the keys does not name every row once"
+        if not np.array_equal(keys_of(columns.row_ids(self._order.astype(np.int64))), self._keys):
+            return "the keys are not those of the ids"
+        if (self._keys[1:] < self._keys[:-1]).any():
+            return "the keys are not in order"
+        if (columns.payload_start + columns.payload_bytes > len(columns.payloads)).any():
+            return "a payload lies beyond the payloads"
+        if self.payload_columns().rows != self.rows:
+            return f"there are {self.rows} rows, but {self.payload_columns().rows} payloads as columns"
+        return None
+
     def find(self, ids: Sequence[RowId], count: int) -> NDArray[np.int64]:
         """The row that has each id, -1 where there is none: (n,)."""
         assert count == self.rows
         found = np.full(len(ids), -1)
-        keys = _keys_of(ids)
+        keys = keys_of(ids)
         # Most segments have no id of a batch: rows that came later have larger ids.
         inside = np.flatnonzero((keys >= self._range[0]) & (keys <= self._range[1]))
         if not len(inside):
@@ -146,7 +186,8 @@ class SealedSegment:
         return newest
 
 
-def _keys_of(ids: Sequence[RowId]) -> NDArray[np.uint64]:
+def keys_of(ids: Sequence[RowId]) -> NDArray[np.uint64]:
+    """What rows are found by; two ids may share one."""
     if all(type(row_id) is int for row_id in ids):
         return np.array(ids, np.int64).view(np.uint64)
     return np.array([_key(row_id) for row_id in ids], np.uint64)

@@ -1,41 +1,9 @@
-"""The write-ahead log of one partition: numbered files of checksummed records.
+"""The write-ahead log of one partition: numbered files of checksummed records (`storage/wal_file.py`).
 
-    file `<first lsn, 20 digits>.wal`
-        offset  type      content
-        0       8 bytes   "RedDBWAL"
-        8       u32       1, the format's version
-        12      u32       salt: random, new for each file
-        16      u64       collection id
-        24      u32       partition
-        28      u32       CRC-32C of the 28 bytes above and the u64 below
-        32      u64       LSN of the first record
-        40      records, each starting at a multiple of 8
-        then    zeros, reserved ahead of the writing
-
-    record
-        0       u32       body length
-        4       u32       CRC-32C of bytes 8 to 31, the length above and the body, begun with the file's salt
-        8       u64       LSN
-        16      u64       durable LSN: all up to here was synced before this record was written
-        24      u8        operation
-        25      7 bytes   0
-        32      body, then zeros up to a multiple of 8
-
-All integers are little-endian. The salt makes a record of another file invalid here, so bytes that the disk kept
-from an older file cannot be taken for ours.
-
-A record is valid if and only if it lies whole within the file, its CRC is right, and its LSN is one more than that
-of the record before. The log ends at the first place that holds no valid record. What stands there decides:
-
-    zeros to the end of the file             the normal end
-    a later valid record, whose durable      corruption of acknowledged data: CORRUPT_DATA, nothing is touched
-    LSN reaches the missing one
-    anything, in any file but the last       the same, for the next file was begun only after a sync of this one
-    anything else                            a torn tail: the last group was being written when the machine stopped,
-                                             nobody was told it was stored; it is cut away and reported
-
-The durable LSN is needed because a group is many records and one sync: of a torn group the disk may have kept a later
-record and lost an earlier one. "A valid record follows, so this one was acknowledged" would refuse a healthy log.
+    append     write records with the next LSNs
+    sync       return when they are on the device
+    release    remove the files that nobody needs any more
+    open       give every record to `replay`, and cut a torn tail
 
 Invariants:
   * After an error in `append` the file is cut back to the end of the last group, or the log is poisoned.
@@ -46,46 +14,25 @@ Invariants:
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reddb import errors, limits
-from reddb.checksum import crc32c
 from reddb.disk import AppendFile, Disk
+from reddb.storage.wal_file import (
+    Record,
+    WalIdentity,
+    encode_file_header,
+    encode_record,
+    file_name,
+    first_lsn_of,
+    log_files,
+    read_log_file,
+)
 from reddb.types import Buffer
 
-_MAGIC = b"RedDBWAL"
-_VERSION = 1
-_FILE_HEADER = struct.Struct("<8sIIQIIQ")
-_FILE_HEADER_CRC_AT = 28
-_RECORD_LENGTHS = struct.Struct("<II")
-_RECORD_NUMBERS = struct.Struct("<QQB7x")
-_RECORD_HEADER_BYTES = _RECORD_LENGTHS.size + _RECORD_NUMBERS.size
-_ALIGNMENT = 8
-
-assert _FILE_HEADER.size == 40
-assert _RECORD_HEADER_BYTES == 32
-assert _FILE_HEADER.size % _ALIGNMENT == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One operation as it stands in the log. `body` is a view of the file's bytes."""
-
-    lsn: int
-    durable_lsn: int
-    operation: int
-    body: memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class WalIdentity:
-    """Which partition a log belongs to; a file of another one is refused."""
-
-    collection_id: int
-    partition: int
+__all__ = ["Record", "TornTail", "Wal", "WalIdentity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +54,12 @@ class Wal:
         self._identity = identity
         self._random_u32 = random_u32
         self._file: AppendFile | None = None
+        self._name = ""
         self._salt = 0
         self._reserved = 0
         self._poison: str | None = None
         self._durable_lsn = 0
+        self._sizes: dict[str, int] = {}
         self.next_lsn = 1
         self.torn_tail: TornTail | None = None
 
@@ -130,11 +79,10 @@ class Wal:
         """
         wal = cls(disk, folder, identity, random_u32)
         disk.make_folder(folder)
-        names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
-        # Removing is not synced: of the files that were released any may be there again.
-        while len(names) > 1 and _first_lsn(names[1]) <= after_lsn + 1:
-            disk.remove_file(folder / names.pop(0))
-        wal.next_lsn = min(after_lsn + 1, _first_lsn(names[0]) if names else after_lsn + 1)
+        released, names = log_files(disk, folder, after_lsn)
+        for name in released:
+            disk.remove_file(folder / name)
+        wal.next_lsn = min(after_lsn + 1, first_lsn_of(names[0]) if names else after_lsn + 1)
 
         def replay_needed(record: Record) -> None:
             if record.lsn > after_lsn:
@@ -142,17 +90,18 @@ class Wal:
 
         try:
             for position, name in enumerate(names):
-                wal._read_file(folder / name, replay_needed, is_last=position == len(names) - 1)
+                wal._read_file(folder / name, replay_needed, is_last=position == len(names) - 1, after_lsn=after_lsn)
             disk.sync_folder(folder)
-            if wal.next_lsn <= after_lsn:
-                raise errors.CORRUPT_DATA.error(
-                    f"{folder} ends with LSN {wal.next_lsn - 1}, but {after_lsn} was stored", path=str(folder)
-                )
         except BaseException:
             wal.close()
             raise
         wal._durable_lsn = wal.next_lsn - 1
         return wal
+
+    @property
+    def bytes(self) -> int:
+        """Of all files, without what is merely reserved."""
+        return sum(self._sizes.values())
 
     def append(self, records: Sequence[tuple[int, Sequence[Buffer]]]) -> None:
         """Write records `(operation, body parts)` with the next LSNs. They are not stored before `sync`.
@@ -165,7 +114,7 @@ class Wal:
         )
         parts: list[Buffer] = []
         for position, (operation, body) in enumerate(records):
-            parts += self._encode(self.next_lsn + position, operation, body)
+            parts += encode_record(self.next_lsn + position, self._durable_lsn, operation, body, self._salt)
         start = file.size
         try:
             needed = start + sum(memoryview(part).nbytes for part in parts)
@@ -177,6 +126,7 @@ class Wal:
             self._take_back(file, start, error)
             raise
         self.next_lsn += len(records)
+        self._sizes[self._name] = file.size
 
     def skip(self, count: int) -> None:
         """Give so many records their LSNs without writing them: a collection that asked for no durability.
@@ -203,12 +153,13 @@ class Wal:
         names = [name for name in self._disk.list_folder(self._folder) if name.endswith(".wal")]
         if self._file is not None and self._durable_lsn == self.next_lsn - 1 <= lsn:
             self.close()  # the next append begins a new file
-            ends = [*map(_first_lsn, names[1:]), self.next_lsn]
+            ends = [*map(first_lsn_of, names[1:]), self.next_lsn]
         else:
-            ends = [_first_lsn(name) for name in names[1:]]
+            ends = [first_lsn_of(name) for name in names[1:]]
         for name, end in zip(names, ends, strict=False):
             if end - 1 <= lsn:
                 self._disk.remove_file(self._folder / name)
+                self._sizes.pop(name, None)
 
     def close(self) -> None:
         if self._file is not None:
@@ -239,10 +190,11 @@ class Wal:
             self.sync()
             self.close()
         salt = self._random_u32()
-        path = self._folder / f"{self.next_lsn:020d}.wal"
+        name = file_name(self.next_lsn)
+        path = self._folder / name
         file = self._disk.open_append(path, 0)
         try:
-            file.append([_encode_file_header(self._identity, salt, self.next_lsn)])
+            file.append([encode_file_header(self._identity, salt, self.next_lsn)])
         except errors.RedDBError:
             file.close()
             raise
@@ -252,119 +204,26 @@ class Wal:
         except errors.RedDBError as error:
             file.close()
             raise self._poisoned(error) from error
-        self._file, self._salt, self._reserved = file, salt, file.size
+        self._file, self._name, self._salt, self._reserved = file, name, salt, file.size
         return file
 
-    def _encode(self, lsn: int, operation: int, body: Sequence[Buffer]) -> list[Buffer]:
-        length = sum(memoryview(part).nbytes for part in body)
-        assert length <= limits.WAL_RECORD_BYTES_MAX
-        numbers = _RECORD_NUMBERS.pack(lsn, self._durable_lsn, operation)
-        crc = crc32c([numbers, length.to_bytes(4, "little"), *body], self._salt)
-        padding = bytes(-length % _ALIGNMENT)
-        return [_RECORD_LENGTHS.pack(length, crc) + numbers, *body, padding]
-
-    def _read_file(self, path: Path, replay: Callable[[Record], None], *, is_last: bool) -> None:
+    def _read_file(self, path: Path, replay: Callable[[Record], None], *, is_last: bool, after_lsn: int) -> None:
         content = self._disk.read_file(path)
-        if is_last and not content[_FILE_HEADER.size :].strip(b"\0") and not _has_valid_header(content):
-            # The machine stopped while the file was begun: nothing was ever written behind its header.
+        found = read_log_file(path, content, self._identity, self.next_lsn, replay, is_last=is_last)
+        if is_last and found.next_lsn <= after_lsn:
+            raise errors.CORRUPT_DATA.error(
+                f"{path.name} ends with LSN {found.next_lsn - 1}, but {after_lsn} was stored", path=str(path)
+            )
+        if not found.end:
             self._disk.remove_file(path)
             return
-        self._salt = self._check_file_header(path, content)
-        end = _FILE_HEADER.size
-        while (found := _record_at(memoryview(content), self._salt, end)) is not None and found[1].lsn == self.next_lsn:
-            end, record = found
-            replay(record)
-            self.next_lsn = record.lsn + 1
-        rest = content[end:]
-        if rest.strip(b"\0"):
-            self._judge_rest(path, content, end, is_last=is_last)
-        file = self._disk.open_append(path, end if is_last else len(content))
+        self._salt, self.next_lsn = found.salt, found.next_lsn
+        if found.torn_bytes:
+            self.torn_tail = TornTail(path, found.end, found.torn_bytes)
+        file = self._disk.open_append(path, found.end if is_last else len(content))
         file.sync()
+        self._sizes[path.name] = found.end
         if is_last:
-            self._file, self._reserved = file, end
+            self._file, self._name, self._reserved = file, path.name, found.end
         else:
             file.close()
-
-    def _judge_rest(self, path: Path, content: bytes, end: int, *, is_last: bool) -> None:
-        """Bytes that are no record follow `end`: a torn tail is noted, corruption raised."""
-        later = _find_proof(content, self._salt, self.next_lsn, end)
-        if later is not None or not is_last:
-            proof = (
-                f"the record at byte {later} was written after its sync" if later is not None else "a later file exists"
-            )
-            raise errors.CORRUPT_DATA.error(
-                f"{path.name}: the record at byte {end} (LSN {self.next_lsn}) is damaged; {proof}",
-                path=str(path),
-                offset=end,
-            )
-        self.torn_tail = TornTail(path, end, len(content.rstrip(b"\0")) - end)
-
-    def _check_file_header(self, path: Path, content: bytes) -> int:
-        """Return the salt. Raises CORRUPT_DATA or UNSUPPORTED_FORMAT."""
-        if len(content) < _FILE_HEADER.size or content[:8] != _MAGIC:
-            raise errors.CORRUPT_DATA.error(f"{path.name} is not a write-ahead log of RedDB", path=str(path))
-        _, version, salt, collection_id, partition, _, first_lsn = _FILE_HEADER.unpack_from(content)
-        if version != _VERSION:
-            raise errors.UNSUPPORTED_FORMAT.error(f"{path.name} has format {version}; this build reads {_VERSION}")
-        if not _has_valid_header(content):
-            raise errors.CORRUPT_DATA.error(f"{path.name}: the file header is damaged", path=str(path), offset=0)
-        if WalIdentity(collection_id, partition) != self._identity:
-            raise errors.CORRUPT_DATA.error(
-                f"{path.name} belongs to collection {collection_id}, partition {partition}", path=str(path)
-            )
-        if first_lsn != self.next_lsn:
-            raise errors.CORRUPT_DATA.error(
-                f"{path.name} begins with LSN {first_lsn}, but {self.next_lsn} is next: a file is missing",
-                path=str(path),
-            )
-        return int(salt)
-
-
-def _first_lsn(name: str) -> int:
-    """As the name of a file says; its header decides."""
-    stem = name.removesuffix(".wal")
-    return int(stem) if stem.isdecimal() else 0
-
-
-def _encode_file_header(identity: WalIdentity, salt: int, first_lsn: int) -> bytes:
-    head = _FILE_HEADER.pack(_MAGIC, _VERSION, salt, identity.collection_id, identity.partition, 0, first_lsn)
-    crc = crc32c([head[:_FILE_HEADER_CRC_AT], head[_FILE_HEADER_CRC_AT + 4 :]])
-    return _FILE_HEADER.pack(_MAGIC, _VERSION, salt, identity.collection_id, identity.partition, crc, first_lsn)
-
-
-def _has_valid_header(content: bytes) -> bool:
-    if len(content) < _FILE_HEADER.size:
-        return False
-    head = content[: _FILE_HEADER.size]
-    crc = int.from_bytes(head[_FILE_HEADER_CRC_AT : _FILE_HEADER_CRC_AT + 4], "little")
-    return crc == crc32c([head[:_FILE_HEADER_CRC_AT], head[_FILE_HEADER_CRC_AT + 4 :]])
-
-
-def _record_at(content: memoryview, salt: int, offset: int) -> tuple[int, Record] | None:
-    """The valid record at `offset` and the offset behind it, whatever its LSN; None if there is none."""
-    if offset + _RECORD_HEADER_BYTES > len(content):
-        return None
-    length, crc = _RECORD_LENGTHS.unpack_from(content, offset)
-    lsn, durable_lsn, operation = _RECORD_NUMBERS.unpack_from(content, offset + _RECORD_LENGTHS.size)
-    body_at = offset + _RECORD_HEADER_BYTES
-    end = body_at + length + (-length % _ALIGNMENT)
-    if lsn == 0 or end > len(content):
-        return None
-    body = content[body_at : body_at + length]
-    numbers = content[offset + _RECORD_LENGTHS.size : body_at]
-    if crc != crc32c([numbers, length.to_bytes(4, "little"), body], salt):
-        return None
-    return end, Record(lsn, durable_lsn, operation, body)
-
-
-def _find_proof(content: bytes, salt: int, lsn: int, offset: int) -> int | None:
-    """Where a valid record behind `offset` says that `lsn` had been synced, if anywhere."""
-    view = memoryview(content)
-    # A header has an operation above 0, so it begins before the last byte that is not zero; its body may be all zeros.
-    end = min(len(content.rstrip(b"\0")), len(content) - _RECORD_HEADER_BYTES + 1)
-    for place in range(offset + _ALIGNMENT, end, _ALIGNMENT):
-        # Comparing two numbers first skips almost every place without computing a checksum.
-        candidate, durable_lsn, _ = _RECORD_NUMBERS.unpack_from(view, place + _RECORD_LENGTHS.size)
-        if lsn <= durable_lsn < candidate <= lsn + len(content) and _record_at(view, salt, place) is not None:
-            return place
-    return None

@@ -11,10 +11,12 @@ import pytest
 
 from reddb import errors
 from reddb.fields import Field, Fields, FieldType
+from reddb.settings import resolve
 from reddb.storage.catalog import Catalog
 from reddb.types import Collection, Kind, Metric
 
-SETTINGS = {"bits": 4, "oversample": 7}
+SETTINGS = resolve({"bits": 4, "oversample": 7}, 384)
+FLAT = resolve({"index": "flat"}, 1)
 FIELDS = Fields(
     (
         Field("n", FieldType.INT, not_null=True, default=3),
@@ -46,7 +48,7 @@ def error_of(path: Path) -> errors.RedDBError | None:
 def test_a_collection_comes_back_as_it_was_created(path):
     with closing(Catalog(path)) as catalog:
         made = catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
-        other = catalog.create("a 'name'; with \"quotes\"", Kind.VECTOR, 1, Metric.HAMMING, {"index": "flat"}, FIELDS)
+        other = catalog.create("a 'name'; with \"quotes\"", Kind.VECTOR, 1, Metric.HAMMING, FLAT, FIELDS)
         assert made == Collection(made.id, "docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
         assert other.fields is FIELDS
         assert catalog.collections() == [made, other]
@@ -66,15 +68,15 @@ def test_a_name_is_taken_once(path):
     with closing(Catalog(path)) as catalog:
         made = catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
         with pytest.raises(errors.RedDBError, match="collection 'docs' exists already") as caught:
-            catalog.create("docs", Kind.TURBO, 2, Metric.L2, {})
+            catalog.create("docs", Kind.TURBO, 2, Metric.L2, SETTINGS)
         assert caught.value.code is errors.COLLECTION_EXISTS
         assert catalog.collections() == [made]
 
 
 def test_a_dropped_collection_is_garbage_until_forgotten(path):
     with closing(Catalog(path)) as catalog:
-        first = catalog.create("a", Kind.TURBO, 2, Metric.L2, {})
-        second = catalog.create("b", Kind.TURBO, 2, Metric.L2, {})
+        first = catalog.create("a", Kind.TURBO, 2, Metric.L2, resolve({}, 2))
+        second = catalog.create("b", Kind.TURBO, 2, Metric.L2, resolve({}, 2))
         catalog.drop(first.id)
         assert catalog.collections() == [second]
     with closing(Catalog(path)) as catalog:
@@ -88,7 +90,7 @@ def test_ids_are_never_used_twice(path):
     ids = []
     for _ in range(3):
         with closing(Catalog(path)) as catalog:
-            made = catalog.create("a", Kind.TURBO, 2, Metric.L2, {})
+            made = catalog.create("a", Kind.TURBO, 2, Metric.L2, resolve({}, 2))
             catalog.drop(made.id)
             catalog.forget_dropped(made.id)
             ids.append(made.id)

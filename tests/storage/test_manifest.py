@@ -114,9 +114,10 @@ def test_the_manifest_of_another_partition_is_refused(disk):
         read_manifest(disk, FOLDER, DOCS, 1)
 
 
-def test_a_lost_manifest_is_corruption(disk):
-    disk.make_folder(segment_folder(FOLDER, 1))
-    with pytest.raises(errors.RedDBError, match="MANIFEST is missing, but there are segments") as caught:
+@pytest.mark.parametrize("left", ["segments/1", "wal/00000000000000000001.wal"])
+def test_a_lost_manifest_is_corruption(disk, left):
+    disk.make_folder(FOLDER / left)
+    with pytest.raises(errors.RedDBError, match=f"MANIFEST is missing, but {left.split('/')[0]}/ is not") as caught:
         read(disk)
     assert caught.value.code is errors.CORRUPT_DATA
 

@@ -136,7 +136,7 @@ def test_a_log_that_ends_too_early_is_corruption():
     with pytest.raises(errors.RedDBError, match="ends with LSN 24, but 30 was stored") as caught:
         open_log(disk, after_lsn=30)
     assert caught.value.code is errors.CORRUPT_DATA
-    assert caught.value.detail == {"path": str(FOLDER)}
+    assert caught.value.detail == {"path": str(FOLDER / disk.list_folder(FOLDER)[-1])}
 
 
 def test_a_log_without_files_goes_on_behind_what_is_stored():

@@ -38,7 +38,7 @@ LAYERS = {
     "index": ["reddb.index"],
     "query": ["reddb.query"],
     "partition": ["reddb.partition"],
-    "database": ["reddb.database", "reddb.requests"],
+    "database": ["reddb.database", "reddb.requests", "reddb.check"],
     "server": ["reddb.server"],
     "command line": ["reddb.server.main"],
     "client": ["reddb.client"],

@@ -1,0 +1,126 @@
+"""The write-ahead log of a partition, looked at: how far it can be read, and what lies behind damage.
+
+A log is a chain of LSNs over its files, needed from the one behind the manifest's `sealed_lsn` on. The first place
+where the chain breaks is the damage. What is behind it may be whole, but nobody may apply it: a record that is missing
+might have deleted or replaced what a later one builds on.
+
+Invariant: what is damage and what a torn tail is decided by `storage/wal_file.py` alone, as for the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reddb import errors
+from reddb.check.findings import Finding, Report, Status, counted, damage_of
+from reddb.disk import Disk
+from reddb.partition.writer import Operation
+from reddb.rows import RowBatch
+from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file, records_behind
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where it lies, whose it is, and up to which LSN it is not needed any more."""
+
+    folder: Path
+    identity: WalIdentity
+    sealed_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The chain breaks at `lsn`, which should stand at `offset` of the file: 0 if its header is damaged, None if it is
+    whole, but not the file that must come here.
+    """
+
+    name: str
+    offset: int | None
+    lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Whole records that the chain does not reach."""
+
+    records: int
+    first_lsn: int
+    last_lsn: int
+    rows: int
+    deleted: int
+
+    def __str__(self) -> str:
+        if not self.records:
+            return "no whole record"
+        return (
+            f"{counted(self.records, 'whole record')}, LSN {self.first_lsn} to {self.last_lsn}, "
+            f"{counted(self.rows, 'row')} written, {self.deleted:,} deleted"
+        )
+
+
+def check_log(
+    disk: Disk, log: Log, report: Report, replay: Callable[[Record], None] = lambda record: None
+) -> Damage | None:
+    """Read all of it, a line for each file, and every record of the unbroken chain into `replay`."""
+    released, names = log_files(disk, log.folder, log.sealed_lsn)
+    for name in released:
+        report(Finding(Status.GARBAGE, log.folder / name, "was released; the next start removes it"))
+    next_lsn = min(log.sealed_lsn + 1, first_lsn_of(names[0]) if names else log.sealed_lsn + 1)
+    for position, name in enumerate(names):
+        path, lsns = log.folder / name, [next_lsn - 1]
+
+        def take(record: Record, lsns: list[int] = lsns) -> None:
+            lsns.append(record.lsn)
+            replay(record)
+
+        content = disk.read_file(path)
+        try:
+            file = read_log_file(path, content, log.identity, next_lsn, take, is_last=position == len(names) - 1)
+        except errors.RedDBError as error:
+            _, reason = damage_of(disk, error)
+            damage = Damage(name, error.detail.get("offset"), lsns[-1] + 1)
+            behind = unreachable(disk, log, damage, max(damage.lsn, log.sealed_lsn + 1))
+            report(Finding(Status.DAMAGED, path, f"{reason}; behind that: {behind}"))
+            for later in names[position + 1 :]:
+                report(Finding(Status.OK, log.folder / later, _described(disk.read_file(log.folder / later), later)))
+            return damage
+        text = f"{len(content):,} bytes, {_records(len(lsns) - 1, lsns[-1])}"
+        if file.torn_bytes:
+            text += f", torn tail of {counted(file.torn_bytes, 'byte')}, never acknowledged"
+        report(Finding(Status.OK, path, text))
+        next_lsn = file.next_lsn
+    if next_lsn <= log.sealed_lsn:
+        reason = f"ends with LSN {next_lsn - 1}, but {log.sealed_lsn} was stored"
+        report(Finding(Status.DAMAGED, log.folder, reason))
+        return Damage(names[0], None, next_lsn)
+    return None
+
+
+def unreachable(disk: Disk, log: Log, damage: Damage, from_lsn: int) -> Readable:
+    """The whole records from an LSN on, behind the damage and in later files."""
+    _, names = log_files(disk, log.folder, log.sealed_lsn)
+    lsns: list[int] = []
+    rows = deleted = 0
+    for name in names[names.index(damage.name) :]:
+        offset = damage.offset or 0 if name == damage.name else 0
+        first = max(from_lsn, first_lsn_of(name))
+        for _, record in records_behind(disk.read_file(log.folder / name), first, offset):
+            count = len(RowBatch.decode(record.body))
+            rows += 0 if record.operation == Operation.DELETE else count
+            deleted += count if record.operation == Operation.DELETE else 0
+            lsns.append(record.lsn)
+    return Readable(len(lsns), min(lsns, default=0), max(lsns, default=0), rows, deleted)
+
+
+def _described(content: bytes, name: str) -> str:
+    """Of a file that the chain does not reach."""
+    lsns = [record.lsn for _, record in records_behind(content, first_lsn_of(name), 0)]
+    return f"{len(content):,} bytes, {_records(len(lsns), max(lsns, default=0))}, not reached from the file before"
+
+
+def _records(count: int, last_lsn: int) -> str:
+    if not count:
+        return "no record"
+    return f"{counted(count, 'record')}, LSN {last_lsn - count + 1} to {last_lsn}"

@@ -14,9 +14,9 @@ import numpy as np
 from reddb import errors, limits
 from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
+from reddb.partition.operations import Operation
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
-from reddb.partition.writer import Operation
 from reddb.query import binder
 from reddb.query.execute import Table
 from reddb.query.plan import Plan, WriteKind

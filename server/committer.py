@@ -26,8 +26,9 @@ import structlog
 
 from reddb import errors
 from reddb.partition.changes import prepare_change
+from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.reader import PartitionReader
-from reddb.partition.writer import Group, Operation, Partition, Prepared
+from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 from reddb import errors
 from reddb.partition.changes import prepare_change
+from reddb.partition.operations import Prepared
 from reddb.partition.placement import Share, of_batch, shares, stored_in_part
-from reddb.partition.writer import Prepared
 from reddb.query.plan import ChangePlan, WorkPlan
 from reddb.requests import OPERATIONS, Write, collection_named, plan
 from reddb.rows import RowBatch

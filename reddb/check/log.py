@@ -16,7 +16,7 @@ from pathlib import Path
 from reddb import errors
 from reddb.check.findings import Finding, Report, Status, counted, damage_of
 from reddb.disk import Disk
-from reddb.partition.writer import Operation
+from reddb.partition.operations import Operation
 from reddb.rows import RowBatch
 from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file, records_behind
 

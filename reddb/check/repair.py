@@ -40,7 +40,7 @@ from reddb.check.partition import INDEX_STEMS, PartitionState, SegmentState
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.disk import Disk
 from reddb.partition import code_snapshot
-from reddb.partition.writer import Operation
+from reddb.partition.operations import Operation
 from reddb.rows import RowBatch
 from reddb.storage.field_index import index_file
 from reddb.storage.folder import write_version

@@ -11,8 +11,9 @@ import numpy as np
 
 from reddb import limits
 from reddb.fields import unpack_payload
+from reddb.partition.operations import Operation, Prepared
 from reddb.partition.view import Addresses, View
-from reddb.partition.writer import Operation, Partition, Prepared
+from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch, payload_column
 from reddb.types import Payload

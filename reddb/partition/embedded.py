@@ -15,11 +15,12 @@ from reddb.disk import Disk
 from reddb.partition.changes import prepare_change
 from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Job, Workshop
+from reddb.partition.operations import Operation
 from reddb.partition.placement import of_batch, shares, stored_in_part
 from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader, Reader, reader_of
-from reddb.partition.writer import Operation, Partition
+from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan, Work
 from reddb.rows import RowBatch
 from reddb.storage.folder import partition_folder

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from reddb import errors
 from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.checksum import crc32c
-from reddb.partition.writer import Operation
+from reddb.partition.operations import Operation
 from reddb.rows import RowBatch
 from reddb.types import Collection, IdColumn
 

@@ -25,8 +25,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +36,7 @@ from reddb.index.metrics import inverse_norms
 from reddb.partition.code_snapshot import Moment, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
+from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.segments import OwnedSegment, Succession, locate
 from reddb.partition.settled import with_sound_index
 from reddb.rows import RowBatch, id_column
@@ -47,50 +46,7 @@ from reddb.storage.memory import SLOT_ROWS, PartitionMemory, Snapshot
 from reddb.storage.ranges import TombstoneRanges
 from reddb.storage.sealed import SealedSegment, segment_folder
 from reddb.storage.wal import Record, TornTail, Wal, WalIdentity
-from reddb.types import Buffer, Collection, RowId
-
-
-class Operation(IntEnum):
-    """What a WAL record does; the numbers are part of the file format."""
-
-    INSERT = 1
-    UPSERT = 2
-    DELETE = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """An operation that passed every check. `result` counts the rows it inserts, replaces or deletes.
-
-    Its rows go to the growing segment in `slot`; -1 for a delete.
-    """
-
-    operation: Operation
-    batch: RowBatch
-    ids: list[RowId]
-    result: int
-    slot: int
-
-
-@dataclass(slots=True)
-class Group:
-    """Operations that are written and synced together, as durably as `durability` says; the first has `first_lsn`."""
-
-    first_lsn: int
-    durability: str
-    operations: list[Prepared] = field(default_factory=list)
-
-    def write(self, wal: Wal) -> None:
-        """Append and sync. Raises DISK_FULL (nothing is stored) or DISK_FAILED (the log is poisoned)."""
-        if self.durability == "none":
-            wal.skip(len(self.operations))
-            return
-        records: list[tuple[int, Sequence[Buffer]]] = [
-            (prepared.operation, prepared.batch.encode()) for prepared in self.operations
-        ]
-        wal.append(records)
-        if self.durability == "fsync":
-            wal.sync()
+from reddb.types import Collection, RowId
 
 
 class Partition:

@@ -21,12 +21,13 @@ from reddb.fields import unpack_payload
 from reddb.grammar import parse
 from reddb.partition.changes import prepare_change
 from reddb.partition.jobs import Job, Workshop
+from reddb.partition.operations import Operation
 from reddb.partition.policy import compaction, due_job
 from reddb.partition.publication import publication
 from reddb.partition.reader import PartitionReader
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import View
-from reddb.partition.writer import Operation, Partition
+from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values

@@ -15,11 +15,12 @@ from reddb.fields import Field, Fields
 from reddb.partition.codec_block import CodecBlock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import codec_of
+from reddb.partition.operations import Operation
 from reddb.partition.policy import compaction, due_job
 from reddb.partition.publication import Publication, publication
 from reddb.partition.reader import PartitionReader
 from reddb.partition.search import Found, Steps
-from reddb.partition.writer import Operation, Partition
+from reddb.partition.writer import Partition
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.settings import SettingValue, resolve
 from reddb.storage.growing import GrowingSegment

@@ -12,8 +12,8 @@ import pytest
 from reddb import limits
 from reddb.partition import encoder, search
 from reddb.partition.jobs import JobKind
+from reddb.partition.operations import Operation
 from reddb.partition.view import View
-from reddb.partition.writer import Operation
 from reddb.rows import make_batch
 from reddb.types import Kind, SearchOptions
 from tests.engine.lives import STEPS, Life, Rows, Where, assert_view_is, shares_found

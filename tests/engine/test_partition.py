@@ -13,7 +13,8 @@ import pytest
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
-from reddb.partition.writer import Operation, Partition
+from reddb.partition.operations import Operation
+from reddb.partition.writer import Partition
 from reddb.rows import RowBatch, make_batch
 from reddb.storage.memory import SLOT_ROWS
 from reddb.types import SearchOptions

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reddb import errors, limits
 from reddb.partition import encoder, search
-from reddb.partition.writer import Group, Operation
+from reddb.partition.operations import Group, Operation
 from reddb.rows import make_batch
 from reddb.types import SearchOptions
 from tests.engine.partitions import Opened, collection, deletion, ids_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reddb import errors
+from reddb.partition.operations import Operation
 from reddb.partition.placement import partition_of, shares, stored_in_part
-from reddb.partition.writer import Operation
 from reddb.rows import make_batch
 from tests.engine.partitions import collection
 

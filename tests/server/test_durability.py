@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import reddb
-from reddb.partition.writer import Operation
+from reddb.partition.operations import Operation
 from reddb.rows import make_batch
 from reddb.server.committer import Committer
 from tests.engine.partitions import Opened, collection

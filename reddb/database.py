@@ -19,7 +19,7 @@ from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
 from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain
-from reddb.partition.figures import collection_figures, indexes_table, segments_table
+from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
 from reddb.partition.search import SearchReport
 from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
 from reddb.query.plan import (
@@ -131,6 +131,8 @@ class Database:
         reader = self._opened[plan.collection.id].reader
         if plan.what is Shown.SEGMENTS:
             return segments_table(reader)
+        if plan.what is Shown.STATS:
+            return stats_table([(None, "ready", part) for part in reader.parts])
         if plan.what is Shown.INDEXES:
             return indexes_table(reader)
         return show_one(plan.collection, collection_figures(reader))

@@ -12,6 +12,7 @@
                                                         may_build {request}       tell me when it is my turn
                                                         built                     my turn is over
                                                         alive                     I am not hung
+      recovering {…}       the same, passed on          recovering {…, percent}   how far I have come with a log
       dropped {…}          it does not exist any more   acknowledged {barrier}      that message is in force here
       answered {request}   what you asked is done       drained                     nothing is under way here
       drain, stop          see `server.supervisor`

@@ -51,6 +51,7 @@ class CoreOptions:
     cpu: int
     parent: int
     builder_bytes: int
+    archive_dir: str | None
 
 
 class Core:
@@ -67,6 +68,7 @@ class Core:
             _random_u32,
             self._send_keeping,
             options.builder_bytes,
+            None if options.archive_dir is None else Path(options.archive_dir),
         )
         self._partitions = self._service.partitions
         self._sessions: set[Session] = set()
@@ -102,6 +104,8 @@ class Core:
                 self._partitions.set_memory(PartitionKey(*message["partition"]), descriptor)
             case "writable":
                 self._partitions.set_writable(PartitionKey(*message["partition"]))
+            case "recovering":
+                self._partitions.set_progress(PartitionKey(*message["partition"]), message["percent"])
             case "failed":
                 error = errors.CATALOGUE[message["error"]["name"]].error(message["error"]["message"])
                 self._partitions.set_failure(PartitionKey(*message["partition"]), error)

@@ -1,7 +1,8 @@
-"""The command line: `reddb serve`, `reddb shell`, `reddb health`, `reddb check`.
+"""The command line: `reddb serve`, `reddb shell`, `reddb health`, `reddb check`, `reddb backup`, `reddb restore`.
 
 Exit codes: 0 done, 1 the statement or the health check failed, 2 the server cannot be reached or the call was wrong;
-of a check 0 sound, 1 damaged, 2 the folder could not be looked at.
+of a check 0 sound, 1 damaged, 2 the folder could not be looked at; of a backup and a restore 0 done, 1 what was to be
+copied is damaged, 2 it could not be done or the call was wrong.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import ipaddress
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from reddb import limits
 from reddb._version import __version__
-from reddb.errors import RedDBError
+from reddb.errors import CORRUPT_DATA, RedDBError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DEFAULT_URL = "red://127.0.0.1:5050"
 
 
@@ -49,6 +54,12 @@ def main() -> None:
     show_default=True,
     help="Seconds without a sign of life after which a core is killed and started anew.",
 )
+@click.option(
+    "--archive-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Keep the log in this folder when it is needed no more, so that any moment can be restored.",
+)
 def serve(
     data: Path,
     cores: int | None,
@@ -58,6 +69,7 @@ def serve(
     builders: int | None,
     builder_memory_mib: int,
     hung_after_s: int,
+    archive_dir: Path | None,
 ) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C."""
     import uvloop
@@ -82,7 +94,8 @@ def serve(
         of_this_machine = len(os.sched_getaffinity(0))
         memory_bytes = builder_memory_mib * limits.MIB
         options = ServeOptions(
-            data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX, hung_after_s
+            *(data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX, hung_after_s),
+            archive_dir=archive_dir,
         )
         await Supervisor(options).run()
 
@@ -130,6 +143,69 @@ def check(folder: Path, repair: bool) -> None:
     except RedDBError as error:
         click.echo(f"could not look: {error}", err=True)
         sys.exit(2)
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="An earlier backup: what it has is linked from there.",
+)
+def backup(data: Path, dest: Path, base: Path | None) -> None:
+    """Copy a data folder, which a server may have open and write to, into the new folder DEST."""
+    from reddb.backup.backup import run_backup
+
+    with _told():
+        run_backup(data.resolve(), dest.resolve(), click.echo, None if base is None else base.resolve())
+
+
+@main.command()
+@click.argument("backup", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The archive of a server: go on where the backup ends.",
+)
+@click.option(
+    "--to-lsn", multiple=True, help="Stop behind this log record: N, or COLLECTION/PARTITION:N, once for each."
+)
+@click.option("--to-time", help="Stop before the first write that is later: 2026-01-31T12:00:00Z.")
+def restore(backup: Path, data: Path, archive: Path | None, to_lsn: tuple[str, ...], to_time: str | None) -> None:
+    """Make the new data folder DATA of a backup."""
+    from reddb.backup.restore import run_restore
+
+    if to_lsn and to_time is not None:
+        raise click.UsageError("--to-lsn and --to-time exclude each other")
+    time_us = None if to_time is None else _microseconds(to_time)
+    archive = None if archive is None else archive.resolve()
+    with _told():
+        run_restore(
+            backup.resolve(), data.resolve(), click.echo, archive=archive, to_lsn=list(to_lsn), to_time_us=time_us
+        )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what went wrong with a backup or a restore, and exit as the docstring of this module says."""
+    try:
+        yield
+    except RedDBError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1 if error.code is CORRUPT_DATA else 2)
+
+
+def _microseconds(text: str) -> int:
+    """Since 1970, of an ISO 8601 time with a zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"--to-time: {error}") from error
+    if moment.tzinfo is None:
+        raise click.UsageError(f"--to-time: {text!r} has no zone; say {text}Z for UTC")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,21 +18,25 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
 from reddb import errors, limits
+from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
+from reddb.partition.recovery import Recovery
 from reddb.partition.writer import Partition
 from reddb.server.committer import Committer
 from reddb.server.settler import Settler
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
 from reddb.storage.memory import PartitionMemory
+from reddb.storage.wal import Archive, WalIdentity, keep_no_copy
 from reddb.types import Collection
 
 _log = structlog.get_logger()
@@ -67,6 +71,7 @@ class Partitions:
         builder: BuilderLink,
         send: Callable[[dict[str, Any], int | None], None],
         ask: Callable[[dict[str, Any]], Awaitable[None]],
+        archive_dir: Path | None,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
         self._core = core
@@ -77,11 +82,13 @@ class Partitions:
         self._builder = builder
         self._send = send
         self._ask = ask
+        self._archive_dir = archive_dir
         self._collections: dict[int, Collection] = {}
         self._parts: dict[PartitionKey, PartitionReader] = {}
         self._readers: dict[int, Reader] = {}
         self._recovered: dict[PartitionKey, Partition] = {}
         self._owned: dict[PartitionKey, Owned] = {}
+        self._percent: dict[PartitionKey, int] = {}
         self._failures: dict[PartitionKey, errors.RedDBError] = {}
         self._changed: dict[int, asyncio.Event] = {}
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
@@ -101,6 +108,12 @@ class Partitions:
         """The same, after a bounded wait. Raises NOT_READY, or the reason why a partition cannot be opened."""
         await self._wait(collection, lambda: collection.id in self._readers, _keys(collection))
         return self._readers[collection.id]
+
+    def states(self, collection: Collection) -> list[tuple[int | None, str, PartitionReader | None]]:
+        """Of each partition its core, its state, and its reader, where it can be read."""
+        return [
+            (self.owner(collection, key.number), self._state(key), self._parts.get(key)) for key in _keys(collection)
+        ]
 
     async def owned(self, collection: Collection, number: int) -> Owned:
         """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
@@ -129,6 +142,7 @@ class Partitions:
         memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
         os.close(descriptor)
         self._failures.pop(key, None)
+        self._percent.pop(key, None)
         self._set_reader(key, memory)
 
     def set_writable(self, key: PartitionKey) -> None:
@@ -168,9 +182,14 @@ class Partitions:
                 return
             await asyncio.sleep(limits.SETTLE_POLL_S)
 
+    def set_progress(self, key: PartitionKey, percent: int) -> None:
+        """How far its owner has come with opening it."""
+        self._percent[key] = percent
+
     def set_failure(self, key: PartitionKey, error: errors.RedDBError) -> None:
         """The partition cannot be opened by its owner."""
         self._failures[key] = error
+        self._percent.pop(key, None)
         self._changed[key.collection].set()
 
     async def drop(self, collection_id: int) -> None:
@@ -180,6 +199,7 @@ class Partitions:
         self._readers.pop(collection_id, None)
         for key in keys:
             self._failures.pop(key, None)
+            self._percent.pop(key, None)
             self._parts.pop(key, None)
         for key in keys:
             if key in self._opening:  # its files may go only when nobody reads them
@@ -222,16 +242,32 @@ class Partitions:
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            raise errors.NOT_READY.error(f"collection {collection.name!r} is still recovering") from None
+            told = ", ".join(f"partition {key.number} is {self._state(key)}" for key in keys)
+            raise errors.NOT_READY.error(f"collection {collection.name!r} is not ready: {told}") from None
+
+    def _state(self, key: PartitionKey) -> str:
+        if key in self._failures:
+            return f"refused: {self._failures[key]}"
+        if key in self._percent:
+            return f"recovering, {self._percent[key]} % of its log read"
+        return "ready" if key in self._parts else "waiting for its core"
+
+    async def _tell_progress(self, key: PartitionKey, recovery: Recovery) -> None:
+        while True:
+            self.set_progress(key, recovery.percent)
+            self._send({"type": "recovering", "partition": list(key), "percent": recovery.percent}, None)
+            await asyncio.sleep(limits.PROGRESS_S)
 
     async def _open(self, key: PartitionKey) -> None:
         loop = asyncio.get_running_loop()
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
+        recovery = Recovery()
+        of = self._disk, folder, collection, key.number, self._random_u32
+        open_it = partial(Partition.open, *of, archive=self._archive(key), recovery=recovery)
+        progress = loop.create_task(self._tell_progress(key, recovery))
         try:
-            partition = await loop.run_in_executor(
-                None, Partition.open, self._disk, folder, collection, key.number, self._random_u32
-            )
+            partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
             _log.error("a partition cannot be opened", collection=collection.name, part=key.number, error=str(error))
             if key.collection in self._collections:
@@ -239,6 +275,9 @@ class Partitions:
             failure = {"number": error.code.number, "name": error.name, "message": error.message}
             self._send({"type": "failed", "partition": list(key), "error": failure}, None)
             return
+        finally:
+            progress.cancel()
+            self._percent.pop(key, None)
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return
@@ -252,6 +291,11 @@ class Partitions:
         self._recovered[key] = partition
         self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
+
+    def _archive(self, key: PartitionKey) -> Archive:
+        if self._archive_dir is None:
+            return keep_no_copy
+        return LogArchive(self._disk, self._archive_dir, WalIdentity(key.collection, key.number)).keep
 
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]

@@ -39,6 +39,9 @@ class _Options(Protocol):
     @property
     def hung_after_s(self) -> int: ...
 
+    @property
+    def archive_dir(self) -> Path | None: ...
+
 
 class _Supervisor(Protocol):
     @property
@@ -169,6 +172,7 @@ class CoreProcess:
             "cpu": self._cpu,
             "parent": os.getpid(),
             "builder_bytes": self._options.builder_bytes,
+            "archive_dir": None if self._options.archive_dir is None else str(self._options.archive_dir),
         }
         with control:
             return await asyncio.create_subprocess_exec(

@@ -16,7 +16,7 @@ from typing import Any
 
 from reddb import errors
 from reddb.disk import Disk
-from reddb.partition.figures import collection_figures, indexes_table, segments_table
+from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table, show, show_one
 from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
@@ -41,6 +41,7 @@ class Service:
         random_u32: Callable[[], int],
         send: Callable[[dict[str, Any], int | None], None],
         builder_bytes: int,
+        archive_dir: Path | None,
     ) -> None:
         """`send` sends a message, with a descriptor that stays ours, to the supervisor."""
         self.core = core
@@ -50,7 +51,7 @@ class Service:
         builder = BuilderLink(
             core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
         )
-        self.partitions = Partitions(core, cores, data, disk, random_u32, builder, send, self._ask)
+        self.partitions = Partitions(core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir)
         self.writes = Writes(core, self.partitions, lambda: self.catalog)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._next_question = 0
@@ -94,6 +95,8 @@ class Service:
     async def show(self, plan: ShowPlan) -> Table:
         if plan.collection is None:
             return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
+        if plan.what is Shown.STATS:
+            return stats_table(self.partitions.states(plan.collection))
         if plan.what is Shown.SEGMENTS:
             return segments_table(await self.reader(plan.collection))
         if plan.what is Shown.INDEXES:

@@ -198,7 +198,8 @@ class Settler:
 
     async def _checkpoint(self) -> None:
         waiting, self._checkpointed = self._checkpointed, []
-        self._checkpoint_lsn, self._checkpoint_time = self._partition.lsn, self._loop.time()
+        lsn = self._checkpoint_lsn = self._partition.lsn
+        self._checkpoint_time = self._loop.time()
         error: errors.RedDBError | None = None
         try:
             if can_checkpoint(self._partition):
@@ -207,6 +208,7 @@ class Settler:
                 await self._clean(change.clean)
             else:
                 await self._in_thread(self._pool, CodesCheckpoint(self._partition).write)
+            self._partition.note_checkpoint(lsn)
         except errors.RedDBError as failure:
             _log.error("a checkpoint was not written", error=str(failure))
             error = failure

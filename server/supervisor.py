@@ -58,6 +58,7 @@ class ServeOptions:
     builder_bytes: int = 0
     builders: int = limits.CORES_MAX
     hung_after_s: int = limits.HUNG_AFTER_S
+    archive_dir: Path | None = None
 
 
 class Supervisor:
@@ -158,6 +159,8 @@ class Supervisor:
                 self._start(self._publish_memory(core, tuple(message["partition"]), descriptor))
             case "failed":
                 self._failed(core, message)
+            case "recovering":
+                self._pass_on(message, core)
             case "acknowledged":
                 if message["barrier"] in self._barriers:
                     self._barriers[message["barrier"]].leave(core.index)
@@ -279,13 +282,16 @@ class Supervisor:
     def _failed(self, owner: CoreProcess, message: ControlMessage) -> None:
         key: _Key = tuple(message["partition"])
         self._failures[key] = message
-        for core in self._cores:
-            if core is not owner and core.is_running:
-                core.send(message)
+        self._pass_on(message, owner)
         opened = self._opened.get(key)
         if opened is not None and not opened.done():
             error = message["error"]
             opened.set_exception(errors.CATALOGUE[error["name"]].error(error["message"]))
+
+    def _pass_on(self, message: ControlMessage, source: CoreProcess) -> None:
+        for core in self._cores:
+            if core is not source and core.is_running:
+                core.send(message)
 
     async def _tell_all(
         self, message: ControlMessage, descriptor: int | None = None, but: CoreProcess | None = None

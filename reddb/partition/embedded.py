@@ -178,6 +178,7 @@ class EmbeddedPartition:
             self._publish(TombstoneCheckpoint(self.owner))
         else:
             CodesCheckpoint(self.owner).write()
+        self.owner.note_checkpoint(self.owner.lsn)
 
     def change_collection(self, collection: Collection) -> None:
         """New settings hold from now on."""

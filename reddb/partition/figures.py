@@ -5,6 +5,7 @@ Invariant: bytes on disk are those of the files, bytes of memory those that a pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from reddb.partition.filters import SealedFilter
@@ -15,6 +16,10 @@ from reddb.partition.view import SegmentView
 from reddb.query.execute import Table
 from reddb.storage.memory import JobProgress
 
+_STATS = [
+    *("partition", "core", "state", "rows", "growing_rows", "segments", "lsn"),
+    *("log_bytes", "sealed_lsn", "checkpoint_lsn", "caches_refused"),
+]
 _COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory", "job"]
 
 
@@ -38,6 +43,19 @@ def indexes_table(reader: Reader) -> Table:
     total = sum(item.rows for item in sealed)
     covered = {path: sum(item.rows for item in sealed if path in item.indexes) for path in view.collection.indexes}
     return Table(["field", "sealed_rows", "covered_rows"], [[path, total, rows] for path, rows in covered.items()])
+
+
+def stats_table(parts: Sequence[tuple[int | None, str, PartitionReader | None]]) -> Table:
+    """SHOW STATS: one partition a row, from (its core, its state, its reader if it can be read)."""
+    return Table(_STATS, [[number, core, state, *_stats(reader)] for number, (core, state, reader) in enumerate(parts)])
+
+
+def _stats(reader: PartitionReader | None) -> list[int | None]:
+    if reader is None:
+        return [None] * (len(_STATS) - 3)
+    snapshot, counts = reader.memory.snapshot(), reader.memory.counts()
+    growing = sum(segment.count for segment in reader.view().segments if segment.is_growing)
+    return [snapshot.live_rows, growing, snapshot.segments, snapshot.lsn, *counts]
 
 
 def collection_figures(reader: Reader) -> dict[str, Any]:

@@ -24,6 +24,7 @@ Invariants:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,16 +38,22 @@ from reddb.partition.code_snapshot import Moment, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
 from reddb.partition.operations import Group, Operation, Prepared
+from reddb.partition.recovery import Recovery
 from reddb.partition.segments import OwnedSegment, Succession, locate
 from reddb.partition.settled import with_sound_index
 from reddb.rows import RowBatch, id_column
 from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
 from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_manifest, remove_garbage
-from reddb.storage.memory import SLOT_ROWS, PartitionMemory, Snapshot
+from reddb.storage.memory import SLOT_ROWS, Counts, PartitionMemory, Snapshot
 from reddb.storage.ranges import TombstoneRanges
 from reddb.storage.sealed import SealedSegment, segment_folder
-from reddb.storage.wal import Record, TornTail, Wal, WalIdentity
+from reddb.storage.wal import Archive, Record, TornTail, Wal, WalIdentity, keep_no_copy
 from reddb.types import Collection, RowId
+
+
+def system_time_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 class Partition:
@@ -67,11 +74,13 @@ class Partition:
         self.growing = GrowingWriter(self.memory, self.ranges, collection.number("seal_rows"))
         self.next_segment = 1
         self.lsn = 0
+        self.checkpoint_lsn = 0  # up to which one was written since the start
         self.refused_caches: list[errors.RedDBError] = []
         self.manifest_is_unknown = False  # one was being put in place when the disk failed
         self._live_rows = 0
         self._generation = 0
         self._table_is_stale = True
+        self._recovery = Recovery()
         self._coming: dict[RowId, tuple[bool, Prepared]] = {}
         self._open_group: list[Prepared] = []
         self._group_under_way: Group | None = None
@@ -79,17 +88,32 @@ class Partition:
 
     @classmethod
     def open(
-        cls, disk: Disk, folder: Path, collection: Collection, number: int, random_u32: Callable[[], int]
+        cls,
+        disk: Disk,
+        folder: Path,
+        collection: Collection,
+        number: int,
+        random_u32: Callable[[], int],
+        archive: Archive = keep_no_copy,
+        now_us: Callable[[], int] = system_time_us,
+        recovery: Recovery | None = None,
     ) -> Partition:
-        """Create the partition or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
+        """Create the partition or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error.
+
+        `archive` gets each file of the log before it goes, `now_us` says when its records were written,
+        `recovery` is told how far this has come.
+        """
         partition = cls(disk, folder, collection, number)
+        partition._recovery = recovery or Recovery()
+        partition._recovery.bytes_total = disk.folder_bytes(folder / "wal")
         try:
             partition._open_segments()
             identity = WalIdentity(collection.id, number)
             # As many rows as fit: with the setting of today they might need more slots than there are.
             partition.growing.seal_rows = SLOT_ROWS
             partition.wal = Wal.open(
-                disk, folder / "wal", identity, partition._replay, random_u32, partition.manifest.sealed_lsn
+                *(disk, folder / "wal", identity, partition._replay, random_u32),
+                *(partition.manifest.sealed_lsn, archive, now_us),
             )
             partition.lsn = partition.wal.next_lsn - 1
             partition._restore_codes()
@@ -204,8 +228,15 @@ class Partition:
             self._generation += 1
             self.memory.write_table(self._generation, [segment.entry for segment in self.segments])
             self._table_is_stale = False
+        counts = Counts(self.wal.bytes, self.manifest.sealed_lsn, self.checkpoint_lsn, len(self.refused_caches))
+        self.memory.write_counts(counts)
         last_rows = self.segments[-1].count if self.segments else 0
         self.memory.publish(Snapshot(self.lsn, self._live_rows, last_rows, self._generation, len(self.segments)))
+
+    def note_checkpoint(self, lsn: int) -> None:
+        """One that reaches up to this LSN is on disk."""
+        self.checkpoint_lsn = lsn
+        self.publish()
 
     def replace_segments(self, old: Sequence[OwnedSegment], new: list[OwnedSegment]) -> int:
         """Put a segment, or none, in the place of neighbours and publish; gives the generation that shows it."""
@@ -314,6 +345,7 @@ class Partition:
             raise errors.UNSUPPORTED_FORMAT.error(
                 f"WAL record {record.lsn} has the unknown operation {record.operation}"
             )
+        self._recovery.bytes_done += len(record.body)
         batch = RowBatch.decode(record.body)
         slot = self.growing.reserve(_extent(batch)) if record.operation != Operation.DELETE else -1
         self._apply(record.lsn, Operation(record.operation), batch, batch.id_list(), slot)

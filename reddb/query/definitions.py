@@ -92,6 +92,8 @@ def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
             return ShowPlan(Shown.SEGMENTS, binding.collection(name))
         case ast.ShowIndexes(name=name):
             return ShowPlan(Shown.INDEXES, binding.collection(name))
+        case ast.ShowStats(name=name):
+            return ShowPlan(Shown.STATS, binding.collection(name))
         case _:
             binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
 

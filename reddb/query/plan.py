@@ -182,11 +182,12 @@ class Shown(StrEnum):
     COLLECTION = "collection"
     SEGMENTS = "segments"
     INDEXES = "indexes"
+    STATS = "stats"
 
 
 @dataclass(frozen=True, slots=True)
 class ShowPlan:
-    """All collections, one of them, its segments or its indexes."""
+    """All collections, one of them, or its segments, indexes or partitions."""
 
     what: Shown
     collection: Collection | None = None

@@ -15,9 +15,10 @@ into a page that cannot be had would kill the process. What is not needed any mo
     payloads           64 x 256 MiB
 
     header, u64 each
-        0    "RDBPART2"        1  publication counter c
+        0    "RDBPART3"        1  publication counter c
         16   snapshot slot 0   24  snapshot slot 1:   LSN, live rows, rows of the last segment, generation, segments
         40   job under way: its first and last source, rows done, rows of all; 0 rows for no job. Only to be looked at
+        44   what its owner counts: see `Counts`. Only to be looked at
     table entry, u64 each
         segment id, rows, start of its tombstones, slot + 1 (0: sealed), index number
 
@@ -51,9 +52,9 @@ from numpy.typing import NDArray
 from reddb import errors, limits
 from reddb.storage.segment_rows import Columns, Tombstones
 
-_MAGIC = int.from_bytes(b"RDBPART2", "little")
+_MAGIC = int.from_bytes(b"RDBPART3", "little")
 _PAGE = 4096
-_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT = 1, 16, 8, 40
+_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT, _COUNTS_AT = 1, 16, 8, 40, 44
 _ENTRY_WORDS = 5
 
 SLOT_ROWS = limits.SEGMENT_ROWS
@@ -96,6 +97,17 @@ class JobProgress(NamedTuple):
     last: int
     done: int
     total: int
+
+
+class Counts(NamedTuple):
+    """What only the owner knows: bytes of its log, up to which LSN sealed files and a checkpoint reach, and how many
+    caches it found damaged when it began.
+    """
+
+    log_bytes: int
+    sealed_lsn: int
+    checkpoint_lsn: int
+    caches_refused: int
 
 
 class PartitionMemory:
@@ -159,6 +171,10 @@ class PartitionMemory:
         """What the builder does now; the numbers may not belong together for a moment."""
         return JobProgress(*self._words[_JOB_AT : _JOB_AT + 4].tolist())
 
+    def counts(self) -> Counts:
+        """What the owner counted last."""
+        return Counts(*self._words[_COUNTS_AT : _COUNTS_AT + 4].tolist())
+
     def tombstones(self, start: int, rows: int) -> Tombstones:
         """Those of the segment whose range begins at `start`."""
         return Tombstones(self._tombstones[start : start + 1 + rows])
@@ -205,6 +221,11 @@ class PartitionMemory:
         """Tell everyone how far the work has come."""
         for place, number in enumerate(progress):
             self._words[_JOB_AT + place] = number
+
+    def write_counts(self, counts: Counts) -> None:
+        """Tell everyone what the owner counts."""
+        for place, number in enumerate(counts):
+            self._words[_COUNTS_AT + place] = number
 
     def reserve_rows(self, slot: int, first: int, last: int) -> None:
         """Take memory for rows `first` to `last` of a slot, in each region that has a part per row."""

@@ -2,12 +2,13 @@
 
     append     write records with the next LSNs
     sync       return when they are on the device
-    release    remove the files that nobody needs any more
+    release    remove the files that nobody needs any more, each after `archive` has a copy of it
     open       give every record to `replay`, and cut a torn tail
 
 Invariants:
   * After an error in `append` the file is cut back to the end of the last group, or the log is poisoned.
   * After an error in `sync` the log is poisoned: it takes nothing until it is opened anew.
+  * A file goes only after `archive` returned; where that fails it stays, and the next `release` or `open` tries again.
   * Before `open` returns, every file it read and the folder are synced: after a kill they may have been in the page
     cache only, and what we serve now must survive a power cut later.
 """
@@ -17,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import structlog
 
 from reddb import errors, limits
 from reddb.disk import AppendFile, Disk
@@ -32,7 +36,21 @@ from reddb.storage.wal_file import (
 )
 from reddb.types import Buffer
 
-__all__ = ["Record", "TornTail", "Wal", "WalIdentity"]
+__all__ = ["Archive", "Record", "TornTail", "Wal", "WalIdentity", "keep_no_copy", "time_unknown"]
+
+_log = structlog.get_logger()
+
+# Returns when there is a synced copy of the file. Raises a disk error, or CORRUPT_DATA for a file not worth a copy.
+Archive: TypeAlias = Callable[[Path], None]
+
+
+def keep_no_copy(path: Path) -> None:
+    """The archive of those who have none."""
+
+
+def time_unknown() -> int:
+    """The clock of those who have none."""
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +65,22 @@ class TornTail:
 class Wal:
     """The open log: `append` any number of records, then `sync` once, and they are stored."""
 
-    def __init__(self, disk: Disk, folder: Path, identity: WalIdentity, random_u32: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        identity: WalIdentity,
+        random_u32: Callable[[], int],
+        archive: Archive,
+        now_us: Callable[[], int],
+    ) -> None:
         """Use `open`, which reads what is there."""
         self._disk = disk
         self._folder = folder
         self._identity = identity
         self._random_u32 = random_u32
+        self._archive = archive
+        self._now_us = now_us
         self._file: AppendFile | None = None
         self._name = ""
         self._salt = 0
@@ -72,16 +100,22 @@ class Wal:
         replay: Callable[[Record], None],
         random_u32: Callable[[], int],
         after_lsn: int = 0,
+        archive: Archive = keep_no_copy,
+        now_us: Callable[[], int] = time_unknown,
     ) -> Wal:
         """Read every record beyond `after_lsn` in order into `replay`, cut a torn tail, sync what is trusted.
 
+        `now_us` is asked once for each group: microseconds since 1970, which its records will hold.
+
         Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset, and changes nothing then.
         """
-        wal = cls(disk, folder, identity, random_u32)
+        wal = cls(disk, folder, identity, random_u32, archive, now_us)
         disk.make_folder(folder)
         released, names = log_files(disk, folder, after_lsn)
-        for name in released:
-            disk.remove_file(folder / name)
+        try:
+            wal._remove(released)
+        except errors.RedDBError as error:
+            _log.error("files of the log that nobody needs are left", folder=str(folder), error=str(error))
         wal.next_lsn = min(after_lsn + 1, first_lsn_of(names[0]) if names else after_lsn + 1)
 
         def replay_needed(record: Record) -> None:
@@ -100,7 +134,7 @@ class Wal:
 
     @property
     def bytes(self) -> int:
-        """Of all files, without what is merely reserved."""
+        """Of all files that are needed, without what is merely reserved."""
         return sum(self._sizes.values())
 
     def append(self, records: Sequence[tuple[int, Sequence[Buffer]]]) -> None:
@@ -113,8 +147,9 @@ class Wal:
             self._file if self._file is not None and self._file.size < limits.WAL_SEGMENT_BYTES else self._begin_file()
         )
         parts: list[Buffer] = []
+        time_us = self._now_us()
         for position, (operation, body) in enumerate(records):
-            parts += encode_record(self.next_lsn + position, self._durable_lsn, operation, body, self._salt)
+            parts += encode_record(self.next_lsn + position, self._durable_lsn, operation, body, self._salt, time_us)
         start = file.size
         try:
             needed = start + sum(memoryview(part).nbytes for part in parts)
@@ -149,17 +184,25 @@ class Wal:
         self._durable_lsn = self.next_lsn - 1
 
     def release(self, lsn: int) -> None:
-        """Remove the files whose every record is at or below `lsn`; what they said stands elsewhere, synced."""
+        """Remove the files whose every record is at or below `lsn`; what they said stands elsewhere, synced.
+
+        Raises a disk error, or what kept a file from the archive: it and those behind it stay.
+        """
         names = [name for name in self._disk.list_folder(self._folder) if name.endswith(".wal")]
-        if self._file is not None and self._durable_lsn == self.next_lsn - 1 <= lsn:
+        ends = [first_lsn_of(name) for name in names[1:]]
+        if self._durable_lsn == self.next_lsn - 1 <= lsn:
             self.close()  # the next append begins a new file
-            ends = [*map(first_lsn_of, names[1:]), self.next_lsn]
-        else:
-            ends = [first_lsn_of(name) for name in names[1:]]
-        for name, end in zip(names, ends, strict=False):
-            if end - 1 <= lsn:
-                self._disk.remove_file(self._folder / name)
-                self._sizes.pop(name, None)
+            ends.append(self.next_lsn)
+        released = [name for name, end in zip(names, ends, strict=False) if end - 1 <= lsn]
+        for name in released:
+            self._sizes.pop(name, None)
+        self._remove(released)
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """In order, so that those in the archive follow one another."""
+        for name in names:
+            self._archive(self._folder / name)
+            self._disk.remove_file(self._folder / name)
 
     def close(self) -> None:
         if self._file is not None:

@@ -18,7 +18,7 @@
         8       u64       LSN
         16      u64       durable LSN: all up to here was synced before this record was written
         24      u8        operation
-        25      7 bytes   0
+        25      u56       time of its group: microseconds since 1970, 0 where nobody said it
         32      body, then zeros up to a multiple of 8
 
 All integers are little-endian. The salt makes a record of another file invalid here, so bytes that the disk kept
@@ -58,8 +58,9 @@ _VERSION = 1
 _FILE_HEADER = struct.Struct("<8sIIQIIQ")
 _FILE_HEADER_CRC_AT = 28
 _RECORD_LENGTHS = struct.Struct("<II")
-_RECORD_NUMBERS = struct.Struct("<QQB7x")
-_RECORD_HEADER_BYTES = _RECORD_LENGTHS.size + _RECORD_NUMBERS.size
+_RECORD_NUMBERS = struct.Struct("<QQB")
+_RECORD_TIME_BYTES = 7
+_RECORD_HEADER_BYTES = _RECORD_LENGTHS.size + _RECORD_NUMBERS.size + _RECORD_TIME_BYTES
 _ALIGNMENT = 8
 
 assert _FILE_HEADER.size == 40
@@ -75,6 +76,7 @@ class Record:
     durable_lsn: int
     operation: int
     body: memoryview
+    time_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +208,13 @@ def encode_file_header(identity: WalIdentity, salt: int, first_lsn: int) -> byte
     return _FILE_HEADER.pack(_MAGIC, _VERSION, salt, identity.collection_id, identity.partition, crc, first_lsn)
 
 
-def encode_record(lsn: int, durable_lsn: int, operation: int, body: Sequence[Buffer], salt: int) -> list[Buffer]:
+def encode_record(
+    lsn: int, durable_lsn: int, operation: int, body: Sequence[Buffer], salt: int, time_us: int = 0
+) -> list[Buffer]:
     """The record as buffers to be written end to end."""
     length = sum(memoryview(part).nbytes for part in body)
     assert length <= limits.WAL_RECORD_BYTES_MAX
-    numbers = _RECORD_NUMBERS.pack(lsn, durable_lsn, operation)
+    numbers = _RECORD_NUMBERS.pack(lsn, durable_lsn, operation) + time_us.to_bytes(_RECORD_TIME_BYTES, "little")
     crc = crc32c([numbers, length.to_bytes(4, "little"), *body], salt)
     padding = bytes(-length % _ALIGNMENT)
     return [_RECORD_LENGTHS.pack(length, crc) + numbers, *body, padding]
@@ -238,4 +242,5 @@ def _record_at(content: memoryview, salt: int, offset: int) -> tuple[int, Record
     numbers = content[offset + _RECORD_LENGTHS.size : body_at]
     if crc != crc32c([numbers, length.to_bytes(4, "little"), body], salt):
         return None
-    return end, Record(lsn, durable_lsn, operation, body)
+    time_us = int.from_bytes(numbers[_RECORD_NUMBERS.size :], "little")
+    return end, Record(lsn, durable_lsn, operation, body, time_us)

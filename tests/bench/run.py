@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import building, ingest, memory, overhead, recall, restart, scaling, sealed, stale
+from tests.bench import building, ingest, memory, overhead, recall, recovery, restart, scaling, sealed, stale
 
 BENCHMARKS = {
     "recall": recall.run,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "scaling": scaling.run,
     "overhead": overhead.run,
     "restart": restart.run,
+    "recovery": recovery.run,
     "sealed": sealed.run,
     "memory": memory.run,
     "building": building.run,

@@ -1,0 +1,73 @@
+"""The log of a partition, read up to its last whole record while its owner may be writing.
+
+What a reader sees of a file that is being written is not what a crash leaves. The bytes are read from the front to
+the back, so a group may be missing that was written behind the reader, before a later one that was written ahead of
+it and says that the missing one was synced. The engine's reader calls that corruption, and is right about a log that
+nobody writes to. So such a file is read again: the record that was missing was written before the first reading
+ended, and damage that is still at the same place is damage.
+
+Invariant: what is given is an unbroken chain of valid records, with every record that was complete before the call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reddb import errors
+from reddb.disk import Disk
+from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A file of the log, cut behind its last record: nothing is left of one without records.
+
+    `next_lsn` is the LSN behind it, `is_torn` whether the file has more than zeros there.
+    """
+
+    name: str
+    content: bytes
+    next_lsn: int
+    is_torn: bool
+
+
+def read_log(disk: Disk, folder: Path, identity: WalIdentity, sealed_lsn: int) -> tuple[list[LogPart], int]:
+    """The files that hold what is behind `sealed_lsn`, and the last LSN. Raises CORRUPT_DATA or a disk error."""
+    _, names = log_files(disk, folder, sealed_lsn)
+    next_lsn = min(sealed_lsn + 1, first_lsn_of(names[0]) if names else sealed_lsn + 1)
+    parts: list[LogPart] = []
+    for position, name in enumerate(names):
+        is_last = position == len(names) - 1
+        part = read_whole_records(disk, folder / name, identity, next_lsn, is_last=is_last)
+        next_lsn = part.next_lsn
+        if part.content:
+            parts.append(part)
+    if next_lsn <= sealed_lsn:
+        raise errors.CORRUPT_DATA.error(
+            f"{folder} ends with LSN {next_lsn - 1}, but {sealed_lsn} was stored", path=str(folder)
+        )
+    return parts, next_lsn - 1
+
+
+def read_whole_records(disk: Disk, path: Path, identity: WalIdentity, next_lsn: int, *, is_last: bool) -> LogPart:
+    """A file that begins with `next_lsn`, up to its last whole record. Raises CORRUPT_DATA or a disk error."""
+    damaged_at: int | None = None
+    while True:
+        content = disk.read_file(path)
+        try:
+            found = read_log_file(path, content, identity, next_lsn, _ignore, is_last=is_last)
+        except errors.RedDBError as error:
+            offset = error.detail.get("offset")
+            if offset is None or offset == damaged_at:
+                raise
+            damaged_at = offset
+        else:
+            has_records = found.next_lsn > next_lsn
+            return LogPart(
+                path.name, content[: found.end] if has_records else b"", found.next_lsn, found.torn_bytes > 0
+            )
+
+
+def _ignore(record: Record) -> None:
+    pass  # that it is valid was all that was asked

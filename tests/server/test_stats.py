@@ -1,0 +1,104 @@
+"""SHOW STATS, and what is said of a partition that is still being recovered."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reddb
+from reddb import errors
+from reddb.disk import OsDisk
+from reddb.server.partitions import PartitionKey, Partitions
+from reddb.server.workshop import BuilderLink
+from reddb.storage.folder import partition_folder
+from tests.engine.partitions import Opened, collection
+from tests.server.conftest import NewServer
+
+DIM = 8
+VECTORS = np.random.default_rng(2).normal(size=(2000, DIM)).astype(np.float32)
+
+
+def stats(db: reddb.Client, name: str) -> list[dict[str, Any]]:
+    table = db.execute(f"SHOW STATS FOR {name}")
+    return [dict(zip(table.columns, row, strict=True)) for row in table]
+
+
+@pytest.mark.parametrize("face", ["server", "embedded"])
+def test_every_partition_has_a_row(new_server: NewServer, tmp_path, face):
+    server = new_server(cores=2).start() if face == "server" else None
+    with reddb.connect(server.url if server else f"file:{tmp_path / 'data'}") as db:
+        db.execute(f"CREATE COLLECTION c KIND vector DIM {DIM} WITH (partitions = 3)")
+        for first in range(0, 2000, 500):
+            db.insert("c", np.arange(first, first + 500), VECTORS[first : first + 500])
+        before = stats(db, "c")
+        assert [row["partition"] for row in before] == [0, 1, 2]
+        assert [row["core"] for row in before] == ([1, 0, 1] if server else [None] * 3)  # the first collection is 1
+        assert {row["state"] for row in before} == {"ready"}
+        assert sum(row["rows"] for row in before) == sum(row["growing_rows"] for row in before) == 2000
+        for row in before:
+            assert (row["lsn"], row["sealed_lsn"], row["checkpoint_lsn"], row["caches_refused"]) == (4, 0, 0, 0)
+            assert row["log_bytes"] > row["rows"] * DIM * 4
+        db.execute("ALTER COLLECTION c SEAL")
+        db.delete("c", np.arange(100))
+        db.execute("ALTER COLLECTION c CHECKPOINT")
+        for row in stats(db, "c"):
+            assert (row["lsn"], row["sealed_lsn"]) == (5, 5)
+            assert (row["growing_rows"], row["segments"], row["log_bytes"]) == (0, 1, 0)
+            assert row["checkpoint_lsn"] == 5
+    if server:
+        server.stop()
+
+
+class SlowDisk(OsDisk):
+    """Reads a log only when it may."""
+
+    def __init__(self) -> None:
+        self.may_read = threading.Event()
+
+    def read_file(self, path: Path) -> bytes:
+        if path.suffix == ".wal":
+            self.may_read.wait(30)
+        return super().read_file(path)
+
+
+async def test_a_recovering_partition_says_how_far_it_is(tmp_path):
+    """Asked of its owner, and of another core that was told by it."""
+    of = collection(dim=DIM)
+    opened = Opened(of, partition_folder(tmp_path, of.id, 0))
+    opened.insert(np.arange(2000), VECTORS)
+    opened.close()
+    disk, told = SlowDisk(), []
+
+    async def ask(question: dict[str, Any]) -> None:
+        """Nobody needs to be asked."""
+
+    def partitions(core: int, send: Any) -> Partitions:
+        builder = BuilderLink(core, 0, lambda: ask({}), lambda: None)
+        return Partitions(core, 2, tmp_path, disk, lambda: 7, builder, send, ask, None)
+
+    other = partitions(0, lambda message, descriptor: None)
+    owner = partitions(1, lambda message, descriptor: told.append(message))
+    other.add(of)
+    with pytest.raises(errors.RedDBError, match="partition 0 is waiting for its core"):
+        await other.reader(of)
+    owner.add(of)
+    other.set_progress(PartitionKey(1, 0), 0)  # as the supervisor passes it on
+    for each in (owner, other):
+        with pytest.raises(errors.RedDBError, match=r"partition 0 is recovering, \d+ % of its log read") as caught:
+            await each.reader(of)
+        assert caught.value.code is errors.NOT_READY
+        assert each.states(of) == [(1, "recovering, 0 % of its log read", None)]
+    assert {"type": "recovering", "partition": [1, 0], "percent": 0} in told
+    disk.may_read.set()
+    async with asyncio.timeout(10):
+        while told[-1]["type"] != "opened":  # noqa: ASYNC110 - what is sent goes to nobody here
+            await asyncio.sleep(0.01)
+    assert (await owner.reader(of)).count() == 2000
+    assert [(core, state) for core, state, _ in owner.states(of)] == [(1, "ready")]
+    await owner.close()
+    await other.close()

@@ -159,9 +159,7 @@ class Database:
     def _create(self, plan: CreatePlan) -> None:
         if plan.if_not_exists and plan.name in self._catalog:
             return
-        collection = self._folder.catalog.create(
-            plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields
-        )
+        collection = self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields)
         try:
             self._open(collection)
         except BaseException:

@@ -207,9 +207,7 @@ class Supervisor:
         existing = self._named(plan.name)
         if existing is not None and plan.if_not_exists:
             return
-        collection = self._folder.catalog.create(
-            plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields
-        )
+        collection = self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields)
         self._collections[collection.id] = collection
         opened = {key: self._loop.create_future() for key in _partitions(collection)}
         self._opened.update(opened)

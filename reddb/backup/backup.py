@@ -43,6 +43,8 @@ def run_backup(data: Path, target: Path, write: Callable[[str], None], base: Pat
     if target == data or data in target.parents:
         raise errors.INVALID_VALUE.error(f"{target} lies in {data}; a backup lies elsewhere", path=str(target))
     stock = Stock(disk, data, ()) if base is None else Stock(disk, base, read_description(disk, base).files)
+    if "VERSION" not in disk.list_folder(data):
+        raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: it has no VERSION", path=str(data))
     check_version(disk, data)
     with new_folder(disk, target) as staged:
         description = _copy_folder(disk, data, staged, stock)

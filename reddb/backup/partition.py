@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reddb import errors
+from reddb.backup.catalog import collection_ids
 from reddb.backup.description import FileRecord, PartitionRecord
 from reddb.backup.files import Stock, checksum_of, is_gone, stage_immutable
 from reddb.backup.log import LogPart, read_log
@@ -67,6 +68,8 @@ class PartitionCopy:
                     copied = None
                 if copied is not None:
                     return copied
+            if self._collection.id not in collection_ids(self._data):
+                raise errors.UNAVAILABLE.error(f"{self._collection.name!r} was dropped while it was copied")
             time.sleep(_PAUSE_S)  # others are at work; only they can end it
         if self._missing is not None:
             raise errors.CORRUPT_DATA.error(f"{self._missing} is missing", path=str(self._data / self._missing))
@@ -77,28 +80,23 @@ class PartitionCopy:
     # --- one try -------------------------------------------------------------------------------------------
 
     def _manifest_bytes(self) -> bytes | None:
-        """What the manifest holds: nothing in a folder that was just begun; None if there must be one and is not."""
-        folder, path = self._data / self._folder, self._folder / NAME
+        """What the manifest holds, None if it is gone: a collection that the catalog names has one."""
+        path = self._folder / NAME
         try:
-            self._missing = None
             return self._disk.read_file(self._data / path)
         except errors.RedDBError as error:
             if not is_gone(error):
                 raise
-        if folder.is_dir() and not any(self._disk.list_folder(folder / name) for name in ("segments", "wal")):
-            return b""
-        self._missing = path if folder.is_dir() else self._folder
+        self._missing = path
         return None
 
     def _copy(self, manifest_bytes: bytes) -> tuple[PartitionRecord, list[FileRecord]] | None:
         """Copy what this manifest names and the log behind it; None if either changed meanwhile."""
-        files: list[FileRecord] = []
-        manifest = Manifest()
-        if manifest_bytes:
-            files.append(self._write(self._folder / NAME, manifest_bytes))
-            with self._named_by_source():
-                folder = self._staged / self._folder
-                manifest = read_manifest(ReadOnlyDisk(self._disk), folder, self._collection, self._number)
+        self._missing = None
+        files = [self._write(self._folder / NAME, manifest_bytes)]
+        with self._named_by_source():
+            folder = self._staged / self._folder
+            manifest = read_manifest(ReadOnlyDisk(self._disk), folder, self._collection, self._number)
         if not self._stage_segments(manifest):
             return None
         identity = WalIdentity(self._collection.id, self._number)
@@ -126,6 +124,8 @@ class PartitionCopy:
         for path in self._immutable.keys() - set(named):
             del self._immutable[path]
             self._disk.remove_file(self._staged / path)
+            if not self._disk.list_folder((self._staged / path).parent):
+                self._disk.remove_tree((self._staged / path).parent)
         for path in named:
             if path in self._immutable:
                 continue

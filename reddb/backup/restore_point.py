@@ -131,12 +131,13 @@ class LogOfPartition:
 
     def _check_wanted(self, lsn: int) -> None:
         first, last = self._partition.sealed_lsn, self._next_lsn - 1
+        if lsn < first:
+            raise errors.INVALID_VALUE.error(
+                f"{self._partition.name} is sealed up to LSN {first} in this backup; an older one may reach {lsn}"
+            )
         if lsn > last:
             self._refuse_gap()
-        if not first <= lsn <= last:
-            raise errors.INVALID_VALUE.error(
-                f"{self._partition.name} can be restored to LSN {first} to {last}, not to {lsn}"
-            )
+            raise errors.INVALID_VALUE.error(f"{self._partition.name} ends with LSN {last}; {lsn} is not there")
 
     def _last_before(self, time_us: int) -> int:
         """The last LSN before the first record that is later.

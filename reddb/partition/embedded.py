@@ -120,6 +120,9 @@ class EmbeddedPartition:
         folder = partition_folder(data, collection.id, number)
         self.owner = Partition.open(disk, folder, collection, number, random_u32)
         self.reader = PartitionReader(disk, folder, collection, number, self.owner.memory)
+        if self.owner.torn_tail is not None:
+            tail = self.owner.torn_tail
+            _log.warning("cut an unfinished write", file=str(tail.path), offset=tail.offset, bytes=tail.bytes_cut)
         for refused in self.owner.refused_caches:
             _log.warning("an index is built anew, for it cannot be used", reason=str(refused))
         self._settle_or_log(first=lambda: remove_garbage(disk, folder, self.owner.manifest))

@@ -98,7 +98,7 @@ class Partition:
         now_us: Callable[[], int] = system_time_us,
         recovery: Recovery | None = None,
     ) -> Partition:
-        """Create the partition or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error.
+        """Recover the partition, which `begin_partition` has made. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error.
 
         `archive` gets each file of the log before it goes, `now_us` says when its records were written,
         `recovery` is told how far this has come.
@@ -280,7 +280,6 @@ class Partition:
     # -------------------------------------------------------------------------------------------------------
 
     def _open_segments(self) -> None:
-        self.disk.make_folder(self.folder)
         self.manifest = read_manifest(self.disk, self.folder, self.collection, self.number)
         self.next_segment = self.manifest.next_segment
         remove_garbage(self.disk, self.folder, self.manifest)

@@ -2,28 +2,36 @@
 
     collections(id, name, kind, dim, metric, settings, fields, indexes)    one row each; ids are never used twice
     dropped(id)                                                            its folder may still be there
+    seal(crc)                                                              CRC-32C of all rows of the tables above, and
+                                                                           of the last id that was given
 
 SQLite with synchronous=FULL is the best-tested way to change a few rows atomically; a format of our own would only be
 another thing to get wrong.
 
-Invariant: a change has been committed to disk when its method returns.
+SQLite has no checksums of its own, and one flipped bit in an id would have the wrong collection's folder removed: so
+every change renews the seal in its transaction, and nothing is believed before the seal was compared.
+
+Invariants:
+  * A change has been committed to disk when its method returns.
+  * The rows that are read are those that were written.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from reddb import errors
+from reddb.checksum import crc32c
 from reddb.fields import NO_FIELDS, Field, Fields
 from reddb.settings import SettingValue, resolve
 from reddb.types import Collection, Kind, Metric
 
-_FORMAT = 2
+_FORMAT = 3
 _SCHEMA = """
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,7 +44,14 @@ CREATE TABLE collections (
     indexes TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE seal (crc INTEGER NOT NULL) STRICT;
+INSERT INTO seal VALUES (0);
 """
+_SEALED = (
+    "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id",
+    "SELECT id FROM dropped ORDER BY id",
+    "SELECT name, seq FROM sqlite_sequence ORDER BY name",
+)
 
 
 # What the disk did; any other error of SQLite says that the file is not what we wrote.
@@ -59,28 +74,38 @@ class Catalog:
         self._path = path
         with self._named():
             self._database = sqlite3.connect(path, isolation_level=None)
-            self._database.execute("PRAGMA synchronous = FULL")
-            version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
-            if version == 0 and not may_create:
-                self._database.close()
-                raise errors.CORRUPT_DATA.error(
-                    f"{path} is missing or empty, but there are collections", path=str(path)
-                )
-            if version == 0:
-                path.chmod(0o600)
+        try:
+            self._open(may_create=may_create)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _open(self, *, may_create: bool) -> None:
+        with self._named():
+            self._read("PRAGMA synchronous = FULL")
+            version = int(self._read("PRAGMA user_version")[0][0])
+        if version == 0 and not may_create:
+            raise self._damaged("is missing or empty, but there are collections")
+        if version == 0:
+            self._path.chmod(0o600)
+            with self._named():
                 self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
-            elif version != _FORMAT:
-                raise errors.UNSUPPORTED_FORMAT.error(
-                    f"{path} has format {version}; this build reads {_FORMAT}", path=str(path)
-                )
+            with self._change():
+                pass
+        elif version != _FORMAT:
+            raise errors.UNSUPPORTED_FORMAT.error(
+                f"{self._path} has format {version}; this build reads {_FORMAT}", path=str(self._path)
+            )
+        with self._named():
+            seals = self._read("SELECT crc FROM seal")
+            if seals != [(self._crc(),)]:
+                raise self._damaged("does not have the rows that its seal was made of")
 
     def collections(self) -> list[Collection]:
         """All collections by id."""
         with self._named():
-            rows = self._database.execute(
-                "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id"
-            ).fetchall()
-        # SQLite has no checksums: a flipped bit in a page may well be read as another value.
+            rows = self._read(_SEALED[0])
+        # What a build with more settings or types wrote is no damage to its seal, but cannot be understood.
         try:
             return [
                 Collection(
@@ -96,14 +121,14 @@ class Catalog:
                 for id, name, kind, dim, metric, settings, fields, indexes in rows
             ]
         except (ValueError, TypeError, AttributeError, KeyError, errors.RedDBError) as error:
-            raise errors.CORRUPT_DATA.error(f"{self._path}: a collection is not valid: {error}") from error
+            raise self._damaged(f"has a collection that is not valid: {error}") from error
 
     def verify(self) -> None:
         """Let SQLite look at every page. Raises CORRUPT_DATA."""
         with self._named():
             found = [text for (text,) in self._database.execute("PRAGMA integrity_check")]
         if found != ["ok"]:
-            raise errors.CORRUPT_DATA.error(f"{self._path}: {'; '.join(found)}", path=str(self._path))
+            raise self._damaged(f"is damaged: {'; '.join(found)}")
 
     def create(
         self,
@@ -113,23 +138,26 @@ class Catalog:
         metric: Metric,
         settings: dict[str, SettingValue],
         fields: Fields = NO_FIELDS,
+        begin: Callable[[Collection], None] = lambda _: None,
     ) -> Collection:
-        """Add a collection. Raises COLLECTION_EXISTS."""
+        """Add a collection, after `begin` has made what must be there once it exists. Raises COLLECTION_EXISTS."""
         plain = [field.to_plain() for field in fields]
         row = (name, str(kind), dim, str(metric), json.dumps(settings, sort_keys=True), json.dumps(plain))
-        with self._named():
+        with self._change():
             try:
                 cursor = self._database.execute(
                     "INSERT INTO collections (name, kind, dim, metric, settings, fields) VALUES (?, ?, ?, ?, ?, ?)", row
                 )
             except sqlite3.IntegrityError:
                 raise errors.COLLECTION_EXISTS.error(f"collection {name!r} exists already") from None
-        assert cursor.lastrowid is not None
-        return Collection(cursor.lastrowid, name, kind, dim, metric, settings, fields)
+            assert cursor.lastrowid is not None
+            made = Collection(cursor.lastrowid, name, kind, dim, metric, settings, fields)
+            begin(made)
+        return made
 
     def change_settings(self, collection_id: int, settings: dict[str, SettingValue]) -> None:
         """Replace the settings of a collection."""
-        with self._named():
+        with self._change():
             self._database.execute(
                 "UPDATE collections SET settings = ? WHERE id = ?",
                 (json.dumps(settings, sort_keys=True), collection_id),
@@ -137,30 +165,49 @@ class Catalog:
 
     def change_indexes(self, collection_id: int, indexes: Sequence[str]) -> None:
         """Replace the paths that are indexed."""
-        with self._named():
+        with self._change():
             self._database.execute(
                 "UPDATE collections SET indexes = ? WHERE id = ?", (json.dumps(list(indexes)), collection_id)
             )
 
     def drop(self, collection_id: int) -> None:
         """Forget the collection; its folder is known as garbage until `forget_dropped`."""
-        with self._named(), self._database:
-            self._database.execute("BEGIN")
+        with self._change():
             self._database.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
             self._database.execute("INSERT INTO dropped (id) VALUES (?)", (collection_id,))
 
     def dropped(self) -> list[int]:
         """Ids whose folders may be removed."""
         with self._named():
-            return [id for (id,) in self._database.execute("SELECT id FROM dropped ORDER BY id")]
+            return [id for (id,) in self._read(_SEALED[1])]
 
     def forget_dropped(self, collection_id: int) -> None:
         """The folder is gone."""
-        with self._named():
+        with self._change():
             self._database.execute("DELETE FROM dropped WHERE id = ?", (collection_id,))
 
     def close(self) -> None:
         self._database.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """One transaction, and a new seal."""
+        with self._named(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("UPDATE seal SET crc = ?", (self._crc(),))
+
+    def _crc(self) -> int:
+        return crc32c([repr([self._read(statement) for statement in _SEALED]).encode(errors="surrogatepass")])
+
+    def _read(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(statement).fetchall()
+        except (UnicodeDecodeError, OverflowError) as error:  # Python's module, of what SQLite found in a damaged page
+            raise self._damaged(f"holds what cannot be read: {error}") from error
+
+    def _damaged(self, what: str) -> errors.RedDBError:
+        return errors.CORRUPT_DATA.error(f"{self._path} {what}", path=str(self._path))
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -170,7 +217,7 @@ class Catalog:
             code = _DISK_ERRORS.get(_primary(error), errors.CORRUPT_DATA)
             raise code.error(f"{self._path}: {error}", path=str(self._path)) from error
         except sqlite3.DatabaseError as error:
-            raise errors.CORRUPT_DATA.error(f"{self._path}: {error}", path=str(self._path)) from error
+            raise self._damaged(f"cannot be read: {error}") from error
 
 
 def _fields(plain: list[dict[str, Any]]) -> Fields:

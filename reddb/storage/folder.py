@@ -3,10 +3,11 @@
     DATA/LOCK                                   held by flock while anyone has the folder open; names the holder
     DATA/VERSION                                "reddb data format 1"
     DATA/catalog.sqlite
-    DATA/collections/<collection id>/<partition>/wal/<first lsn>.wal
+    DATA/collections/<collection id>/<partition>/MANIFEST, wal/, segments/, growing.tv
 
 Invariants:
   * File names are made of numbers we chose, never of a user's words.
+  * A collection that the catalog names has its folders: one without is damaged, not new.
   * A folder of an unknown format is refused before anything but LOCK is written.
 """
 
@@ -15,9 +16,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
 from reddb import errors
 from reddb.disk import Disk
+from reddb.fields import Fields
+from reddb.settings import SettingValue
 from reddb.storage.catalog import Catalog
+from reddb.storage.manifest import begin_partition
+from reddb.types import Collection, Kind, Metric
+
+_log = structlog.get_logger()
 
 _FORMAT = 1
 _VERSION_TEXT = "reddb data format "
@@ -47,11 +56,34 @@ class DataFolder:
             os.close(lock)
             raise
 
+    def create(
+        self,
+        name: str,
+        kind: Kind,
+        dim: int,
+        metric: Metric,
+        settings: dict[str, SettingValue],
+        fields: Fields,
+    ) -> Collection:
+        """Add a collection to the catalog once its empty partitions are on disk. Raises COLLECTION_EXISTS."""
+        return self.catalog.create(name, kind, dim, metric, settings, fields, self._begin)
+
+    def _begin(self, collection: Collection) -> None:
+        for number in range(collection.number("partitions")):
+            folder = partition_folder(self.path, collection.id, number)
+            begin_partition(self._disk, folder, collection, number)
+
     def remove_dropped(self) -> None:
-        """Remove the folders of dropped collections. Unknown folders are left alone: nothing says they are garbage."""
+        """Remove the folders of dropped collections. Unknown folders are left alone: nothing says they are garbage.
+
+        What cannot be removed now is tried again at the next call: a drop has happened once the catalog says so.
+        """
         for collection_id in self.catalog.dropped():
-            self._disk.remove_tree(collection_folder(self.path, collection_id))
-            self.catalog.forget_dropped(collection_id)
+            try:
+                self._disk.remove_tree(collection_folder(self.path, collection_id))
+                self.catalog.forget_dropped(collection_id)
+            except errors.RedDBError as error:
+                _log.error("the files of a dropped collection are left", collection=collection_id, error=str(error))
 
     def close(self) -> None:
         """Release the lock, unless a child process that inherited it still lives."""

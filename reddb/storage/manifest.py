@@ -60,8 +60,20 @@ class Manifest:
         return replace(self, generation=self.generation + 1, **changes)
 
 
+def begin_partition(disk: Disk, folder: Path, collection: Collection, partition: int) -> None:
+    """Make the folder of a new partition, durably: one that is missing later is missed. Raises a disk error.
+
+    Raises CORRUPT_DATA where there are files of another one.
+    """
+    for name in ("segments", "wal"):
+        if disk.list_folder(folder / name):
+            raise errors.CORRUPT_DATA.error(f"{folder / name} holds files, but the collection is new", path=str(folder))
+    disk.make_folder(folder)
+    write_manifest(disk, folder, collection, partition, Manifest())
+
+
 def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: int) -> Manifest:
-    """The newest manifest; a new partition gets an empty one, so that one that is missing later is missed.
+    """The newest manifest.
 
     The folder is synced: after a kill the name may point at this manifest in the page cache only, and what it does not
     name will be removed.
@@ -69,12 +81,7 @@ def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: i
     Raises CORRUPT_DATA or UNSUPPORTED_FORMAT.
     """
     if NAME not in disk.list_folder(folder):
-        for name in ("segments", "wal"):
-            if disk.list_folder(folder / name):
-                path = folder / NAME
-                raise errors.CORRUPT_DATA.error(f"{path} is missing, but {name}/ is not empty", path=str(path))
-        write_manifest(disk, folder, collection, partition, Manifest())
-        return Manifest()
+        raise errors.CORRUPT_DATA.error(f"{folder / NAME} is missing", path=str(folder / NAME))
     content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
     disk.sync_folder(folder)
     plain = msgpack.unpackb(content)

@@ -199,10 +199,15 @@ class Wal:
         self._remove(released)
 
     def _remove(self, names: Sequence[str]) -> None:
-        """In order, so that those in the archive follow one another."""
+        """In order, so that those in the archive follow one another.
+
+        Each removal is synced before the next one: if an older file could come back without a newer one, it would look
+        like a log that lost its end.
+        """
         for name in names:
             self._archive(self._folder / name)
             self._disk.remove_file(self._folder / name)
+            self._disk.sync_folder(self._folder)
 
     def close(self) -> None:
         if self._file is not None:

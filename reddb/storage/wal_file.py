@@ -100,7 +100,7 @@ class LogFile:
 def log_files(disk: Disk, folder: Path, after_lsn: int) -> tuple[list[str], list[str]]:
     """The files that were released and those that hold what is behind `after_lsn`, each in order.
 
-    Removing is not synced: of the files that were released any may be there again.
+    The last one that was removed may be there again, or all that a failed release left.
     """
     names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
     released = sum(1 for _ in takewhile(lambda name: first_lsn_of(name) <= after_lsn + 1, names[1:]))

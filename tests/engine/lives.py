@@ -32,6 +32,7 @@ from reddb.query.plan import ChangePlan
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.rows import RowBatch, make_batch
+from reddb.storage.manifest import begin_partition
 from reddb.types import Collection, SearchOptions
 from tests.engine.partitions import deletion
 from tests.oracle import distances
@@ -86,6 +87,8 @@ class Life:
         self.folder = folder
         self.disk = OsDisk()
         self.rows: Rows = {}
+        if not folder.exists():
+            begin_partition(self.disk, folder, of, 0)
         self._open()
 
     def _open(self) -> None:

@@ -24,6 +24,7 @@ from reddb.partition.writer import Partition
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.settings import SettingValue, resolve
 from reddb.storage.growing import GrowingSegment
+from reddb.storage.manifest import begin_partition
 from reddb.types import Collection, Kind, Metric
 
 faiss.omp_set_num_threads(1)  # as in a core
@@ -44,6 +45,8 @@ class Opened:
         self.collection = of
         self.disk = disk or OsDisk()
         self.folder = folder
+        if not self.disk.list_folder(folder):
+            begin_partition(self.disk, folder, of, 0)
         self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt)
         self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory)
 

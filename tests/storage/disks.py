@@ -1,17 +1,18 @@
 """A disk in memory that fills up, fails when told to, and loses power.
 
 It keeps two versions of everything: what programs see, and what has been synced. `power_loss` gives a disk as a
-machine may find it after a restart: of what was not synced any sector of 512 bytes, any length and any name may be
-old or new.
+machine may find it after a restart: of what was not synced any sector of 512 bytes, any length and any name of a file
+or folder may be old or new, or, where a file was cut and written again meanwhile, of any time in between.
 
-Rules: the same Disk protocol as the real one, checked by the same tests (test_disk.py).
+Rules: the same Disk protocol as the real one, checked by the same tests (test_disk.py). Every step of an operation
+that a crash could come between asks `may_fail` first.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -30,17 +31,35 @@ class _File:
     def __init__(self) -> None:
         self.seen = bytearray()
         self.safe = b""
+        self.between: list[bytes] = []  # contents since the last sync that were cut away, and maybe written over
 
     def sync(self) -> None:
         self.safe = bytes(self.seen)
+        self.between = []
 
-    def after_power_loss(self, random: Random) -> _File:
+    def cut(self, size: int) -> None:
+        if size < len(self.seen) and self.seen != self.safe:
+            self.between.append(bytes(self.seen))
+        self.seen[size:] = b""
+
+    def lose(self, random: Random) -> None:
+        """As after a sync that failed: of what was not synced some is on the device, and the rest is forgotten."""
+        size = len(self.seen)
+        self.seen = self.after_power_loss(random, 0.5).seen
+        self.seen += bytes(max(size - len(self.seen), 0))
+        self.sync()
+
+    def after_power_loss(self, random: Random, kept: float) -> _File:
         found = _File()
-        size = random.choice([len(self.safe), len(self.seen)])
-        for start in range(0, size, SECTOR):
-            end = min(start + SECTOR, size)
-            sector = bytes(random.choice([self.safe, self.seen])[start:end])
-            found.seen += sector + bytes(end - start - len(sector))
+        if self.seen == self.safe and not self.between:
+            found.seen += self.safe
+        else:
+            older: list[Buffer] = [self.safe, *self.between]
+            size = len(self.seen if random.random() < kept else random.choice(older))
+            for start in range(0, size, SECTOR):
+                end = min(start + SECTOR, size)
+                sector = bytes((self.seen if random.random() < kept else random.choice(older))[start:end])
+                found.seen += sector + bytes(end - start - len(sector))
         found.sync()
         return found
 
@@ -53,6 +72,7 @@ class MemoryDisk:
         self._seen: dict[Path, _File] = {}
         self._safe: dict[Path, _File] = {}
         self._folders: set[Path] = {Path("/")}
+        self._safe_folders: set[Path] = {Path("/")}
         self._locked: dict[Path, str] = {}
         self._failures: list[tuple[str, int, int]] = []
 
@@ -78,30 +98,45 @@ class MemoryDisk:
         file.seen = bytearray(content)
         file.sync()
         self._safe[path] = file
+        self._folders.update(path.parents)
+        self._safe_folders.update(path.parents)
 
-    def power_loss(self, random: Random) -> MemoryDisk:
-        """The disk that is found after the power came back; this one is not to be used any more."""
+    def power_loss(self, random: Random, kept: float = 0.5) -> MemoryDisk:
+        """The disk that is found after the power came back; this one is not to be used any more.
+
+        `kept` is the share of what was not synced that is found. A removed folder may come back with what was in it,
+        and one that was made may be gone, with all that is in it.
+        """
         found = MemoryDisk(self.capacity)
-        found._folders = set(self._folders)
+        for path in sorted(self._folders | self._safe_folders):
+            folders = self._folders if random.random() < kept else self._safe_folders
+            if path in folders and path.parent in found._folders:
+                found._folders.add(path)
+        found._safe_folders = set(found._folders)
         for path in sorted(self._seen.keys() | self._safe.keys()):
-            file = random.choice([self._seen.get(path), self._safe.get(path)])
-            if file is not None:
-                found._seen[path] = found._safe[path] = file.after_power_loss(random)
-                found._folders.update(path.parents)  # a removed folder may come back with what was in it
+            file = (self._seen if random.random() < kept else self._safe).get(path)
+            if file is not None and path.parent in found._folders:
+                found._seen[path] = found._safe[path] = file.after_power_loss(random, kept)
         return found
 
     # --- the protocol --------------------------------------------------------------------------------------
 
     def make_folder(self, path: Path) -> None:
-        self._folders.update([path, *path.parents])
+        if path in self._folders:
+            self.sync_folder(path.parent)
+            return
+        self.make_folder(path.parent)
+        self.may_fail("create", path)
+        self._folders.add(path)
+        self.sync_folder(path.parent)
 
     def list_folder(self, path: Path) -> list[str]:
-        return sorted(file.name for file in [*self._seen, *self._folders] if file.parent == path and file != path)
+        return sorted(item.name for item in _directly_in(path, [*self._seen, *self._folders]))
 
     def read_file(self, path: Path) -> bytes:
         self.may_fail("read", path)
         if path not in self._seen:
-            raise _error("read", path, errno.ENOENT)
+            raise disk_error("read", path, errno.ENOENT)
         return bytes(self._seen[path].seen)
 
     def map_file(self, path: Path) -> memoryview:
@@ -110,16 +145,16 @@ class MemoryDisk:
     def rename(self, old: Path, new: Path) -> None:
         self.may_fail("rename", old)
         if old not in self._seen:
-            raise _error("rename", old, errno.ENOENT)
+            raise disk_error("rename", old, errno.ENOENT)
         self._seen[new] = self._seen.pop(old)
         self.sync_folder(new.parent)
 
     def open_append(self, path: Path, size: int) -> MemoryAppendFile:
         self.may_fail("open", path)
         if path.parent not in self._folders:
-            raise _error("open", path, errno.ENOENT)
+            raise disk_error("open", path, errno.ENOENT)
         file = self._seen.setdefault(path, _File())
-        file.seen[size:] = b""
+        file.cut(size)
         file.seen += bytes(size - len(file.seen))
         return MemoryAppendFile(self, path, file, size)
 
@@ -140,14 +175,19 @@ class MemoryDisk:
         self._seen.pop(path, None)
 
     def remove_tree(self, path: Path) -> None:
-        self.may_fail("remove", path)
-        self._seen = {file: kept for file, kept in self._seen.items() if path not in file.parents}
-        self._folders = {folder for folder in self._folders if folder != path and path not in folder.parents}
+        for file in sorted(file for file in self._seen if path in file.parents):
+            self.remove_file(file)
+        for folder in sorted((folder for folder in self._folders if path in (folder, *folder.parents)), reverse=True):
+            self.may_fail("remove", folder)
+            self._folders.discard(folder)
 
     def sync_folder(self, path: Path) -> None:
         self.may_fail("sync folder", path)
-        self._safe = {file: kept for file, kept in self._safe.items() if file.parent != path}
-        self._safe.update({file: kept for file, kept in self._seen.items() if file.parent == path})
+        for file in _directly_in(path, self._safe):
+            del self._safe[file]
+        self._safe.update({file: self._seen[file] for file in _directly_in(path, self._seen)})
+        self._safe_folders.difference_update(_directly_in(path, self._safe_folders))
+        self._safe_folders.update(_directly_in(path, self._folders))
 
     def lock(self, path: Path, owner: str) -> int:
         if path in self._locked:
@@ -165,7 +205,7 @@ class MemoryDisk:
         if action == "write":
             self._failures.insert(0, ("written", number, 0))
             return written
-        raise _error(action, path, number)
+        raise disk_error(action, path, number)
 
 
 class MemoryAppendFile:
@@ -194,19 +234,19 @@ class MemoryAppendFile:
         free = max(self._disk.capacity - self._disk.used, 0) + len(self._file.seen) - self._size
         self._put(data[:free])
         if free < len(data):
-            raise _error("write", self._path, errno.ENOSPC)
+            raise disk_error("write", self._path, errno.ENOSPC)
 
     def reserve(self, size: int) -> None:
         assert self._is_open
         self._disk.may_fail("extend", self._path)
         if size - len(self._file.seen) > self._disk.capacity - self._disk.used:
-            raise _error("extend", self._path, errno.ENOSPC)
+            raise disk_error("extend", self._path, errno.ENOSPC)
         self._file.seen += bytes(max(size - len(self._file.seen), 0))
 
     def cut(self, size: int) -> None:
         assert self._is_open
         self._disk.may_fail("cut", self._path)
-        self._file.seen[size:] = b""
+        self._file.cut(size)
         self._size = size
 
     def sync(self) -> None:
@@ -223,6 +263,13 @@ class MemoryAppendFile:
         self._size += len(data)
 
 
-def _error(action: str, path: Path, number: int) -> errors.RedDBError:
+def _directly_in(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are entries of the folder. By text, for a million comparisons of paths are slow."""
+    begin = f"{folder}/" if folder.name else "/"
+    return [path for path in paths if str(path).startswith(begin) and path.name and "/" not in str(path)[len(begin) :]]
+
+
+def disk_error(action: str, path: Path, number: int) -> errors.RedDBError:
+    """What the real disk makes of an error number."""
     code = errors.DISK_FULL if number in _FULL else errors.DISK_FAILED
     return code.error(f"cannot {action} {path}: {os.strerror(number)}", path=str(path))

@@ -100,11 +100,11 @@ def test_ids_are_never_used_twice(path):
 def test_a_catalog_of_another_version_is_named_as_such(path):
     collections(path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 3")
+        database.execute("PRAGMA user_version = 4")
     error = error_of(path)
     assert error is not None
     assert error.code is errors.UNSUPPORTED_FORMAT
-    assert "has format 3; this build reads 2" in error.message
+    assert "has format 4; this build reads 3" in error.message
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 500, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_database_is_damaged(path, content):
         "UPDATE collections SET kind = 'vector.turbX'",
         "UPDATE collections SET settings = '{\"bits\": 4'",
         "UPDATE collections SET name = CAST(x'ff' AS TEXT)",
-        "UPDATE collections SET settings = '{\"index\": \"flXt\"}'",
+        'UPDATE collections SET settings = \'{"index": "flXt"}\'',
         "UPDATE collections SET fields = '[{}]'",
         "UPDATE collections SET fields = '[7]'",
         """UPDATE collections SET fields = '[{"name": "n", "type": "INX", "not_null": false, "default": null}]'""",
@@ -143,17 +143,57 @@ def test_rows_that_nobody_wrote_are_damage(path, change):
     assert error.code is errors.CORRUPT_DATA
 
 
-def test_a_flipped_byte_gives_an_error_of_the_catalogue_or_none(path):
+def test_a_flipped_bit_is_seen_or_means_nothing(path):
     with closing(Catalog(path)) as catalog:
-        catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+        catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS, FIELDS)
+        other = catalog.create("other", Kind.TURBO, 2, Metric.L2, SETTINGS)
+        catalog.drop(catalog.create("gone", Kind.TURBO, 2, Metric.L2, SETTINGS).id)
+    right = collections(path), [other.id + 1]
     content = path.read_bytes()
     refused = 0
     # The used bytes: the header, the schema's cells and the rows; between them a page is zeros.
     for place in [place for place, byte in enumerate(content) if byte]:
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x04]) + content[place + 1 :])
+        path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
         path.with_name(path.name + "-journal").unlink(missing_ok=True)
-        refused += error_of(path) is not None
-    assert refused > 50
+        error = error_of(path)
+        refused += error is not None
+        if error is None:
+            with closing(Catalog(path)) as catalog:
+                assert (catalog.collections(), catalog.dropped()) == right, place
+        else:
+            assert error.code in (errors.CORRUPT_DATA, errors.UNSUPPORTED_FORMAT, errors.DISK_FAILED), place
+    assert refused > 1000
+
+
+def test_a_row_that_is_missing_or_was_added_is_damage(path):
+    for change in (
+        "DELETE FROM collections WHERE id = 1",
+        "INSERT INTO dropped (id) VALUES (1)",
+        "UPDATE sqlite_sequence SET seq = 0",
+        "DELETE FROM seal",
+        "INSERT INTO seal VALUES (0)",
+    ):
+        path.unlink(missing_ok=True)
+        with closing(Catalog(path)) as catalog:
+            catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS)
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(change)
+        error = error_of(path)
+        assert error is not None, change
+        assert error.code is errors.CORRUPT_DATA
+        assert error.detail == {"path": str(path)}
+
+
+def test_what_cannot_be_begun_does_not_exist(path):
+    def begin(made: Collection) -> None:
+        raise errors.DISK_FULL.error(f"no room for {made.id}")
+
+    with closing(Catalog(path)) as catalog:
+        with pytest.raises(errors.RedDBError, match="no room for 1"):
+            catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS, begin=begin)
+        assert catalog.collections() == []
+        assert catalog.create("docs", Kind.TURBO, 384, Metric.IP, SETTINGS).id == 1
+    assert [item.name for item in collections(path)] == ["docs"]
 
 
 def test_a_cut_file_is_damaged(path):

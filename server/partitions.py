@@ -288,6 +288,7 @@ class Partitions:
             _log.warning("an index is built anew, for it cannot be used", reason=str(refused))
         rows = partition.memory.snapshot().live_rows
         _log.info("partition open", collection=collection.name, part=key.number, rows=rows)
+        partition.change_collection(self._collections[key.collection])  # it may have changed meanwhile
         self._recovered[key] = partition
         self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)

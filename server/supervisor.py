@@ -115,11 +115,6 @@ class Supervisor:
 
     def core_started(self, core: CoreProcess) -> None:
         """A new process serves as this core: link it to the others and tell it what there is."""
-        for other in self._cores:
-            if other is not core and other.is_running:
-                mine, theirs = socket.socketpair()
-                core.send({"type": "peer", "core": other.index}, mine.detach())
-                other.send({"type": "peer", "core": core.index}, theirs.detach())
         for collection in self._collections.values():
             core.send({"type": "collection", "collection": collection.to_plain()})
             for key in _partitions(collection):
@@ -127,6 +122,11 @@ class Supervisor:
                     core.send(self._failures[key])
                 if key in self._memory:
                     core.send({"type": "memory", "partition": key}, self._memory[key], keep=True)
+        for other in self._cores:
+            if other is not core and other.is_running:
+                mine, theirs = socket.socketpair()
+                core.send({"type": "peer", "core": other.index}, mine.detach())
+                other.send({"type": "peer", "core": core.index}, theirs.detach())
 
     def core_ready(self) -> None:
         self._may_accept.set()

@@ -81,9 +81,11 @@ class Publication(ABC):
         for file in self._live_files:
             write_live(*of, file.record, file.live)
         stage_manifest(*of, self._manifest)
-        partition.manifest_is_unknown = True
-        put_manifest(partition.disk, partition.folder)
-        partition.manifest_is_unknown = False
+        try:
+            put_manifest(partition.disk, partition.folder)
+        except BaseException:
+            partition.manifest_is_unknown = True
+            raise
 
     def complete(self) -> int:
         """Let readers see it; gives the generation that every core must have seen before `clean`."""

@@ -70,8 +70,9 @@ def write_field_indexes(
 ) -> None:
     """Write fields.<n> for the collection's indexes. Raises DISK_FULL, DISK_FAILED or CORRUPT_DATA."""
     path = folder / index_file(n)
+    # A builder before may have left half of one; and a backup may share the file of an index that is made anew.
+    disk.remove_file(path)
     if not collection.indexes:
-        disk.remove_file(path)  # a builder before, when there was an index, may have left half of it
         return
     indexes = {path: _ordered(segment.payload_columns().families(path)) for path in collection.indexes}
     identity = identity_of(collection, partition, segment_id, _CONTENT, segment.rows)

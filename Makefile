@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types bench wheel clean
+.PHONY: help setup run demo test lint types bench crash flips wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ types: $(READY) ## Check types with mypy --strict
 
 bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
 	$(PY) -m tests.bench.run $(ARGS)
+
+crash: $(READY) ## Kill a server at 2,000 system calls, and compare (ARGS='--points 100')
+	$(PY) -m tests.crash.sweep $(ARGS)
+
+flips: $(READY) ## Flip every byte of every kind of file, and read everything (ARGS='100' flips at 100 places of each)
+	$(PY) -m tests.crash.flips $(ARGS)
 
 wheel: $(READY) ## Build the source archive and the wheel into dist/
 	rm -rf dist

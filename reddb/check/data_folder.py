@@ -22,7 +22,7 @@ from reddb.check.findings import Finding, Report, Status, counted
 from reddb.check.partition import PartitionState, check_partition
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.storage.catalog import Catalog
-from reddb.storage.folder import check_version, collection_folder
+from reddb.storage.folder import check_version, collection_folder, is_unborn
 from reddb.types import Collection
 
 ASIDE = "damaged"  # where a repair puts things
@@ -132,6 +132,8 @@ def _find_strangers(
         path = data / "collections" / name
         if name in map(str, dropped):
             report(Finding(Status.GARBAGE, path, "the collection was dropped; the next start removes it"))
+        elif name not in partitions and is_unborn(disk, path):
+            report(Finding(Status.GARBAGE, path, "a CREATE was cut short; the next start removes it"))
         elif name not in partitions:
             report(Finding(Status.UNKNOWN, path, "the catalog names no such collection; it is left alone"))
     for collection in collections:

@@ -99,11 +99,7 @@ class _PartitionCheck:
         names = self._disk.list_folder(self._folder)
         if self._folder.name not in self._disk.list_folder(self._folder.parent):
             self.state.is_missing = True
-            self._damaged(
-                self._folder,
-                "the folder is missing: CREATE was cut short before it stored anything, or all rows are lost; "
-                "the next start begins it empty",
-            )
+            self._damaged(self._folder, "the folder is missing, and with it all rows that it held")
             return
         if not self._read_manifest(names):
             return
@@ -134,14 +130,11 @@ class _PartitionCheck:
     # --- the partition's own files -------------------------------------------------------------------------
 
     def _read_manifest(self, names: list[str]) -> bool:
-        """Whether there is one that can be read, or that can be missing."""
+        """Whether there is one that can be read."""
         path = self._folder / manifests.NAME
         if path.name not in names:
-            if any(self._disk.list_folder(self._folder / name) for name in ("segments", "wal")):
-                self._damaged(path, "is missing; nothing else of the folder was looked at")
-                return False
-            self.state.manifest = Manifest()  # a new partition
-            return True
+            self._damaged(path, "is missing; nothing else of the folder was looked at")
+            return False
         try:
             manifest = read_manifest(self._disk, self._folder, self._collection, self._number)
         except errors.RedDBError as error:

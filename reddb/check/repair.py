@@ -44,7 +44,16 @@ from reddb.partition.operations import Operation
 from reddb.rows import RowBatch
 from reddb.storage.field_index import index_file
 from reddb.storage.folder import write_version
-from reddb.storage.manifest import NAME, Manifest, SegmentRecord, live_path, read_live, write_live, write_manifest
+from reddb.storage.manifest import (
+    NAME,
+    Manifest,
+    SegmentRecord,
+    begin_partition,
+    live_path,
+    read_live,
+    write_live,
+    write_manifest,
+)
 from reddb.storage.sealed import FILTERS, SealedSegment, rebuild_filters, segment_folder
 from reddb.storage.wal_file import Record
 from reddb.types import RowId
@@ -74,9 +83,8 @@ class _PartitionRepair:
     def run(self) -> None:
         state = self._state
         if state.is_missing:
-            self._disk.make_folder(state.folder)
-            write_manifest(self._disk, state.folder, state.collection, state.number, Manifest())
-            self._say(state.folder, "begun empty, as the next start would have")
+            begin_partition(self._disk, state.folder, state.collection, state.number)
+            self._say(state.folder, "begun empty; what it held is lost, unless there is a backup")
             return
         if state.manifest is None:
             text = "left as it is: which files belong to the partition only it knows; restore a backup"

@@ -23,6 +23,7 @@ from reddb.disk import Disk
 from reddb.fields import Fields
 from reddb.settings import SettingValue
 from reddb.storage.catalog import Catalog
+from reddb.storage.manifest import NAME as MANIFEST
 from reddb.storage.manifest import begin_partition
 from reddb.types import Collection, Kind, Metric
 
@@ -74,16 +75,21 @@ class DataFolder:
             begin_partition(self._disk, folder, collection, number)
 
     def remove_dropped(self) -> None:
-        """Remove the folders of dropped collections. Unknown folders are left alone: nothing says they are garbage.
+        """Remove the folders of dropped collections, and what a CREATE left that was cut short.
 
-        What cannot be removed now is tried again at the next call: a drop has happened once the catalog says so.
+        Other unknown folders are left alone: nothing says they are garbage. What cannot be removed now is tried again
+        at the next call: a drop has happened once the catalog says so.
         """
-        for collection_id in self.catalog.dropped():
-            try:
+        try:
+            for collection_id in self.catalog.dropped():
                 self._disk.remove_tree(collection_folder(self.path, collection_id))
                 self.catalog.forget_dropped(collection_id)
-            except errors.RedDBError as error:
-                _log.error("the files of a dropped collection are left", collection=collection_id, error=str(error))
+            known = {str(collection.id) for collection in self.catalog.collections()}
+            for name in self._disk.list_folder(self.path / "collections"):
+                if name not in known and is_unborn(self._disk, self.path / "collections" / name):
+                    self._disk.remove_tree(self.path / "collections" / name)
+        except errors.RedDBError as error:
+            _log.error("files that nobody needs are left", error=str(error))
 
     def close(self) -> None:
         """Release the lock, unless a child process that inherited it still lives."""
@@ -97,6 +103,13 @@ def collection_folder(data: Path, collection_id: int) -> Path:
 
 def partition_folder(data: Path, collection_id: int, partition: int) -> Path:
     return collection_folder(data, collection_id) / str(partition)
+
+
+def is_unborn(disk: Disk, folder: Path) -> bool:
+    """Whether a collection's folder never held a row: its CREATE was cut short before the catalog knew of it."""
+    return all(
+        set(disk.list_folder(folder / name)) <= {MANIFEST, f"{MANIFEST}.tmp"} for name in disk.list_folder(folder)
+    )
 
 
 def _check_version(disk: Disk, path: Path) -> None:

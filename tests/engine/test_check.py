@@ -85,7 +85,9 @@ def test_nothing_is_changed(data, state):
 
 def test_what_nobody_knows_is_named_and_is_no_damage(data):
     (data / "notes.txt").touch()
-    (data / "collections/7").mkdir()
+    (data / "collections/7/0").mkdir(parents=True)
+    (data / "collections/7/0/ids").touch()
+    (data / "collections/8/0").mkdir(parents=True)
     (data / "collections/1/1").mkdir()
     (partition_of(data) / "notes.txt").touch()
     (partition_of(data) / "wal/notes.txt").touch()
@@ -96,6 +98,7 @@ def test_what_nobody_knows_is_named_and_is_no_damage(data):
         *(f"collections/1/0/{folder}notes.txt" for folder in ("", "wal/", "segments/1/")),
     }
     assert "catalog names no such collection" in found.having("unknown")["collections/7"]
+    assert "a CREATE was cut short" in found.having("garbage")["collections/8"]
     assert (found.code, found.having("damaged")) == (0, {})
 
 
@@ -231,11 +234,14 @@ def test_a_missing_folder_is_damage(data, what):
     assert list(look(data).having("damaged")) == [f"collections/{GRAPH}/0"]
 
 
-def test_a_partition_that_was_only_begun_is_sound(data):
+def test_a_partition_without_a_manifest_is_damaged_even_where_nothing_else_is_there(data):
     shutil.rmtree(partition_of(data, GRAPH))
     partition_of(data, GRAPH).mkdir()
     (partition_of(data, GRAPH) / "MANIFEST.tmp").touch()
-    assert look(data).code == 0
+    found = look(data)
+    manifest = partition_of(data, GRAPH) / "MANIFEST"
+    assert found.having("damaged").keys() == {str(manifest.relative_to(data))}
+    assert found.code == 1
 
 
 def test_a_damaged_log_says_what_lies_behind(data):

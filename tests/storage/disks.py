@@ -31,16 +31,16 @@ class _File:
     def __init__(self) -> None:
         self.seen = bytearray()
         self.safe = b""
-        self.between: list[bytes] = []  # contents since the last sync that were cut away, and maybe written over
+        self.between: list[bytes] = []  # since the last sync, before and after each cut
 
     def sync(self) -> None:
         self.safe = bytes(self.seen)
         self.between = []
 
     def cut(self, size: int) -> None:
-        if size < len(self.seen) and self.seen != self.safe:
-            self.between.append(bytes(self.seen))
-        self.seen[size:] = b""
+        if size < len(self.seen):
+            self.between += [bytes(self.seen), bytes(self.seen[:size])]
+            self.seen[size:] = b""
 
     def lose(self, random: Random) -> None:
         """As after a sync that failed: of what was not synced some is on the device, and the rest is forgotten."""

@@ -13,7 +13,10 @@ import pytest
 
 from reddb import errors
 from reddb.disk import OsDisk
+from reddb.fields import NO_FIELDS
+from reddb.settings import resolve
 from reddb.storage.folder import DataFolder, collection_folder, partition_folder
+from reddb.storage.manifest import begin_partition
 from reddb.types import Kind, Metric
 
 
@@ -138,7 +141,9 @@ def test_paths_are_made_of_numbers():
 
 def test_only_the_folders_of_dropped_collections_are_removed(tmp_path):
     folder = open_folder(tmp_path)
-    kept, dropped = (folder.catalog.create(name, Kind.TURBO, 2, Metric.L2, {}) for name in ("kept", "dropped"))
+    kept, dropped = (
+        folder.catalog.create(name, Kind.TURBO, 2, Metric.L2, resolve({}, 2)) for name in ("kept", "dropped")
+    )
     for collection_id in (kept.id, dropped.id, 999):  # 999: nothing says that it is garbage
         path = partition_folder(tmp_path, collection_id, 0)
         path.mkdir(parents=True)
@@ -150,4 +155,27 @@ def test_only_the_folders_of_dropped_collections_are_removed(tmp_path):
     assert sorted(os.listdir(tmp_path / "collections")) == sorted([str(kept.id), "999"])
     assert folder.catalog.dropped() == []
     folder.remove_dropped()
+    folder.close()
+
+
+def test_what_a_create_left_that_was_cut_short_is_removed(tmp_path):
+    folder = open_folder(tmp_path)
+    settings = resolve({"partitions": 3}, 2)
+    made = folder.create("docs", Kind.TURBO, 2, Metric.L2, settings, NO_FIELDS)
+    before = contents(tmp_path)
+    for number in (0, 1):  # as if killed in the next one, before the catalog knew of it
+        begin_partition(OsDisk(), partition_folder(tmp_path, made.id + 1, number), made, number)
+    assert contents(tmp_path) != before
+    folder.remove_dropped()
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path / "collections") == [str(made.id)]
+    folder.close()
+
+
+def test_a_collection_that_cannot_be_begun_does_not_exist(tmp_path):
+    folder = open_folder(tmp_path)
+    (tmp_path / "collections").write_bytes(b"")  # no folder can be made here
+    with pytest.raises(errors.RedDBError, match="DISK_FAILED"):
+        folder.create("docs", Kind.TURBO, 2, Metric.L2, resolve({}, 2), NO_FIELDS)
+    assert folder.catalog.collections() == []
     folder.close()

@@ -118,17 +118,27 @@ def shell(url: str, command: str | None) -> None:
 @main.command()
 @click.argument("url", default=_DEFAULT_URL)
 @click.option("--timeout", "timeout_s", type=float, default=5.0, show_default=True, help="Seconds to wait.")
-def health(url: str, timeout_s: float) -> None:
+@click.option("--ready", is_flag=True, help="Ask also whether every partition is ready.")
+def health(url: str, timeout_s: float, ready: bool) -> None:
     """Ask a server whether it answers; for health checks of containers."""
     import reddb
 
+    waiting: list[str] = []
     try:
         with reddb.connect(url, timeout_s=timeout_s) as database:
             database.ping()
+            names = [row[0] for row in database.execute("SHOW COLLECTIONS")] if ready else []
+            for name in names:
+                quoted = name.replace('"', '""')
+                stats = database.execute(f'SHOW STATS FOR "{quoted}"')
+                waiting += [f"{name}, partition {row[0]}: {row[2]}" for row in stats if row[2] != "ready"]
     except RedDBError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    click.echo("ok")
+    if waiting:
+        click.echo("\n".join(waiting), err=True)
+        sys.exit(1)
+    click.echo("ready" if ready else "ok")
 
 
 @main.command()

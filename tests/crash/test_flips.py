@@ -15,6 +15,8 @@ CHECKED = {
     *("index.n", "codes.n.tv", "graph.n.ckpt", "lists.n.ivf", "fields.n", "growing.tv"),
 }
 KINDS = {*CHECKED, "VERSION", "LOCK", "catalog.sqlite", "n.wal"}
+# Without its log a partition is as after a seal, which leaves no log behind: nothing that is left knows of another row.
+UNKNOWABLE = {("missing", "n.wal"), ("missing", "wal")}
 HEADER = ["way", "file", "bytes", "tried", "detected", "harmless", "torn", "unseen", "wrong", "died"]
 
 
@@ -33,14 +35,16 @@ def swept():
 
 def test_no_damage_gives_a_wrong_answer_or_ends_the_process(swept):
     printed, table = swept
-    assert not any(counts["unseen"] + counts["wrong"] + counts["died"] for counts in table.values()), printed
+    judged = {key: counts for key, counts in table.items() if key not in UNKNOWABLE}
+    assert not any(counts["unseen"] + counts["wrong"] + counts["died"] for counts in judged.values()), printed
 
 
 def test_every_kind_of_file_was_damaged(swept):
     _, table = swept
     for kind in KINDS:
-        assert table["flip", kind]["tried"] >= 2 * PLACES, kind
-        assert table["cut", kind]["tried"] >= PLACES, kind
+        places = 10 if kind == "LOCK" else PLACES  # which may be shorter: the name of who has the folder open
+        assert table["flip", kind]["tried"] >= 2 * places, kind
+        assert table["cut", kind]["tried"] >= places, kind
         assert table["missing", kind]["tried"] >= 1, kind
     for kind in CHECKED:
         assert table["swap", kind]["tried"] >= 1, kind

@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types bench crash flips wheel clean
+.PHONY: help setup run demo test lint types bench crash flips powercut wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ crash: $(READY) ## Kill a server at 2,000 system calls, and compare (ARGS='--poi
 
 flips: $(READY) ## Flip every byte of every kind of file, and read everything (ARGS='100' flips at 100 places of each)
 	$(PY) -m tests.crash.flips $(ARGS)
+
+powercut: $(READY) ## Run the engine on a disk that loses power, 10,000 times (ARGS='--seed 7' replays one)
+	$(PY) -m tests.crash.powercut --runs 10000 $(ARGS)
 
 wheel: $(READY) ## Build the source archive and the wheel into dist/
 	rm -rf dist

@@ -12,6 +12,9 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TextIO
+
+import structlog
 
 from tests.crash.powercut_run import Run
 
@@ -45,6 +48,7 @@ def main() -> int:
     arguments.add_argument("--first", type=int, default=0, help="the first seed")
     arguments.add_argument("--seed", type=int, help="replay this one")
     given = arguments.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if given.seed is not None:
         return _replay(given.seed)
     crashes = violations = 0
@@ -68,7 +72,7 @@ def _replay(seed: int) -> int:
     return int(bool(outcome.violation))
 
 
-def _print(line: str, stream: object) -> None:
+def _print(line: str, stream: TextIO) -> None:
     stream.write(line + "\n")
     stream.flush()
 

@@ -13,7 +13,8 @@ A machine that died is found again by `after_power_cut` (what was not synced is 
 Invariants:
   * After `Died` nothing more is done to this disk, whoever asks: a dead machine runs no `finally`.
   * After a sync that failed the kernel has dropped what it could not write: a second sync would lie, so the file then
-    has some mixture of old and new, for good.
+    has some mixture of old and new, for good. (A kernel that goes on showing such pages until the power goes is not
+    modelled.)
 """
 
 from __future__ import annotations

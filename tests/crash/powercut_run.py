@@ -13,9 +13,10 @@ Everything is drawn from the seed, so a run is the same whenever it is repeated.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,6 @@ import numpy as np
 import pytest
 
 from reddb import errors, limits
-from reddb.partition import encoder
 from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Workshop
 from reddb.partition.operations import Operation
@@ -35,46 +35,30 @@ from reddb.partition.reader import PartitionReader
 from reddb.partition.writer import Partition
 from reddb.rows import make_batch
 from reddb.storage.manifest import begin_partition
-from reddb.types import Collection, Kind, SearchOptions
+from reddb.types import SearchOptions
 from tests.crash.powercut_disk import BuilderDied, CrashDisk, Died
-from tests.engine.partitions import collection, deletion, ids_of
+from tests.crash.powercut_model import (
+    DIM,
+    IDS,
+    OF_JOBS,
+    OF_THE_LOG,
+    Operations,
+    Row,
+    Rows,
+    State,
+    Violation,
+    differences,
+    draw_collection,
+    draw_limits,
+    draw_operation,
+)
+from tests.engine.partitions import deletion, ids_of
 from tests.oracle import distances
 
-LIVES_MAX = 6
-# Calls that machines die at, and that fail, more often than chance would have it.
-_OF_THE_LOG = (
-    *("sync folder .*/wal ", "(open|extend|remove) .*wal ", "write .*wal ", "write .*wal "),
-    *("sync .*[.]wal ", "sync .*[.]wal ", "cut"),
-)
-_OF_JOBS = (
-    *("rename", "sync folder .*/0 after rename", "(open|write|sync) .*/live", "(open|write|sync) .*/live"),
-    *("(create|open|write|remove) .*/segments/", "sync.* .*/segments/"),
-)
+_LIVES_MAX = 6
 PARTITION = Path("/collections/1/0")
-DIM = 2
-IDS = [*range(30), "a", "bb", "é" * 20]
 _JOB_STEPS_MAX = 50
 _OPENINGS_MAX = 20  # attempts on a disk whose calls fail; the last ones on one that works
-
-Operations = list[tuple[Operation, list[Any], int]]  # with the ids and the length of a payload
-Row = tuple[tuple[float, ...], dict[str, Any] | None]
-Rows = dict[Any, Row]
-
-
-class Violation(Exception):
-    """The partition did what it must not do."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """All rows in the order they came, after the operation with this LSN."""
-
-    lsn: int = 0
-    rows: Rows = field(default_factory=dict)
-
-    def after(self, operation: Operation, rows: Rows) -> State:
-        kept = {key: row for key, row in self.rows.items() if key not in rows}
-        return State(self.lsn + 1, kept if operation is Operation.DELETE else kept | rows)
 
 
 class Run:
@@ -84,9 +68,9 @@ class Run:
         self.crashes = 0
         self._random = Random(seed)
         self._say = say
-        self._collection = self._draw_collection()
-        self._limits = self._draw_limits()
-        self._places = self._random.choice([_OF_THE_LOG, _OF_THE_LOG, (), ()])  # one kind for all lives, or each its own
+        self._collection = draw_collection(self._random)
+        self._limits = draw_limits(self._random)
+        self._places = self._random.choice([OF_THE_LOG, ()])  # the same for all lives, or drawn for each
         self._only_writes = False
         self._disk = CrashDisk(self._random, say)
         self._state = State()
@@ -106,7 +90,7 @@ class Run:
             self._go()
 
     def _go(self) -> None:
-        for _ in range(self._random.randint(1, LIVES_MAX)):
+        for _ in range(self._random.randint(1, _LIVES_MAX)):
             self._live()
             self._crash()
         self._open()
@@ -119,11 +103,11 @@ class Run:
 
     def _live(self) -> None:
         random = self._random
-        places = self._places or random.choice([_OF_THE_LOG, _OF_JOBS, ("",)])
-        self._only_writes = places is _OF_THE_LOG and random.random() < 0.8
+        places = self._places or random.choice([OF_THE_LOG, OF_JOBS, ("",)])
+        self._only_writes = places is OF_THE_LOG and random.random() < 0.8
         calls = random.choice([30, 300] if places == ("",) else [2, 10])
         end = random.randint(1, calls), random.choice(places)
-        failing = random.choice(_OF_THE_LOG + _OF_JOBS if places == ("",) else places)
+        failing = random.choice(OF_THE_LOG + OF_JOBS if places == ("",) else places)
         troubles = random.choice([(0.0, ""), (0.02, ""), (0.2, failing), (0.5, failing)])
         dies_early = random.random() < 0.3
         if dies_early:
@@ -135,7 +119,7 @@ class Run:
                 self._disk.fail(*troubles)
                 self._disk.die_in(*end)
             self._retry()
-            for _ in range(random.randint(0, random.choice([2, 15] if places is _OF_THE_LOG else [5, 60]))):
+            for _ in range(random.randint(0, random.choice([2, 15] if places is OF_THE_LOG else [5, 60]))):
                 self._step()
                 if self._wants_restart:
                     self._restart()
@@ -189,7 +173,7 @@ class Run:
         self._tell(f"opened at LSN {lsn} with {len(rows)} rows")
         seen = [state for state in self._allowed if state.lsn == lsn and list(state.rows.items()) == list(rows.items())]
         if not seen:
-            raise Violation(f"found LSN {lsn}, {_differences(self._allowed, rows)}")
+            raise Violation(f"found LSN {lsn}, {differences(self._allowed, rows)}")
         self._state = seen[0]
         self._allowed = [self._state]
         self._retries, self._lost = self._lost, []
@@ -221,7 +205,7 @@ class Run:
 
     def _write(self) -> None:
         for _ in range(self._random.choice([1, 2, 4])):
-            self._prepare(*self._draw_operation(), self._state)
+            self._prepare(*draw_operation(self._random, self._state), self._state)
         self._commit()
 
     def _retry(self) -> None:
@@ -259,7 +243,7 @@ class Run:
         states, self._coming = self._coming, []
         before, self._allowed = self._allowed, self._allowed + states
         if self._random.random() < 0.1:
-            self._prepare(*self._draw_operation(), states[-1])
+            self._prepare(*draw_operation(self._random, states[-1]), states[-1])
         try:
             group.write(self._partition.wal)
         except errors.RedDBError as error:
@@ -305,7 +289,7 @@ class Run:
             if self._stage == "complete":
                 change.undo()
                 self._course, self._stage = None, ""
-            self._wants_restart = self._random.random() < 0.2
+            self._wants_restart |= self._random.random() < 0.2
 
     def _settle(self) -> None:
         """Do all that is due, as far as the disk lets."""
@@ -369,7 +353,7 @@ class Run:
         """Every way of reading gives the rows of the model, and nothing else."""
         rows, expected = self._rows(), self._state.rows
         if list(rows.items()) != list(expected.items()):
-            raise Violation(f"at LSN {self._state.lsn}, {_differences([self._state], rows)}")
+            raise Violation(f"at LSN {self._state.lsn}, {differences([self._state], rows)}")
         if self._reader.count() != len(expected):
             raise Violation(f"counts {self._reader.count()} rows of {len(expected)}")
         view = self._reader.view()
@@ -388,44 +372,17 @@ class Run:
             if not np.allclose(found.distances, right) or sorted(found.distances) != list(found.distances):
                 raise Violation("a search gives wrong distances")
 
-    # --- draws ---------------------------------------------------------------------------------------------
-
-    def _draw_collection(self) -> Collection:
-        random = self._random
-        kind = random.choice([Kind.VECTOR, Kind.VECTOR, Kind.VECTOR, Kind.TURBO])
-        made = collection(dim=DIM, kind=kind, index="flat", metric=random.choice(["l2", "cosine"]))
-        made = made.with_settings({"seal_rows": random.choice([4, 16, 64]), "segment_rows_max": random.choice([64, 256])})
-        return made
-
-    def _draw_limits(self) -> dict[tuple[Any, str], Any]:
-        """Bounds that a few rows reach, so that there are many files."""
-        random = self._random
-        return {
-            (limits, "WAL_SEGMENT_BYTES"): random.choice([400, 800]),
-            (limits, "WAL_PREALLOCATE_BYTES"): 256,
-            (limits, "MERGE_SEGMENTS_MIN"): random.choice([2, 6]),
-            (limits, "DEAD_SHARE_MAX"): random.choice([0.2, 0.95]),
-            (encoder, "FIT_ROWS"): 32,
-        }
-
-    def _draw_operation(self) -> tuple[Operation, list[Any], int]:
-        random = self._random
-        operation = random.choice(list(Operation))
-        keys = random.sample(IDS, random.choice([1, 1, 1, 1, 2, 2, 2, 4, 4, 8, len(IDS)]))
-        if operation is Operation.INSERT and random.random() < 0.9:  # the others are refused, as a rule
-            keys = [key for key in keys if key not in self._state.rows] or keys
-        return operation, keys, random.choice([0, 0, 10, 200, 1200 if len(keys) < 8 else 0])
+    # -------------------------------------------------------------------------------------------------------
 
     def _make_row(self, text: int) -> Row:
         """A row that never was before."""
         self._version += 1
         return (float(self._version), 1.0), {"n": self._version, "text": "x" * text} if text else None
 
-    # -------------------------------------------------------------------------------------------------------
-
     def _must_be_of_the_disk(self, error: errors.RedDBError, failures: int) -> None:
-        """Whether an error is what became of a call that failed after so many others."""
-        if error.code not in (errors.DISK_FULL, errors.DISK_FAILED) or self._disk.failures <= failures:
+        """Raise the error unless it is what became of a call that failed after so many others."""
+        is_of_the_disk = error.code in (errors.DISK_FULL, errors.DISK_FAILED) and self._disk.failures > failures
+        if not is_of_the_disk or os.strerror(errno.ENOENT) in error.message:  # no disk loses a file while it runs
             raise error
         self._tell(f"error {error.message}")
         if self._random.random() < 0.3:  # troubles seldom come alone
@@ -434,13 +391,3 @@ class Run:
     def _tell(self, what: str) -> None:
         if self._say is not None:
             self._say(what)
-
-
-def _differences(allowed: list[State], rows: Rows) -> str:
-    parts = []
-    for state in allowed:
-        missing = [key for key in state.rows if key not in rows]
-        more = [key for key in rows if key not in state.rows]
-        other = [key for key in rows if key in state.rows and rows[key] != state.rows[key]]
-        parts.append(f"LSN {state.lsn}: missing {missing}, too many {more}, different {other}")
-    return "rows are none of these: " + "; ".join(parts)

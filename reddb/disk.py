@@ -47,6 +47,9 @@ class AppendFile(Protocol):
     def cut(self, size: int) -> None:
         """Drop everything from byte `size` on."""
 
+    def write_again(self, start: int, content: Buffer) -> None:
+        """Write bytes that stand at `start` already: the next sync writes them even if one that failed forgot them."""
+
     def sync(self) -> None:
         """Return when all that was appended is on the device."""
 
@@ -104,8 +107,11 @@ class OsDisk:
 
     def make_folder(self, path: Path) -> None:
         with _named("open", path):
-            if path.is_dir():
-                return
+            is_there = path.is_dir()
+        if is_there:  # whoever made it may have been killed before he had it synced
+            if path != path.parent:
+                self.sync_folder(path.parent)
+            return
         self.make_folder(path.parent)
         with _named("create", path):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -220,6 +226,13 @@ class OsAppendFile:
     def reserve(self, size: int) -> None:
         with _named("extend", self._path):
             os.posix_fallocate(self._descriptor, 0, size)
+
+    def write_again(self, start: int, content: Buffer) -> None:
+        rest = memoryview(content).cast("B")
+        with _named("write", self._path):
+            while rest:
+                written = os.pwrite(self._descriptor, rest, start)
+                rest, start = rest[written:], start + written
 
     def cut(self, size: int) -> None:
         with _named("cut", self._path):

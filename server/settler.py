@@ -160,13 +160,17 @@ class Settler:
 
     async def _publish(self, change: Publication, result: dict[str, Any]) -> int:
         await self._in_thread(None, change.open, result)
+        await self._put(change)
+        return change.complete()
+
+    async def _put(self, change: Publication) -> None:
+        """Make it durable. Raises a disk error, and nothing has changed then."""
         try:
             change.prepare()
             await self._in_thread(self._pool, change.write)
         except BaseException:
             change.undo()
             raise
-        return change.complete()
 
     async def _clean(self, work: Callable[[], None]) -> None:
         """Remove what nobody needs; what cannot be removed now is garbage that the next one finds."""
@@ -204,7 +208,8 @@ class Settler:
         try:
             if can_checkpoint(self._partition):
                 change = TombstoneCheckpoint(self._partition)
-                await self._publish(change, {})
+                await self._put(change)  # prepared in this same turn, before another row can come
+                change.complete()
                 await self._clean(change.clean)
             else:
                 await self._in_thread(self._pool, CodesCheckpoint(self._partition).write)

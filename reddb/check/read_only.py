@@ -72,6 +72,9 @@ class UnwrittenFile:
     def reserve(self, size: int) -> None:
         raise _unwanted(self._path)
 
+    def write_again(self, start: int, content: Buffer) -> None:
+        pass
+
     def cut(self, size: int) -> None:
         raise _unwanted(self._path)
 

@@ -269,6 +269,8 @@ class Wal:
         if found.torn_bytes:
             self.torn_tail = TornTail(path, found.end, found.torn_bytes)
         file = self._disk.open_append(path, found.end if is_last else len(content))
+        # A sync of the process before may have failed; the page cache then shows what the device never took, as clean.
+        file.write_again(found.unproven, content[found.unproven : found.end])
         file.sync()
         self._sizes[path.name] = found.end
         if is_last:

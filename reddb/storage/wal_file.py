@@ -43,6 +43,7 @@ Invariant: the same bytes are judged alike by the owner, who opens the log, and 
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -89,12 +90,15 @@ class WalIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """What a file of the log holds. `end` is where its records end, 0 if the machine stopped while it was begun."""
+    """What a file of the log holds. `end` is where its records end, 0 if the machine stopped while it was begun, and
+    `unproven` where those begin that no later one says to have been synced.
+    """
 
     salt: int
     end: int
     next_lsn: int
     torn_bytes: int
+    unproven: int
 
 
 def log_files(disk: Disk, folder: Path, after_lsn: int) -> tuple[list[str], list[str]]:
@@ -122,16 +126,21 @@ def read_log_file(
     """
     if is_last and not content[_FILE_HEADER.size :].strip(b"\0") and not _has_valid_header(content):
         # The machine stopped while the file was begun: nothing was ever written behind its header.
-        return LogFile(0, 0, next_lsn, 0)
+        return LogFile(0, 0, next_lsn, 0, 0)
     salt = _check_file_header(path, content, identity, next_lsn)
     end = _FILE_HEADER.size
+    unproven: deque[tuple[int, int]] = deque()
     while (found := _record_at(memoryview(content), salt, end)) is not None and found[1].lsn == next_lsn:
+        unproven.append((next_lsn, end))
         end, record = found
+        while unproven[0][0] <= record.durable_lsn:
+            unproven.popleft()
         replay(record)
         next_lsn = record.lsn + 1
     if content[end:].strip(b"\0"):
         _refuse_corruption(path, content, next_lsn, end, is_last=is_last)
-    return LogFile(salt, end, next_lsn, max(len(content.rstrip(b"\0")) - end, 0))
+    torn_bytes = max(len(content.rstrip(b"\0")) - end, 0)
+    return LogFile(salt, end, next_lsn, torn_bytes, unproven[0][1] if unproven else end)
 
 
 def records_behind(content: bytes, lsn: int, offset: int) -> Iterator[tuple[int, Record]]:

@@ -249,6 +249,11 @@ class MemoryAppendFile:
         self._file.cut(size)
         self._size = size
 
+    def write_again(self, start: int, content: Buffer) -> None:
+        assert self._is_open
+        self._disk.may_fail("write again", self._path)
+        assert self._file.seen[start : start + len(content)] == content
+
     def sync(self) -> None:
         assert self._is_open
         self._disk.may_fail("sync", self._path)

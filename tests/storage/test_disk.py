@@ -252,3 +252,15 @@ def test_a_folder_is_measured_while_files_of_it_are_removed(tmp_path):
     finally:
         done.set()
         replacing.join()
+
+
+def test_a_folder_that_is_there_is_made_durable_all_the_same(tmp_path, monkeypatch):
+    """Who made it may have been killed before its name was synced, and what is put into it next would go with it."""
+    synced: list[Path] = []
+    disk = OsDisk()
+    monkeypatch.setattr(OsDisk, "sync_folder", lambda self, path: synced.append(path))
+    (tmp_path / "a").mkdir()
+    disk.make_folder(tmp_path / "a")
+    assert synced == [tmp_path]
+    disk.make_folder(tmp_path / "a" / "b")
+    assert synced[1:] == [tmp_path, tmp_path / "a"]

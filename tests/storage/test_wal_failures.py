@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from reddb import errors, limits
-from tests.storage.disks import MemoryDisk
+from tests.storage.disks import MemoryAppendFile, MemoryDisk
 from tests.storage.logs import FOLDER, open_log, replay_of, write_group, write_groups
 
 SYNC_ERRORS = [errno.EIO, errno.ENOSPC]  # some file systems find out that the disk is full only now
@@ -178,3 +178,32 @@ def test_an_opening_that_fails_says_so_and_can_be_repeated(action):
         open_log(disk)
     assert caught.value.code is errors.DISK_FAILED
     assert replay_of(disk) == before
+
+
+def test_what_no_later_record_proves_is_written_again_before_it_is_trusted(monkeypatch):
+    """After a failed sync the kernel shows bytes that the device never took, and a later sync alone writes nothing."""
+    again: list[tuple[int, bytes]] = []
+    write_again = MemoryAppendFile.write_again
+
+    def noted(file: MemoryAppendFile, start: int, content: bytes) -> None:
+        again.append((start, bytes(content)))
+        write_again(file, start, content)
+
+    monkeypatch.setattr(MemoryAppendFile, "write_again", noted)
+    disk, log, written = started()
+    again.clear()
+    write_group(log, [b"proven" * 10])
+    before = log.bytes
+    write_group(log, [b"acknowledged"])  # it says that the one before was synced, and nothing says so of this one
+    log.append([(1, [b"of unknown outcome"])])
+    disk.fail_next("sync", errno.EIO)
+    with pytest.raises(errors.RedDBError, match="DISK_FAILED"):
+        log.sync()
+    end = log.bytes
+    log.close()
+    assert [body for _, _, body in replay_of(disk)[len(written) :]] == [
+        b"proven" * 10,
+        b"acknowledged",
+        b"of unknown outcome",
+    ]
+    assert again == [(before + 48, bytes(disk.content(FOLDER / disk.list_folder(FOLDER)[-1])[before + 48 : end]))]

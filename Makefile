@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types bench crash flips powercut wheel clean
+.PHONY: help setup run demo test lint types bench crash flips powercut soak wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ flips: $(READY) ## Flip every byte of every kind of file, and read everything (A
 
 powercut: $(READY) ## Run the engine on a disk that loses power, 10,000 times (ARGS='--seed 7' replays one)
 	$(PY) -m tests.crash.powercut --runs 10000 $(ARGS)
+
+soak: $(READY) ## Load a server for 10 minutes while its processes are killed (ARGS='--minutes 60')
+	$(PY) -m tests.crash.soak $(ARGS)
 
 wheel: $(READY) ## Build the source archive and the wheel into dist/
 	rm -rf dist

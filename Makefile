@@ -30,7 +30,7 @@ demo: $(READY) ## Insert the bundled sample and search it
 	$(PY) -m reddb.client.demo $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS='-k wal' adds options)
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style with ruff
 	$(PY) -m ruff check .

@@ -133,5 +133,5 @@ def check_version(disk: Disk, path: Path) -> None:
     text = disk.read_file(file).decode(errors="replace").strip()
     if text != f"{_VERSION_TEXT}{_FORMAT}":
         raise errors.UNSUPPORTED_FORMAT.error(
-            f"{path} says {text!r}; this build reads '{_VERSION_TEXT}{_FORMAT}'", path=str(file)
+            f"{file} says {text!r}; this build reads '{_VERSION_TEXT}{_FORMAT}'", path=str(file)
         )

@@ -191,7 +191,9 @@ def _check_file_header(path: Path, content: bytes, identity: WalIdentity, next_l
         raise errors.CORRUPT_DATA.error(f"{path.name} is not a write-ahead log of RedDB", path=str(path), offset=0)
     _, version, salt, collection_id, partition, _, first_lsn = _FILE_HEADER.unpack_from(content)
     if version != _VERSION:
-        raise errors.UNSUPPORTED_FORMAT.error(f"{path.name} has format {version}; this build reads {_VERSION}")
+        raise errors.UNSUPPORTED_FORMAT.error(
+            f"{path} has format {version}; this build reads {_VERSION}", path=str(path)
+        )
     if not _has_valid_header(content):
         raise errors.CORRUPT_DATA.error(f"{path.name}: the file header is damaged", path=str(path), offset=0)
     if WalIdentity(collection_id, partition) != identity:

@@ -195,7 +195,8 @@ class PartitionMachine(RuleBasedStateMachine):
             change.write()
             self.write(writes[2])
             self.opened.finish(change)
-        if data.draw(st.booleans()):
+        # A manifest that could not be put in place keeps segments as they are until a restart.
+        if data.draw(st.booleans()) or self.opened.partition.manifest_is_unknown:
             self.reopen_as_one_of([self.model])
 
     @rule(steps=st.integers(0, 4))

@@ -64,7 +64,7 @@ def test_make_test_is_what_runs_this():
     )
     words = planned.stdout.split()
     command = words[words.index("pytest") - 2 :]
-    assert command == [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile"]
+    assert command == [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path):

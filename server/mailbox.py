@@ -12,9 +12,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import cast
 
+import structlog
+
 from reddb import errors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import Failure, Message
+
+_log = structlog.get_logger()
 
 _ANSWER = 0x80  # kinds from here on are answers
 
@@ -95,5 +99,8 @@ class PeerLink(asyncio.Protocol):
             answer = await self._serve(self, message)
         except errors.RedDBError as error:
             answer = Failure.from_error(error)
+        except Exception as error:
+            _log.exception("a request of another core failed in an unforeseen way")
+            answer = Failure.from_error(errors.INTERNAL.error(f"the owner failed: {error!r}"))
         if self._transport is not None:
             self._transport.write(encode(answer, correlation))

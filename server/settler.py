@@ -35,6 +35,7 @@ from reddb.storage.memory import JobProgress
 
 _log = structlog.get_logger()
 
+_CHECKPOINT_PAUSE_S = 1.0  # after one that failed
 _FAILURES_TOLD = 3  # in a row, before whoever waits for the work is told
 
 
@@ -214,10 +215,18 @@ class Settler:
             else:
                 await self._in_thread(self._pool, CodesCheckpoint(self._partition).write)
             self._partition.note_checkpoint(lsn)
+        except asyncio.CancelledError:
+            self._checkpointed += waiting  # `close` tells them
+            raise
         except errors.RedDBError as failure:
             _log.error("a checkpoint was not written", error=str(failure))
             error = failure
+        except Exception as failure:
+            _log.exception("a checkpoint failed in an unforeseen way")
+            error = errors.INTERNAL.error(f"a checkpoint failed: {failure!r}")
         _tell(waiting, error)
+        if error is not None:
+            await asyncio.sleep(_CHECKPOINT_PAUSE_S)  # where the log is long, the next one is due at once
 
     # --- when something is due -----------------------------------------------------------------------------
 

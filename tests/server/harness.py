@@ -179,8 +179,16 @@ class Server:
 
 
 def is_alive(pid: int) -> bool:
+    """Whether any thread of it runs: the first may be a zombie while others still hold what is open."""
     with suppress(OSError):
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        tasks = list((Path("/proc") / str(pid) / "task").iterdir())
+        return any(_is_running(task) for task in tasks)
+    return False
+
+
+def _is_running(task: Path) -> bool:
+    with suppress(OSError):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return False
 
 

@@ -155,7 +155,8 @@ class CoreProcess:
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kill the process if it hangs."""
-        while self._looks_in_vain * limits.ALIVE_S < self._options.hung_after_s:
+        # One look more than seconds: the first may come right after a sign of life, the last right before one.
+        while self._looks_in_vain * limits.ALIVE_S <= self._options.hung_after_s:
             await asyncio.sleep(limits.ALIVE_S)
             self._looks_in_vain += self.is_ready  # its start takes as long as it takes
         _log.error("a core hangs and is killed", core=self.index, silent_s=self._options.hung_after_s)

@@ -1,7 +1,8 @@
 """The link between two cores: wire messages over a Unix socket, requests and answers both ways.
 
 Only writes travel here: a core that took a write for a partition it does not own hands the client's own bytes to the
-owner and passes the answer back.
+owner and passes the answer back. Where a collection has several partitions, the owner gets its `Part`, which may be
+held until a `Decide` (`reddb.server.writes`).
 
 Invariant: every request ends: with the owner's answer, or with UNAVAILABLE when the link breaks.
 """

@@ -16,8 +16,7 @@ from pathlib import Path
 from reddb import errors
 from reddb.check.findings import Finding, Report, Status, counted, damage_of
 from reddb.disk import Disk
-from reddb.partition.operations import Operation
-from reddb.rows import RowBatch
+from reddb.partition.operations import contents_of
 from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file, records_behind
 
 
@@ -107,9 +106,9 @@ def unreachable(disk: Disk, log: Log, damage: Damage, from_lsn: int) -> Readable
         offset = damage.offset or 0 if name == damage.name else 0
         first = max(from_lsn, first_lsn_of(name))
         for _, record in records_behind(disk.read_file(log.folder / name), first, offset):
-            count = len(RowBatch.decode(record.body))
-            rows += 0 if record.operation == Operation.DELETE else count
-            deleted += count if record.operation == Operation.DELETE else 0
+            contents = contents_of(record)
+            rows += len(contents.written)
+            deleted += len(contents.deleted)
             lsns.append(record.lsn)
     return Readable(len(lsns), min(lsns, default=0), max(lsns, default=0), rows, deleted)
 

@@ -1,17 +1,31 @@
 """Writes on their way: an operation that was checked, and the group of them that is written and synced together.
 
+The body of an operation's record in the log:
+
+    INSERT         the new rows (`reddb.rows.RowBatch`)
+    UPSERT         the rows; those of the same ids end
+    DELETE         the ids that end, as a batch with dim 0
+    TRANSACTION    u64 bytes of the first batch | a batch with dim 0: ids that end | a batch of rows, as in UPSERT
+
 Invariant: an operation is one record of the log, so it is there whole or not at all.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
-from reddb.rows import RowBatch
-from reddb.storage.wal import Wal
+import numpy as np
+
+from reddb import errors
+from reddb.rows import RowBatch, id_column
+from reddb.storage.wal import Record, Wal
 from reddb.types import Buffer, RowId
+
+_SIZE = struct.Struct("<Q")
 
 
 class Operation(IntEnum):
@@ -20,13 +34,48 @@ class Operation(IntEnum):
     INSERT = 1
     UPSERT = 2
     DELETE = 3
+    TRANSACTION = 4
+
+
+class Contents(NamedTuple):
+    """What the record of an operation says: rows that it writes, ids that it deletes, and whether rows are replaced."""
+
+    written: RowBatch
+    deleted: list[RowId]
+    replaces: bool
+
+    @property
+    def ended(self) -> list[RowId]:
+        """Ids whose rows before it end."""
+        return self.deleted + self.written.id_list() if self.replaces else self.deleted
+
+
+def contents_of(record: Record) -> Contents:
+    """Read the body of a record. Raises UNSUPPORTED_FORMAT for an operation that this build does not know."""
+    match record.operation:
+        case Operation.INSERT | Operation.UPSERT:
+            return Contents(RowBatch.decode(record.body), [], record.operation == Operation.UPSERT)
+        case Operation.DELETE:
+            return Contents(ids_batch([]), RowBatch.decode(record.body).id_list(), False)
+        case Operation.TRANSACTION:
+            body = memoryview(record.body).cast("B")
+            (size,) = _SIZE.unpack_from(body)
+            deleted, written = body[_SIZE.size : _SIZE.size + size], body[_SIZE.size + size :]
+            return Contents(RowBatch.decode(written), RowBatch.decode(deleted).id_list(), True)
+    raise errors.UNSUPPORTED_FORMAT.error(f"WAL record {record.lsn} has the unknown operation {record.operation}")
+
+
+def ids_batch(ids: list[RowId]) -> RowBatch:
+    """Ids as a batch with dim 0."""
+    return RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """An operation that passed every check. `result` counts the rows it inserts, replaces or deletes.
 
-    Its rows go to the growing segment in `slot`; -1 for a delete.
+    `ids` are all that it is about; of a transaction those that it deletes come first, `deleted` of them. Its rows go to
+    the growing segment in `slot`; -1 if it has none.
     """
 
     operation: Operation
@@ -34,6 +83,21 @@ class Prepared:
     ids: list[RowId]
     result: int
     slot: int
+    deleted: int = 0
+
+    @property
+    def contents(self) -> Contents:
+        """What its record will say."""
+        if self.operation is Operation.DELETE:
+            return Contents(ids_batch([]), self.ids, False)
+        return Contents(self.batch, self.ids[: self.deleted], self.operation is not Operation.INSERT)
+
+    def encode(self) -> list[Buffer]:
+        """The body of its record, as buffers to be written end to end."""
+        if self.operation is not Operation.TRANSACTION:
+            return self.batch.encode()
+        ended = b"".join(ids_batch(self.ids[: self.deleted]).encode())
+        return [_SIZE.pack(len(ended)), ended, *self.batch.encode()]
 
 
 @dataclass(slots=True)
@@ -50,7 +114,7 @@ class Group:
             wal.skip(len(self.operations))
             return
         records: list[tuple[int, Sequence[Buffer]]] = [
-            (prepared.operation, prepared.batch.encode()) for prepared in self.operations
+            (prepared.operation, prepared.encode()) for prepared in self.operations
         ]
         wal.append(records)
         if self.durability == "fsync":

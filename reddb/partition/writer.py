@@ -37,11 +37,11 @@ from reddb.index.metrics import inverse_norms
 from reddb.partition.code_snapshot import Moment, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
-from reddb.partition.operations import Group, Operation, Prepared
+from reddb.partition.operations import Contents, Group, Operation, Prepared, contents_of, ids_batch
 from reddb.partition.recovery import Recovery
 from reddb.partition.segments import OwnedSegment, Succession, locate
 from reddb.partition.settled import with_sound_index
-from reddb.rows import RowBatch, id_column
+from reddb.rows import RowBatch
 from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
 from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_manifest, remove_garbage
 from reddb.storage.memory import SLOT_ROWS, Counts, PartitionMemory, Snapshot
@@ -155,20 +155,23 @@ class Partition:
             check_count(batch)
             check_ids(batch.ids)
             ids = self._existing(list(dict.fromkeys(batch.id_list())))
-            batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
-            prepared = Prepared(operation, batch, ids, len(ids), -1)
-        else:
-            self._check_room()
-            batch = check_batch(self.collection, batch)
-            ids = batch.id_list()
-            check_distinct(ids)
-            if operation is Operation.INSERT:
-                self._check_absent(ids)
-            prepared = Prepared(operation, batch, ids, len(ids), self.growing.reserve(_extent(batch)) if ids else -1)
-        if ids:
-            self._open_group.append(prepared)
-            self._coming.update(dict.fromkeys(ids, (operation is not Operation.DELETE, prepared)))
-        return prepared
+            return self._take_up(Prepared(operation, ids_batch(ids), ids, len(ids), -1))
+        self._check_room()
+        batch = check_batch(self.collection, batch)
+        ids = batch.id_list()
+        check_distinct(ids)
+        if operation is Operation.INSERT:
+            self._check_absent(ids)
+        slot = self.growing.reserve(_extent(batch)) if ids else -1
+        return self._take_up(Prepared(operation, batch, ids, len(ids), slot))
+
+    def prepare_transaction(self, deleted: list[RowId], batch: RowBatch, result: int) -> Prepared:
+        """The same for what a transaction comes to: ids of rows that are there, and distinct rows to upsert."""
+        self._check_room()
+        batch = check_batch(self.collection, batch)
+        slot = self.growing.reserve(_extent(batch)) if len(batch) else -1
+        ids = deleted + batch.id_list()
+        return self._take_up(Prepared(Operation.TRANSACTION, batch, ids, result, slot, len(deleted)))
 
     def take_group(self) -> Group | None:
         """The prepared operations since the last call, or None. One group at a time is under way."""
@@ -183,7 +186,7 @@ class Partition:
         """The group is on disk: apply it and let every reader see it."""
         self._group_under_way = None
         for position, prepared in enumerate(group.operations):
-            self._apply(group.first_lsn + position, prepared.operation, prepared.batch, prepared.ids, prepared.slot)
+            self._apply(group.first_lsn + position, prepared.contents, prepared.slot)
         self._forget_coming(group.operations)
         self.lsn = group.first_lsn + len(group.operations) - 1
         self.publish()
@@ -310,6 +313,15 @@ class Partition:
                     self.encoder.restore(segment.id, segment.count, codes[first])
                 first += segment.count
 
+    def _take_up(self, prepared: Prepared) -> Prepared:
+        """Let what is prepared next be checked against this too."""
+        if prepared.ids:
+            self._open_group.append(prepared)
+            self._coming.update(dict.fromkeys(prepared.ids, (False, prepared)))
+            if prepared.operation is not Operation.DELETE:
+                self._coming.update(dict.fromkeys(prepared.ids[prepared.deleted :], (True, prepared)))
+        return prepared
+
     def _existing(self, ids: list[RowId]) -> list[RowId]:
         """Those of the distinct ids that will have a row once all that is on its way is applied."""
         stored = {ids[place] for _, places, _ in locate(self.segments, ids) for place in places.tolist()}
@@ -340,22 +352,18 @@ class Partition:
                     del self._coming[row_id]
 
     def _replay(self, record: Record) -> None:
-        if record.operation not in set(Operation):
-            raise errors.UNSUPPORTED_FORMAT.error(
-                f"WAL record {record.lsn} has the unknown operation {record.operation}"
-            )
+        contents = contents_of(record)
         self._recovery.bytes_done += len(record.body)
-        batch = RowBatch.decode(record.body)
-        slot = self.growing.reserve(_extent(batch)) if record.operation != Operation.DELETE else -1
-        self._apply(record.lsn, Operation(record.operation), batch, batch.id_list(), slot)
+        slot = self.growing.reserve(_extent(contents.written)) if len(contents.written) else -1
+        self._apply(record.lsn, contents, slot)
 
-    def _apply(self, lsn: int, operation: Operation, batch: RowBatch, ids: list[RowId], slot: int) -> None:
-        if operation is not Operation.INSERT:
-            for segment, _, rows in list(locate(self.segments, ids)):
-                self._live_rows -= segment.tombstones.mark(rows, lsn)
-                if self.succession is not None:
-                    self.succession.mirror(segment, rows, lsn)
-        if operation is not Operation.DELETE:
+    def _apply(self, lsn: int, contents: Contents, slot: int) -> None:
+        for segment, _, rows in list(locate(self.segments, ended)) if (ended := contents.ended) else []:
+            self._live_rows -= segment.tombstones.mark(rows, lsn)
+            if self.succession is not None:
+                self.succession.mirror(segment, rows, lsn)
+        batch = contents.written
+        if len(batch):
             segment = self._segment_in(slot, lsn)
             _, segment.count = self.growing.append(slot, batch, inverse_norms(batch.vectors, self.collection.metric))
             self._live_rows += len(batch)

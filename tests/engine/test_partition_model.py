@@ -47,11 +47,20 @@ def applied(model: Model, write: Write) -> Model | None:
     if operation is Operation.DELETE:
         gone = {key for key, _, _ in rows}
         return {key: row for key, row in model.items() if key not in gone}
+    if operation is Operation.TRANSACTION:
+        gone = {key for key, _, payload in rows if is_deleted(model, key, payload)}
+        kept = {key: row for key, row in model.items() if key not in gone}
+        return applied(kept, (Operation.UPSERT, [row for row in rows if row[0] not in gone]))
     if operation is Operation.INSERT and any(key in model for key, _, _ in rows):
         return None
     # A replaced row comes last, as rows are read in the order they came.
     kept = {key: row for key, row in model.items() if key not in {key for key, _, _ in rows}}
     return kept | {key: (tuple(vector), payload or None) for key, vector, payload in rows}
+
+
+def is_deleted(model: Model, key: Any, payload: Any) -> bool:
+    """What a transaction does with a row: one that is there goes, if nothing shall be put in its place."""
+    return key in model and payload is None
 
 
 class PartitionMachine(RuleBasedStateMachine):
@@ -71,8 +80,15 @@ class PartitionMachine(RuleBasedStateMachine):
         if hasattr(self, "opened"):
             self.opened.close()
 
-    def prepare(self, write: Write) -> None:
+    def prepare(self, write: Write, model: Model) -> None:
         operation, rows = write
+        if operation is Operation.TRANSACTION:
+            gone = [key for key, _, payload in rows if is_deleted(model, key, payload)]
+            kept = [row for row in rows if row[0] not in gone]
+            vectors = np.array([vector for _, vector, _ in kept], np.float32).reshape(-1, DIM)
+            batch = make_batch([row[0] for row in kept], vectors, [row[2] for row in kept])
+            self.opened.partition.prepare_transaction(gone, batch, len(rows))
+            return
         ids = [key for key, _, _ in rows]
         vectors, payloads = [vector for _, vector, _ in rows], [payload for _, _, payload in rows]
         batch = deletion(ids) if operation is Operation.DELETE else make_batch(ids, vectors, payloads)
@@ -85,9 +101,9 @@ class PartitionMachine(RuleBasedStateMachine):
             after = applied(states[-1], write)
             if after is None:
                 with pytest.raises(errors.RedDBError, match="DUPLICATE_ID"):
-                    self.prepare(write)
+                    self.prepare(write, states[-1])
             else:
-                self.prepare(write)
+                self.prepare(write, states[-1])
                 states.append(after)
         return states, self.opened.partition.take_group()
 
@@ -130,7 +146,7 @@ class PartitionMachine(RuleBasedStateMachine):
         states, group = self.prepare_all(writes)
         if group is not None:
             wal = self.opened.partition.wal
-            wal.append([(item.operation, item.batch.encode()) for item in group.operations])
+            wal.append([(item.operation, item.encode()) for item in group.operations])
             if is_synced:
                 wal.sync()
             self.opened.partition.abort(group)  # nobody hears of it

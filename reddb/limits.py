@@ -43,6 +43,13 @@ FLAT_TURBO_ROWS = 131_072  # up to here a scan of turbo codes beats every graph 
 MERGE_SEGMENTS_MIN = 4  # neighbours of about one size that are merged into one
 DEAD_SHARE_MAX = 0.2  # of a sealed segment's rows; beyond it the segment is written anew without them
 
+TRANSACTION_STATEMENTS_MAX = 10_000  # between BEGIN and COMMIT
+TRANSACTION_ROWS_MAX = BATCH_ROWS_MAX  # rows that its statements write: what is left of them is one batch of one record
+TRANSACTION_BYTES_MAX = 256 * MIB  # of those statements as they go to the owner, in one frame
+
+# --- time --------------------------------------------------------------------------------------------------
+DURATION_US_MAX = 36_525 * 86_400 * 1_000_000  # a hundred years
+
 # --- statements --------------------------------------------------------------------------------------------
 STATEMENT_BYTES_MAX = 16 * MIB  # several hundred rows of 4096 written-out numbers
 STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists

@@ -172,6 +172,28 @@ def make_batch(
     return RowBatch(column, array, payload_column(payloads))
 
 
+def joined(batches: Sequence[RowBatch]) -> RowBatch:
+    """Batches of one dim end to end; at least one."""
+    if len(batches) == 1:
+        return batches[0]
+    column = [batch.ids for batch in batches if len(batch)]
+    ids: IdColumn = np.empty(0, np.int64)
+    if all(isinstance(part, np.ndarray) for part in column):
+        ids = np.concatenate([ids, *column])
+    else:
+        ids = id_column([row_id for batch in batches for row_id in batch.id_list()])
+    vectors = np.concatenate([batch.vectors for batch in batches])
+    if all(batch.payloads is None for batch in batches):
+        return RowBatch(ids, vectors)
+    payloads = [batch.payloads or _no_payloads(len(batch)) for batch in batches]
+    lengths = np.concatenate([column.lengths for column in payloads])
+    return RowBatch(ids, vectors, PayloadColumn(lengths, memoryview(b"".join(item.content for item in payloads))))
+
+
+def _no_payloads(count: int) -> PayloadColumn:
+    return PayloadColumn(np.zeros(count, np.uint32), memoryview(b""))
+
+
 def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
     """The ids as one column. Raises INVALID_ID naming the row whose id is neither a string nor a 64-bit integer."""
     if isinstance(ids, np.ndarray):

@@ -1,4 +1,4 @@
-"""UPDATE and DELETE by predicate: read the rows and write them anew, in one step of the owner.
+"""Writes that must read first: UPDATE, DELETE by predicate, ON CONFLICT, RETURNING, in one step of the owner.
 
 Nothing may be on its way while the rows are read, or a change would be made to a row that is about to be another.
 
@@ -7,52 +7,170 @@ Invariant: what is prepared here goes into one group, so no reader sees a part o
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from reddb import limits
-from reddb.fields import unpack_payload
-from reddb.partition.operations import Operation, Prepared
+import numpy as np
+from numpy.typing import NDArray
+
+from reddb import errors, limits
+from reddb.checks import check_batch
+from reddb.partition.effects import Effect, changed_rows, conflict_effect
+from reddb.partition.operations import OPERATIONS, Operation, Prepared
+from reddb.partition.placement import Share, of_batch, partition_of
 from reddb.partition.view import Addresses, View
 from reddb.partition.writer import Partition
-from reddb.query.plan import ChangePlan
-from reddb.rows import RowBatch, payload_column
-from reddb.types import Payload
+from reddb.query.returning import Returning
+from reddb.query.write_plans import ChangePlan, RowsPlan, WritePlan
+from reddb.rows import RowBatch, joined
+from reddb.types import RowId
 
 _ROWS_AT_ONCE = 8192  # of one WAL record: an update carries the vectors again
 
 
-def prepare_change(partition: Partition, view: View, plan: ChangePlan) -> list[Prepared]:
-    """Prepare what the plan says, for the rows of the newest view. Raises what `Partition.prepare` raises."""
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a write did: how many rows it concerned and, if they were asked for, the rows that it wrote or deleted.
+
+    `positions` say which ids or rows of the statement they are, ascending; of a change by predicate they say nothing.
+    """
+
+    count: int
+    rows: RowBatch | None = None
+    positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Operations that were prepared, and what can be told once they are stored."""
+
+    prepared: list[Prepared]
+    changed: Changed
+
+
+def prepared_change(prepared: Prepared) -> Change:
+    """A plain operation as a change."""
+    return Change([prepared], Changed(prepared.result))
+
+
+def prepare_change(partition: Partition, view: View, plan: RowsPlan) -> Change:
+    """Prepare what the plan says for the rows of this partition, as the newest view has them.
+
+    Raises what `Partition.prepare` raises, with the rows' numbers in the whole batch.
+    """
     assert partition.is_quiet
-    addresses = view.scan(view.live_rows, 0, plan.predicate) if plan.ids is None else view.get(plan.ids)
-    addresses = addresses[addresses >= 0]
-    prepared: list[Prepared] = []
-    size = limits.BATCH_ROWS_MAX if plan.deletes else _ROWS_AT_ONCE
     try:
-        for first in range(0, len(addresses), size):
-            some = addresses[first : first + size]
-            if plan.deletes:
-                batch = RowBatch(view.id_column(some), np.empty((len(some), 0), np.float32))
-                prepared.append(partition.prepare(Operation.DELETE, batch))
-            else:
-                prepared.append(partition.prepare(Operation.UPSERT, _changed(view, some, plan)))
+        effects = _written(partition, view, plan) if isinstance(plan, WritePlan) else _changes(partition, view, plan)
     except BaseException:
         group = partition.take_group()
         if group is not None:
             partition.abort(group)
         raise
-    return prepared
+    prepared = [item for item, _ in effects]
+    count = sum(item.result for item in prepared)
+    if plan.returning is None:
+        return Change(prepared, Changed(count))
+    rows = [item.batch if effect.before is None else effect.before for item, effect in effects]
+    positions = np.concatenate([np.empty(0, np.int64), *(effect.positions for _, effect in effects)])
+    return Change(prepared, Changed(count, _wanted(joined(rows), plan.returning), positions))
 
 
-def _changed(view: View, addresses: Addresses, plan: ChangePlan) -> RowBatch:
-    """The rows as they shall be."""
-    vectors = view.vectors(addresses)
-    if plan.vector is not None:
-        vectors[:] = plan.vector
-    declared = {field.name for field in view.collection.fields}
-    payloads: list[Payload] = []
-    for content in view.payloads(addresses):
-        payload = {**unpack_payload(content), **plan.values}
-        # A free key that is NULL is a key that is not there; a declared field keeps its NULL, for defaults.
-        payloads.append({name: value for name, value in payload.items() if value is not None or name in declared})
-    return RowBatch(view.id_column(addresses), vectors, payload_column(payloads))
+def merged(parts: Sequence[Changed], plan: RowsPlan) -> Changed:
+    """What all partitions did, as one: rows in the order of the statement, where it has one."""
+    count = sum(part.count for part in parts)
+    rows = [part.rows for part in parts if part.rows is not None]
+    if not rows:
+        return Changed(count)
+    whole, positions = joined(rows), np.concatenate([part.positions for part in parts])
+    if len(parts) == 1 or (isinstance(plan, ChangePlan) and plan.ids is None):
+        return Changed(count, whole, positions)
+    order = np.argsort(positions, kind="stable")
+    return Changed(count, whole.take(order), positions[order])
+
+
+def concerned(plan: RowsPlan) -> list[int]:
+    """The partitions that a plan may find rows in, ascending."""
+    partitions = plan.collection.number("partitions")
+    ids = plan.batch.ids if isinstance(plan, WritePlan) else plan.ids
+    if ids is None or partitions == 1:
+        return list(range(partitions))
+    numbers: list[int] = np.unique(partition_of(ids, partitions)).tolist()
+    return numbers or [0]
+
+
+# -------------------------------------------------------------------------------------------------------
+
+
+def _written(partition: Partition, view: View, plan: WritePlan) -> list[tuple[Prepared, Effect]]:
+    partitions = partition.collection.number("partitions")
+    batch, positions = plan.batch, np.arange(len(plan.batch))
+    if partitions > 1:
+        positions = np.flatnonzero(partition_of(batch.ids, partitions) == partition.number)
+        batch = batch.take(positions)
+    try:
+        if plan.on_conflict is None:
+            effect = Effect(OPERATIONS[plan.kind], batch, np.arange(len(batch)))
+        else:
+            batch = check_batch(partition.collection, batch)
+            effect = conflict_effect(plan.on_conflict, partition.collection, batch, Newest(view))
+        positions = positions[effect.positions]
+        prepared = partition.prepare(effect.operation, effect.batch)
+    except errors.RedDBError as error:
+        raise of_batch(error, Share(partition.number, batch, positions)) from error
+    return [(prepared, Effect(effect.operation, effect.batch, positions))]
+
+
+def _changes(partition: Partition, view: View, plan: ChangePlan) -> list[tuple[Prepared, Effect]]:
+    if plan.ids is None:
+        addresses = view.scan(view.live_rows, 0, plan.predicate)
+        positions = np.arange(len(addresses))
+    else:
+        found = view.get(plan.ids)
+        positions = np.flatnonzero(found >= 0)
+        addresses = found[positions]
+    effects: list[tuple[Prepared, Effect]] = []
+    size = limits.BATCH_ROWS_MAX if plan.deletes else _ROWS_AT_ONCE
+    for first in range(0, len(addresses), size):
+        some = slice(first, first + size)
+        rows = batch_of(view, addresses[some], with_payloads=needs_payloads(plan), with_vectors=needs_vectors(plan))
+        effect = changed_rows(plan, partition.collection, rows, positions[some])
+        effects.append((partition.prepare(effect.operation, effect.batch), effect))
+    return effects
+
+
+class Newest:
+    """The rows of a view, by id."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def exist(self, ids: Sequence[RowId]) -> NDArray[np.bool_]:
+        """Which of the ids have a row: bool (n,)."""
+        there: NDArray[np.bool_] = self._view.get(ids) >= 0
+        return there
+
+    def rows(self, ids: Sequence[RowId]) -> RowBatch:
+        """The rows of ids that have one."""
+        return batch_of(self._view, self._view.get(ids))
+
+
+def batch_of(
+    view: View, addresses: Addresses, *, with_payloads: bool = True, with_vectors: bool = True
+) -> RowBatch:
+    """The rows at these addresses as a batch; with dim 0 where vectors are not asked for."""
+    vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
+    return RowBatch(view.id_column(addresses), vectors, view.payload_column(addresses) if with_payloads else None)
+
+
+def needs_vectors(plan: ChangePlan) -> bool:
+    return not plan.deletes or (plan.returning is not None and plan.returning.needs_vectors)
+
+
+def needs_payloads(plan: ChangePlan) -> bool:
+    return not plan.deletes or plan.returning is not None
+
+
+def _wanted(rows: RowBatch, returning: Returning) -> RowBatch:
+    return rows if returning.needs_vectors else RowBatch(rows.ids, np.empty((len(rows), 0), np.float32), rows.payloads)
+
+

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reddb import errors
+from reddb.query.write_plans import WriteKind
 from reddb.rows import RowBatch, id_column
 from reddb.storage.wal import Record, Wal
 from reddb.types import Buffer, RowId
@@ -35,6 +36,13 @@ class Operation(IntEnum):
     UPSERT = 2
     DELETE = 3
     TRANSACTION = 4
+
+
+OPERATIONS = {
+    WriteKind.INSERT: Operation.INSERT,
+    WriteKind.UPSERT: Operation.UPSERT,
+    WriteKind.DELETE: Operation.DELETE,
+}
 
 
 class Contents(NamedTuple):

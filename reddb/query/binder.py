@@ -15,14 +15,25 @@ from reddb.query.binding import Binding
 from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_show
 from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
 from reddb.query.reads import bind_select, bind_vector_search
-from reddb.query.values import Parameters, Values
+from reddb.query.values import Clock, Parameters, Values, utc_now
+from reddb.query.write_plans import TransactionCommand
 from reddb.query.writes import bind_delete, bind_insert, bind_update
 from reddb.types import Collection
 
 
-def bind(statement: ast.Statement, text: str, parameters: Parameters, catalog: Mapping[str, Collection]) -> Plan:
-    """Make the plan of a statement. Raises an input error that points at the place in `text`."""
-    return _bind(Binding(Values(text, statement, parameters), catalog), statement)
+def bind(
+    statement: ast.Statement,
+    text: str,
+    parameters: Parameters,
+    catalog: Mapping[str, Collection],
+    clock: Clock = utc_now,
+    target: Collection | None = None,
+) -> Plan:
+    """Make the plan of a statement; `target` stands for the collection that it names.
+
+    Raises an input error that points at the place in `text`.
+    """
+    return _bind(Binding(Values(text, statement, parameters, clock), catalog, target), statement)
 
 
 def _bind(binding: Binding, statement: ast.Statement) -> Plan:
@@ -49,6 +60,12 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return bind_index(binding, statement)
         case ast.Show():
             return bind_show(binding, statement)
+        case ast.Begin():
+            return TransactionCommand.BEGIN
+        case ast.Commit():
+            return TransactionCommand.COMMIT
+        case ast.Rollback():
+            return TransactionCommand.ROLLBACK
         case _:
             binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
 

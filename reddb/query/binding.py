@@ -20,12 +20,16 @@ from reddb.types import METRIC_ALIASES, Collection, Metric, RowId
 class Binding:
     """One statement's values, and the catalog it is bound against."""
 
-    def __init__(self, values: Values, catalog: Mapping[str, Collection]) -> None:
+    def __init__(self, values: Values, catalog: Mapping[str, Collection], target: Collection | None = None) -> None:
+        """`target` is what the statement's collection was when it was bound first, whatever its name means now."""
         self.values = values
         self._catalog = catalog
+        self._target = target
 
     def collection(self, name: ast.Identifier) -> Collection:
         """Raises UNKNOWN_COLLECTION with the nearest name."""
+        if self._target is not None:
+            return self._target
         if name.text in self._catalog:
             return self._catalog[name.text]
         hint = choices(name.text, list(self._catalog)) if self._catalog else "there are no collections yet"

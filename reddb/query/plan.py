@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from reddb.fields import NO_FIELDS, Field, Fields
 from reddb.query.predicate import Predicate
-from reddb.rows import RowBatch
+from reddb.query.write_plans import ChangePlan, TransactionCommand, WritePlan
 from reddb.settings import SettingValue
 from reddb.types import Collection, Kind, Metric, RowId, SearchOptions, Vectors
 
@@ -70,37 +70,6 @@ class CountPlan:
     ids: list[RowId] | None
     name: str
     predicate: Predicate | None = None
-
-
-class WriteKind(StrEnum):
-    INSERT = "insert"
-    UPSERT = "upsert"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class WritePlan:
-    """Rows to write; a delete's batch has dim 0."""
-
-    collection: Collection
-    kind: WriteKind
-    batch: RowBatch
-
-
-@dataclass(frozen=True, slots=True)
-class ChangePlan:
-    """Stored rows to change where they are: those with these ids, or those that match.
-
-    With `deletes` they go; else the payload's keys in `values` are set (None removes one), and the vector, if given.
-    Only the partition's owner can do it: it must read and write in one step.
-    """
-
-    collection: Collection
-    ids: list[RowId] | None
-    predicate: Predicate | None
-    deletes: bool
-    values: dict[str, Any] = field(default_factory=dict)
-    vector: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +182,5 @@ Plan: TypeAlias = (
     | WorkPlan
     | ShowPlan
     | ExplainPlan
+    | TransactionCommand
 )

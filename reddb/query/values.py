@@ -5,8 +5,10 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,14 +22,21 @@ _SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+Clock: TypeAlias = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Values:
     """The values of one statement: its text, its literals and its parameters."""
 
-    def __init__(self, text: str, statement: ast.Node, parameters: Parameters) -> None:
+    def __init__(self, text: str, statement: ast.Node, parameters: Parameters, clock: Clock = utc_now) -> None:
         """Raises INVALID_PARAMETER for a parameter that is given but not used."""
-        self._text = text
+        self.parameters = parameters
+        self.text = text
+        self._clock = clock
         self._named: dict[int | str, Any]
         if isinstance(parameters, Mapping):
             self._named = {str(name): value for name, value in parameters.items()}
@@ -39,9 +48,18 @@ class Values:
                 names = ", ".join(_written(key) for key in sorted(unused, key=str))
                 raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
 
+    @cached_property
+    def now(self) -> datetime:
+        """One instant for the whole statement, in UTC."""
+        return self._clock()
+
+    def written(self, node: ast.Node) -> str:
+        """The node as it stands in the statement."""
+        return self.text[slice(*node.span)]
+
     def error(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> errors.RedDBError:
         """An error that points at the node."""
-        return located(code, message, self._text, node.span, hint)
+        return located(code, message, self.text, node.span, hint)
 
     def value(self, node: ast.Value) -> Any:
         """The plain value: None, bool, int, float, str, a list, or a float32 array for a vector."""

@@ -1,0 +1,200 @@
+"""SET: what the columns of stored rows become, computed for all rows of a batch at once.
+
+In ON CONFLICT … DO UPDATE the name `excluded.x` is what the statement would have inserted.
+
+Invariant: every value is computed from the rows as they were before any of the assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from reddb import errors
+from reddb.fields import unpack_payload
+from reddb.grammar import ast
+from reddb.query.binding import Binding
+from reddb.query.bound import ANY, FAMILIES_OF, Bound
+from reddb.query.expressions import Scope, bind_expression
+from reddb.query.operands import VECTOR, Column, Operand, Source, to_plain
+from reddb.query.sources import FoundRows
+from reddb.rows import RowBatch, payload_column
+from reddb.storage.payload_columns import Family, column_path
+from reddb.types import RESERVED_NAMES, Collection, Payload
+
+_EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A value of a payload, or float32 (1, dim)."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Whatever stands at the path, maps and mixed lists too."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    operand: Operand
+
+
+Assigned: TypeAlias = Fixed | Copied | Computed
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`name` is "vector" or a key of the payload; NULL removes a key that is not declared."""
+
+    name: str
+    value: Assigned
+
+
+def bind_assignments(
+    binding: Binding, assignments: tuple[ast.Assignment, ...], collection: Collection, *, has_excluded: bool = False
+) -> tuple[Assignment, ...]:
+    """Raises an input error at the place."""
+    return tuple(_bind(binding, item, collection, has_excluded=has_excluded) for item in assignments)
+
+
+def _bind(binding: Binding, assignment: ast.Assignment, collection: Collection, *, has_excluded: bool) -> Assignment:
+    name, node = assignment.column.text, assignment.value
+    if name in RESERVED_NAMES - {"vector"}:
+        binding.refuse(errors.UNKNOWN_COLUMN, f"the column {name} cannot be set", assignment.column)
+    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
+        if name == "vector":
+            return Assignment(name, Fixed(binding.values.vector(node, collection.dim)))
+        return Assignment(name, Fixed(binding.values.plain(node)))
+    bound = bind_expression(node, binding.values, _scope(collection, node, has_excluded=has_excluded))
+    is_vector = bound.families == {VECTOR}
+    if is_vector != (name == "vector"):
+        what = "vector is set to a vector" if name == "vector" else "a vector is kept in the column vector alone"
+        binding.refuse(errors.INVALID_VALUE, f"{what}; this is {bound.type}", node)
+    if isinstance(bound.operand, Column):
+        assert isinstance(node, ast.Column)
+        return Assignment(name, Copied(node.path))
+    return Assignment(name, Computed(bound.operand))
+
+
+def _scope(collection: Collection, node: ast.Expression, *, has_excluded: bool) -> Scope:
+    known: dict[ast.Expression, Bound] = {}
+    for column in _columns(node) if has_excluded else ():
+        if column.path[0] == _EXCLUDED and len(column.path) > 1:
+            known[column] = _excluded(collection, column)
+    return Scope(collection.fields, collection.metric, collection.dim, known=known)
+
+
+def _excluded(collection: Collection, node: ast.Column) -> Bound:
+    path, field = node.path[1:], None
+    operand = Column(column_path(node.path))
+    if path == ("vector",):
+        return Bound(operand, node, frozenset({VECTOR}), "a vector")
+    if path == ("id",):
+        return Bound(operand, node, frozenset({Family.INT, Family.TEXT}), "an integer or a string")
+    if len(path) == 1:
+        field = collection.fields.get(path[0])
+    if field is None:
+        return Bound(operand, node, ANY, "any value")
+    return Bound(operand, node, FAMILIES_OF[field.type], str(field.type))
+
+
+def _columns(node: Any) -> Iterator[ast.Column]:
+    """Every column below a node."""
+    if isinstance(node, ast.Column):
+        yield node
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _columns(item)
+    elif isinstance(node, ast.Node):
+        for field in fields(node):
+            yield from _columns(getattr(node, field.name))
+
+
+# --- over rows ---------------------------------------------------------------------------------------------
+
+
+def assigned(
+    assignments: tuple[Assignment, ...], collection: Collection, rows: RowBatch, excluded: RowBatch | None = None
+) -> RowBatch:
+    """The rows (n) with the assignments made; `excluded` are as many. They are not checked yet."""
+    source = _Rows(rows, excluded)
+    vectors = rows.vectors
+    payloads = [dict(payload) for payload in source.payloads]
+    for assignment in assignments:
+        values = _values(assignment.value, source)
+        if assignment.name == "vector":
+            vectors = np.concatenate([np.atleast_2d(vector) for vector in values]) if values else vectors
+            continue
+        for payload, value in zip(payloads, values, strict=True):
+            payload[assignment.name] = value
+    declared = {field.name for field in collection.fields}
+    # A free key that is NULL is a key that is not there; a declared field keeps its NULL, for defaults.
+    kept = [{key: value for key, value in item.items() if value is not None or key in declared} for item in payloads]
+    return RowBatch(rows.ids, vectors, payload_column(kept))
+
+
+class _Rows:
+    """Stored rows, and beside them those that are `excluded`, as a source of columns."""
+
+    def __init__(self, rows: RowBatch, excluded: RowBatch | None) -> None:
+        self.rows = len(rows)
+        self.payloads = payloads_of(rows)
+        self._stored = source_of(rows)
+        self.excluded = None if excluded is None else _Rows(excluded, None)
+
+    def families(self, path: str) -> Mapping[str, Any]:
+        name, _, inner = path.partition(".")
+        if self.excluded is None or name != _EXCLUDED:
+            return self._stored.families(path)
+        return {VECTOR: self.excluded.vectors()} if inner == VECTOR else self.excluded.families(inner)
+
+    def vectors(self) -> Any:
+        return self._stored.vectors()
+
+    def column(self, path: tuple[str, ...]) -> list[Any]:
+        if self.excluded is not None and path[0] == _EXCLUDED:
+            return self.excluded.column(path[1:])
+        if path == (VECTOR,):
+            return list(self.vectors())
+        return [value_at(payload, path) for payload in self.payloads]
+
+
+def _values(value: Assigned, source: _Rows) -> list[Any]:
+    match value:
+        case Fixed():
+            return [value.value] * source.rows
+        case Copied(("id",)) | Copied(("excluded", "id")):
+            return to_plain(source.families("id"), source.rows)
+        case Copied():
+            return source.column(value.path)
+        case Computed():
+            return to_plain(value.operand.values(source), source.rows)
+
+
+def payloads_of(rows: RowBatch) -> list[Payload]:
+    """Each row's payload, {} where it has none."""
+    return [{}] * len(rows) if rows.payloads is None else [unpack_payload(item) for item in rows.payloads.split()]
+
+
+def source_of(rows: RowBatch) -> Source:
+    """The rows as columns, which are made when they are first asked for."""
+    contents: Callable[[], list[bytes]] = (
+        (lambda: [b""] * len(rows)) if rows.payloads is None else rows.payloads.split
+    )
+    return FoundRows(rows.id_list(), contents, lambda: rows.vectors)
+
+
+def value_at(payload: Payload, path: tuple[str, ...]) -> Any:
+    """The value of a path; None where a step of it is missing or no map."""
+    value: Any = payload
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

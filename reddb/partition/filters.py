@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from reddb import limits
 from reddb.query.candidates import candidates
 from reddb.query.predicate import Predicate
+from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
@@ -92,6 +93,12 @@ class SealedFilter:
             self._cache.put(key, mask)
         return mask
 
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        return _mask_of(
+            predicate, count, _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()), rows
+        )
+
     def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
         """The mask by way of an index, None where there is none or a scan costs less."""
         chosen = candidates(predicate.condition, self.indexes, count)
@@ -128,6 +135,11 @@ class GrowingFilter:
             parts.append(predicate.evaluate(self._tail))
         rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
         return Mask(rows, int(np.count_nonzero(rows)))
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        payloads = PayloadColumns.from_payloads([self._columns.payload(row) for row in range(count)])
+        return _mask_of(predicate, count, _ChosenRows(self._columns, rows, payloads), rows)
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:
         key = (self._segment_id, number, predicate)
@@ -167,7 +179,7 @@ class _Source:
 class _ChosenRows:
     """The same for some rows of a segment, (n,) of their numbers."""
 
-    def __init__(self, columns: Columns, chosen: NDArray[np.uint32], payloads: PayloadColumns) -> None:
+    def __init__(self, columns: Columns, chosen: NDArray[Any], payloads: PayloadColumns) -> None:
         self.rows = len(chosen)
         self._columns = columns
         self._chosen = chosen
@@ -177,16 +189,16 @@ class _ChosenRows:
         if path == "id":
             return _id_families(self._columns, self._chosen)
         wanted = pa.array(self._chosen)
-        return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
+        return {family: taken(array, wanted) for family, array in self._payloads.families(path).items()}
 
     def vectors(self) -> Vectors:
         return self._columns.vectors[self._chosen]
 
 
-def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:
-    taken = array.take(rows)
-    # Without its dictionary: an operation on that would cost as much as on all rows of the segment.
-    return taken.dictionary_decode() if isinstance(taken, pa.DictionaryArray) else taken
+def _mask_of(predicate: Predicate, count: int, source: _ChosenRows, rows: NDArray[np.int64]) -> Mask:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = predicate.evaluate(source)
+    return Mask(mask, int(np.count_nonzero(mask)))
 
 
 def _id_families(columns: Columns, rows: NDArray[Any]) -> dict[str, pa.Array]:

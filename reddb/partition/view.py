@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.index.metrics import Distances
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
@@ -34,6 +35,8 @@ _SCAN_BLOCK_ROWS = 4096
 
 class Filter(Protocol):
     def mask(self, predicate: Predicate, count: int) -> Mask: ...
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +80,17 @@ class View:
         """Which of the rows of the segment at this place live."""
         return self.segments[place].tombstones.live(rows, self.lsns[place])
 
+    def mask(self, place: int, predicate: Predicate) -> Mask:
+        """Which rows of the segment at this place match. Raises INVALID_VALUE if it cannot be said of a live one."""
+        segment = self.segments[place]
+        try:
+            return segment.filter.mask(predicate, segment.count)
+        except errors.RedDBError as error:
+            if error.code is not errors.INVALID_VALUE or not segment.tombstones.count:
+                raise
+        live = np.flatnonzero(self.live(place, slice(0, segment.count)))
+        return segment.filter.mask_of(predicate, segment.count, live)
+
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
         found: Addresses = np.full(len(ids), -1)
@@ -98,7 +112,7 @@ class View:
         parts: list[Addresses] = [np.empty(0, np.int64)]
         wanted = offset + count
         for place, segment in enumerate(self.segments):
-            mask = None if predicate is None else segment.filter.mask(predicate, segment.count).rows
+            mask = None if predicate is None else self.mask(place, predicate).rows
             for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
                 if wanted <= 0:
                     break
@@ -116,7 +130,7 @@ class View:
             return self.live_rows
         total = 0
         for place, segment in enumerate(self.segments):
-            mask = segment.filter.mask(predicate, segment.count)
+            mask = self.mask(place, predicate)
             if mask.matches and segment.tombstones.count:
                 total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:

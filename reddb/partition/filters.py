@@ -192,7 +192,8 @@ class _ChosenRows:
         return {family: taken(array, wanted) for family, array in self._payloads.families(path).items()}
 
     def vectors(self) -> Vectors:
-        return self._columns.vectors[self._chosen]
+        chosen: Vectors = self._columns.vectors[self._chosen]
+        return chosen
 
 
 def _mask_of(predicate: Predicate, count: int, source: _ChosenRows, rows: NDArray[np.int64]) -> Mask:

@@ -11,8 +11,8 @@ import pytest
 
 import reddb
 from reddb.wire.connection import encode
-from reddb.wire.messages import Cancel, Failure, Hits, Insert, Ping, Pong, Search, Written
-from tests.server.harness import Peer, Server, close_all
+from reddb.wire.messages import Cancel, Failure, Hits, Insert, Message, Ping, Pong, Search, Written
+from tests.server.harness import Peer, Server
 from tests.server.long_queries import DIM, SOON_S, fill, long_search, queries
 
 
@@ -33,25 +33,32 @@ def peer(server: Server) -> Iterator[Peer]:
     peer.close()
 
 
+def answer_to(peer: Peer, correlation: int) -> Message:
+    """The next message, which must be the answer to this request."""
+    event = peer.next()
+    assert event is not None, "the connection ended"
+    assert event.correlation == correlation
+    return event.message
+
+
+def assert_cancelled(answer: Message) -> None:
+    assert isinstance(answer, Failure)
+    assert (answer.name, answer.retryable) == ("QUERY_CANCELLED", False)
+
+
 def test_cancel_stops_a_search_that_goes_on(peer: Peer, crowded: str) -> None:
     peer.socket.sendall(encode(long_search(crowded), 50) + encode(Ping(), 51))
-    pong = peer.next()
-    assert pong is not None and (pong.correlation, type(pong.message)) == (51, Pong), "the search goes on"
+    assert answer_to(peer, 51) == Pong(), "the search goes on"
     began = time.monotonic()
     peer.socket.sendall(encode(Cancel(50), 52))
-    stopped = peer.next()
+    assert_cancelled(answer_to(peer, 50))
     assert time.monotonic() - began < SOON_S
-    assert stopped is not None and stopped.correlation == 50
-    assert isinstance(stopped.message, Failure)
-    assert (stopped.message.name, stopped.message.retryable) == ("QUERY_CANCELLED", False)
     assert peer.request(Ping()) == [Pong()], "and the connection goes on"
 
 
 def test_cancel_that_came_in_the_same_bytes(peer: Peer, crowded: str) -> None:
     peer.socket.sendall(encode(long_search(crowded), 60) + encode(Cancel(60), 0))
-    stopped = peer.next()
-    assert stopped is not None and isinstance(stopped.message, Failure)
-    assert stopped.message.name == "QUERY_CANCELLED"
+    assert_cancelled(answer_to(peer, 60))
 
 
 def test_one_of_two_that_share_their_work(peer: Peer, crowded: str) -> None:
@@ -63,12 +70,9 @@ def test_one_of_two_that_share_their_work(peer: Peer, crowded: str) -> None:
     ]
     (alone,) = peer.request(searches[1])
     peer.socket.sendall(encode(searches[0], 70) + encode(searches[1], 71) + encode(Cancel(70), 0))
-    first, second = peer.next(), peer.next()
-    assert first is not None and isinstance(first.message, Failure)
-    assert (first.correlation, first.message.name) == (70, "QUERY_CANCELLED")
-    assert second is not None and second.correlation == 71
+    assert_cancelled(answer_to(peer, 70))
     assert isinstance(alone, Hits)
-    assert second.message == alone
+    assert answer_to(peer, 71) == alone
 
 
 def test_a_write_is_not_stopped(peer: Peer, server: Server, name: str) -> None:
@@ -76,15 +80,13 @@ def test_a_write_is_not_stopped(peer: Peer, server: Server, name: str) -> None:
         db.execute(f"CREATE COLLECTION {name} KIND vector DIM 4")
         batch = b"".join(reddb.rows.make_batch([1, 2], np.eye(2, 4), None).encode())
         peer.socket.sendall(encode(Insert(name, batch), 80) + encode(Cancel(80), 0))
-        answer = peer.next()
-        assert answer is not None and answer.message == Written(2)
+        assert answer_to(peer, 80) == Written(2)
         assert len(db.execute(f"SELECT id FROM {name} LIMIT 10")) == 2
 
 
 def test_unknown_numbers_are_ignored(peer: Peer) -> None:
     peer.socket.sendall(encode(Cancel(4711), 0) + encode(Ping(), 90))
-    pong = peer.next()
-    assert pong is not None and (pong.correlation, pong.message) == (90, Pong())
+    assert answer_to(peer, 90) == Pong()
 
 
 async def test_a_cancelled_task_stops_its_search(server: Server, crowded: str) -> None:
@@ -95,14 +97,3 @@ async def test_a_cancelled_task_stops_its_search(server: Server, crowded: str) -
         with pytest.raises(asyncio.CancelledError):
             await search
         assert len(await db.search(crowded, queries()[0])) == 10, "the connection goes on"
-
-
-def test_many_ends_of_connections_stop_their_searches(server: Server, crowded: str) -> None:
-    peers = [Peer(server.port) for _ in range(4)]
-    for peer in peers:
-        peer.greet()
-        peer.socket.sendall(encode(long_search(crowded), 50))
-        assert peer.request(Ping()) == [Pong()]
-    close_all(peers)
-    with reddb.connect(server.url) as db:
-        db.execute(f"SELECT count(*) FROM {crowded}")

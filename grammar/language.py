@@ -68,12 +68,12 @@ def _is_operator(before: str, number: Token) -> bool:
     if before in _OPERAND_ENDS:
         return True
     # The digits of the least integer are no number without their sign.
-    return before in _words_that_are_names() and number.lstrip("0") != _INT_MIN_DIGITS
+    return before in names_of_keywords() and number.lstrip("0") != _INT_MIN_DIGITS
 
 
 def _bounded(stream: Iterator[Token]) -> Iterator[Token]:
     """The same tokens. Raises LIMIT_EXCEEDED."""
-    goes_on = _OPERANDS | {"DOT", "DISTANCE", "_CAST"} | _words_that_are_names()
+    goes_on = _OPERANDS | {"DOT", "DISTANCE", "_CAST"} | names_of_keywords()
     outside: list[tuple[int, int]] = []  # for each open bracket, the NOTs right before it, and the operators
     depth = nots = operators = 0
     for token in stream:
@@ -130,13 +130,20 @@ def keywords() -> frozenset[str]:
 
 
 @cache
-def reserved_words() -> frozenset[str]:
-    """The keywords that are a name only in double quotes, in upper case."""
-    return frozenset(word for word in keywords() if f"_{word}" not in _words_that_are_names())
+def statement_words() -> frozenset[str]:
+    """The terminals that a statement may begin with."""
+    accepts = language().parse_interactive("", start=STATEMENT).accepts()  # type: ignore[no-untyped-call]
+    return frozenset(accepts)
 
 
 @cache
-def _words_that_are_names() -> frozenset[str]:
+def reserved_words() -> frozenset[str]:
+    """The keywords that are a name only in double quotes, in upper case."""
+    return frozenset(word for word in keywords() if f"_{word}" not in names_of_keywords())
+
+
+@cache
+def names_of_keywords() -> frozenset[str]:
     """The terminals of all other keywords."""
     names = {rule.expansion[0].name for rule in language().rules if rule.origin.name == "name"}
     return frozenset(names - {"NAME", "QUOTED_NAME"})

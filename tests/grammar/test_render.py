@@ -114,7 +114,19 @@ def test_the_deepest_statements_render(text: str) -> None:
 names = st.one_of(
     st.sampled_from(
         ["docs", "id", "Docs", "select", "from", "kind", "k", "on", "if", "a b", 'q"q', "1st", "a.b", "a.", "ü", "_"]
-        + ["interval", "array", "cast", "near", "contains", "all", "distinct", "group", "settings", "null", "red.errors"]
+        + [
+            "interval",
+            "array",
+            "cast",
+            "near",
+            "contains",
+            "all",
+            "distinct",
+            "group",
+            "settings",
+            "null",
+            "red.errors",
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15),
 )

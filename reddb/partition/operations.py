@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+import numpy as np
+
+from reddb.expiry import expiries_us, may_expire, unexpired
 from reddb.rows import RowBatch
 from reddb.storage.wal import Wal
 from reddb.types import Buffer, RowId
@@ -34,6 +37,13 @@ class Prepared:
     ids: list[RowId]
     result: int
     slot: int
+
+    def expired_ids(self, now_us: int) -> set[RowId]:
+        """Whose rows have expired before they are there."""
+        payloads = self.batch.payloads
+        if payloads is None or not may_expire(payloads):
+            return set()
+        return {self.ids[row] for row in np.flatnonzero(~unexpired(expiries_us(payloads), now_us)).tolist()}
 
 
 @dataclass(slots=True)

@@ -87,16 +87,20 @@ class Life:
         self.folder = folder
         self.disk = OsDisk()
         self.rows: Rows = {}
+        self.now_us = 1_800_000_000_000_000
         if not folder.exists():
             begin_partition(self.disk, folder, of, 0)
         self._open()
 
     def _open(self) -> None:
-        self.owner = Partition.open(self.disk, self.folder, self.collection, 0, lambda: 7)
+        self.owner = Partition.open(self.disk, self.folder, self.collection, 0, lambda: 7, now_us=self.clock)
         self.readers = [self.new_reader(), self.new_reader()]
 
     def new_reader(self) -> PartitionReader:
-        return PartitionReader(self.disk, self.folder, self.collection, 0, self.owner.memory)
+        return PartitionReader(self.disk, self.folder, self.collection, 0, self.owner.memory, self.clock)
+
+    def clock(self) -> int:
+        return self.now_us
 
     def close(self) -> None:
         self.owner.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Lock
 
 
 def system_time_us() -> int:
@@ -24,6 +23,8 @@ class SteadyClock:
     """
 
     def __init__(self, source: Callable[[], int] = system_time_us) -> None:
+        from threading import Lock
+
         self._source = source
         self._latest = 0
         self._lock = Lock()  # the log asks in a thread of its own

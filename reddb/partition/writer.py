@@ -37,7 +37,7 @@ from reddb.partition.clock import system_time_us
 from reddb.partition.code_snapshot import Moment, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
-from reddb.partition.operations import Group, Operation, Prepared
+from reddb.partition.operations import Coming, Group, Operation, Prepared
 from reddb.partition.recovery import Recovery
 from reddb.partition.segments import OwnedSegment, Succession, locate, undeleted_ids
 from reddb.partition.settled import with_sound_index
@@ -79,7 +79,7 @@ class Partition:
         self._generation = 0
         self._table_is_stale = True
         self._recovery = Recovery()
-        self._coming: dict[RowId, tuple[bool, Prepared]] = {}
+        self._coming = Coming()
         self._open_group: list[Prepared] = []
         self._group_under_way: Group | None = None
         self.encoder = GrowingEncoder(codec_of(collection), collection, self.memory)
@@ -183,7 +183,7 @@ class Partition:
         self._group_under_way = None
         for position, prepared in enumerate(group.operations):
             self._apply(group.first_lsn + position, prepared.operation, prepared.batch, prepared.ids, prepared.slot)
-        self._forget_coming(group.operations)
+        self._coming.forget(group.operations)
         self.lsn = group.first_lsn + len(group.operations) - 1
         self.publish()
 
@@ -192,7 +192,7 @@ class Partition:
         self._group_under_way = None
         dropped = group.operations + self._open_group
         self._open_group = []
-        self._forget_coming(dropped)
+        self._coming.forget(dropped)
         self.growing.take_back()
         return dropped
 
@@ -312,32 +312,13 @@ class Partition:
     def _take_up(self, prepared: Prepared) -> Prepared:
         if prepared.ids:
             self._open_group.append(prepared)
-            self._coming.update(dict.fromkeys(prepared.ids, (prepared.operation is not Operation.DELETE, prepared)))
+            self._coming.add(prepared)
         return prepared
 
     def _undeleted(self, ids: list[RowId]) -> dict[RowId, bool]:
-        """Those of the distinct ids that will have a row once all that is on its way is applied, in their order.
-
-        False for one whose row has expired.
-        """
+        """The distinct ids that will have a row once all that is on its way is applied; False where it has expired."""
         now_us = self.now_us()
-        stored = undeleted_ids(self.segments, ids, now_us)
-        coming = self._coming
-        if not stored and coming.keys().isdisjoint(ids):  # the usual insert: two set operations
-            return {}
-        undeleted: dict[RowId, bool] = {}
-        expired: dict[Prepared, set[RowId]] = {}
-        for row_id in ids:
-            if row_id not in coming:
-                if row_id in stored:
-                    undeleted[row_id] = stored[row_id]
-                continue
-            is_write, prepared = coming[row_id]
-            if is_write:
-                if prepared not in expired:
-                    expired[prepared] = prepared.expired_ids(now_us)
-                undeleted[row_id] = row_id not in expired[prepared]
-        return undeleted
+        return self._coming.applied(ids, undeleted_ids(self.segments, ids, now_us), now_us)
 
     def _check_room(self) -> None:
         """Whatever is on its way may begin a segment for each slot, and all of them must have a place in the table."""
@@ -355,13 +336,6 @@ class Partition:
             row, name = ids.index(existing), self.collection.name
             raise errors.DUPLICATE_ID.error(f"row {row}: id {existing!r} exists already in {name!r}", row=row)
         return bool(undeleted)
-
-    def _forget_coming(self, operations: list[Prepared]) -> None:
-        for prepared in operations:
-            for row_id in prepared.ids:
-                # A later operation on the same id may have taken the place.
-                if self._coming[row_id][1] is prepared:
-                    del self._coming[row_id]
 
     def _replay(self, record: Record) -> None:
         if record.operation not in set(Operation):

@@ -80,6 +80,7 @@ _COVERED = {
 
 _OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]++|[+-](?![0-9.]))++")  # the sign of a number is not part of it
 _TIME = re.compile(r"[0-9.]+(ms|s|m|h|d|w|secs?|mins?|hours?|days?|weeks?)", re.IGNORECASE)
+_NAME_RUN = re.compile(r"(?a:[A-Za-z_]\w*)")
 _WORD_RUN = re.compile(r"[\w.+-]+")
 _OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "||": "OR", "!": "NOT", "&": "&&", "&&&": "&&", "~": "LIKE"}
 _OPERATOR_HINTS = {
@@ -146,7 +147,9 @@ def _bad_characters(text: str, position: int) -> errors.RedDBError:
     elif text.startswith("/*", position):
         message, span = "a comment is not closed", Span(position, position + 2)
     elif char in "$:":
-        message, advice = f"{char} begins no parameter here", "a parameter is written $1, :name or ?"
+        named = _NAME_RUN.match(text, position + 1)
+        message = f"{char} begins no parameter here"
+        advice = f"a named parameter is written :{named[0]}" if named else "a parameter is written $1, :name or ?"
     elif not_finite := NOT_FINITE.match(text, position):
         message, span, advice = f"{not_finite[0]} is no number", Span(*not_finite.span()), FINITE
     elif run := _run(_OPERATOR_RUN, text, position):

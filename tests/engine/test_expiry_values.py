@@ -73,7 +73,7 @@ def test_instants_of_all_ages_in_every_state(life):
 
 
 def test_the_instant_is_a_column_among_however_many_keys():
-    rows = [{f"k{row}-{key}": 1 for key in range(40)} for row in range(60)]
+    rows = [{f"a{row}-{key}": 1 for key in range(40)} for row in range(60)]
     rows[7]["expires_at"] = EPOCH
     column = payload_column(rows)
     columns = PayloadColumns.open(PayloadColumns.from_payloads(column.split()).to_bytes())

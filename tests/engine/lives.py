@@ -1,8 +1,9 @@
 """The life of a partition in single steps, beside a dict of what it must hold: for tests that come between the steps.
 
 A `Life` is an owner, two readers (as two cores would have them) and the folder on a real disk. Every write goes to
-the partition and to the dict `rows`, from which a row goes when the clock passes its `expires_at`. A `Course` is one job from its beginning to its last step, each step a call of
-its own, so that a test can write, restart or look in between.
+the partition and to the dict `rows`, from which a row goes when the clock passes its `expires_at`. A `Course` is one
+job from its beginning to its last step, each step a call of its own, so that a test can write, restart or look in
+between.
 """
 
 from __future__ import annotations

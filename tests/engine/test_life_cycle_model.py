@@ -1,8 +1,9 @@
 """A partition with segments in every state against a dict: any row of writes, steps of jobs, kills and restarts.
 
-The model is `Life.rows`, from which rows go when a clock that is moved passes their instant. Segments are sealed, rebuilt and merged step by step, and whatever comes between two steps,
-two readers see all rows and only those; a view that a reader holds stays as it was. With so few rows every search
-would be exact, so the bounds from which codes and graphs are asked are lowered.
+The model is `Life.rows`, from which rows go when a clock that is moved passes their instant. Segments are sealed,
+rebuilt and merged step by step, and whatever comes between two steps, two readers see all rows and only those; a view
+that a reader holds stays as it was. With so few rows every search would be exact, so the bounds from which codes and
+graphs are asked are lowered.
 """
 
 from __future__ import annotations

@@ -53,6 +53,10 @@ class AsyncClient:
         """As `Client.execute`."""
         return calls.result_of(await self._request(calls.query(statement, params)))
 
+    async def prepare(self, statement: str) -> AsyncPreparedStatement:
+        """As `Client.prepare`."""
+        return AsyncPreparedStatement(self, statement, await self._prepare(statement))
+
     async def insert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
         """As `Client.insert`."""
         return await self._count(messages.Insert(collection, calls.rows_bytes(ids, vectors, payloads)))
@@ -121,6 +125,10 @@ class AsyncClient:
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self.__aenter__().__await__()
 
+    async def _prepare(self, statement: str) -> messages.Prepared:
+        (answer,) = await self._request(messages.Prepare(statement))
+        return calls.prepared_of(answer)
+
     async def _count(self, message: messages.Message) -> int:
         (answer,) = await self._request(message)
         return calls.count_of(answer)
@@ -171,6 +179,29 @@ class AsyncClient:
             link.close()
             raise
         return link
+
+
+class AsyncPreparedStatement:
+    """As `PreparedStatement`."""
+
+    def __init__(self, client: AsyncClient, statement: str, prepared: messages.Prepared) -> None:
+        """Use `AsyncClient.prepare`."""
+        self._client = client
+        self._statement = statement
+        self._number = prepared.statement
+        self.parameters = prepared.parameters
+
+    async def execute(self, params: Parameters = ()) -> Result:
+        """As `PreparedStatement.execute`."""
+        message = messages.Execute(self._number, calls.plain(params))
+        try:
+            return calls.result_of(await self._client._request(message))
+        except errors.RedDBError as error:
+            if error.code is not errors.UNKNOWN_STATEMENT:
+                raise
+        # The connection was opened anew, or has prepared too many others since.
+        await self._client._prepare(self._statement)
+        return calls.result_of(await self._client._request(message))
 
 
 class _Link(asyncio.Protocol):

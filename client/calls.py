@@ -23,8 +23,16 @@ Payloads: TypeAlias = Sequence[Payload | None]
 
 
 def query(statement: str, parameters: Parameters) -> messages.Query:
-    plain = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
-    return messages.Query(statement, plain)
+    return messages.Query(statement, plain(parameters))
+
+
+def plain(parameters: Parameters) -> list[Any] | dict[str, Any]:
+    return dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+
+
+def prepared_of(answer: messages.Message) -> messages.Prepared:
+    assert isinstance(answer, messages.Prepared)
+    return answer
 
 
 def rows_bytes(ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> bytes:
@@ -67,7 +75,6 @@ def search(
     with np.errstate(over="ignore"):  # an infinity is refused by the server, with its place
         array = np.ascontiguousarray(array, "<f4")
     is_single = array.ndim == 1
-    plain = dict(params) if isinstance(params, Mapping) else list(params)
     message_ = messages.Search(
         collection,
         array.shape[-1],
@@ -78,7 +85,7 @@ def search(
         with_payloads,
         with_vectors,
         where,
-        plain,
+        plain(params),
         None if recall is None else float(recall),
         with_report,
     )

@@ -49,6 +49,8 @@ STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
 PARAMETERS_MAX = 65_535
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
+STATEMENT_TIMEOUT_MS_MAX = 2**31 - 1  # 24 days
+PREPARED_MAX = 1_024  # prepared statements of one connection
 STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 
 # --- wire --------------------------------------------------------------------------------------------------
@@ -68,6 +70,7 @@ WAL_RECORD_BYTES_MAX = 1 * GIB
 
 # --- processes ---------------------------------------------------------------------------------------------
 CORES_MAX = 64
+PEER_ANSWER_S = 1.0  # how long a core has to say what it knows; one that does not is named in the answer
 READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
 RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ import structlog
 from reddb import errors, limits
 from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
+from reddb.metrics import Metrics
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.recovery import Recovery
@@ -72,6 +73,7 @@ class Partitions:
         send: Callable[[dict[str, Any], int | None], None],
         ask: Callable[[dict[str, Any]], Awaitable[None]],
         archive_dir: Path | None,
+        metrics: Metrics,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
         self._core = core
@@ -83,6 +85,7 @@ class Partitions:
         self._send = send
         self._ask = ask
         self._archive_dir = archive_dir
+        self._metrics = metrics
         self._collections: dict[int, Collection] = {}
         self._parts: dict[PartitionKey, PartitionReader] = {}
         self._readers: dict[int, Reader] = {}
@@ -114,6 +117,10 @@ class Partitions:
         return [
             (self.owner(collection, key.number), self._state(key), self._parts.get(key)) for key in _keys(collection)
         ]
+
+    def owned_readers(self) -> Iterator[PartitionReader]:
+        """The readers of the partitions that this core writes."""
+        return (owned.reader for owned in self._owned.values())
 
     async def owned(self, collection: Collection, number: int) -> Owned:
         """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
@@ -150,7 +157,7 @@ class Partitions:
         partition = self._recovered.pop(key, None)
         if partition is None:
             return
-        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].settler.wake())
+        committer = Committer(partition, self._sync_pool, self._metrics, lambda: self._owned[key].settler.wake())
         settler = Settler(
             committer,
             self._builder,
@@ -266,6 +273,7 @@ class Partitions:
         of = self._disk, folder, collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), recovery=recovery)
         progress = loop.create_task(self._tell_progress(key, recovery))
+        began = loop.time()
         try:
             partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
@@ -278,6 +286,8 @@ class Partitions:
         finally:
             progress.cancel()
             self._percent.pop(key, None)
+        self._metrics.recoveries += 1
+        self._metrics.recovery_seconds += loop.time() - began
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_show
+from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
 from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
 from reddb.query.reads import bind_select, bind_vector_search
 from reddb.query.values import Parameters, Values
@@ -49,6 +49,8 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return bind_index(binding, statement)
         case ast.Show():
             return bind_show(binding, statement)
+        case ast.Kill():
+            return bind_kill(binding, statement)
         case _:
             binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
 

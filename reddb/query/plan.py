@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from reddb.fields import NO_FIELDS, Field, Fields
 from reddb.query.predicate import Predicate
+from reddb.query.views import View
 from reddb.rows import RowBatch
 from reddb.settings import SettingValue
 from reddb.types import Collection, Kind, Metric, RowId, SearchOptions, Vectors
@@ -177,20 +178,21 @@ class WorkPlan:
     settings: dict[str, SettingValue] = field(default_factory=dict)
 
 
-class Shown(StrEnum):
-    COLLECTIONS = "collections"
-    COLLECTION = "collection"
-    SEGMENTS = "segments"
-    INDEXES = "indexes"
-    STATS = "stats"
+@dataclass(frozen=True, slots=True)
+class ShowPlan:
+    """All rows of a view; of one collection, of the setting with this name, or of those with names like a pattern."""
+
+    view: View
+    collection: Collection | None = None
+    name: str | None = None
+    like: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ShowPlan:
-    """All collections, one of them, or its segments, indexes or partitions."""
+class KillPlan:
+    """The query with this id shall stop."""
 
-    what: Shown
-    collection: Collection | None = None
+    query: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +214,6 @@ Plan: TypeAlias = (
     | IndexPlan
     | WorkPlan
     | ShowPlan
+    | KillPlan
     | ExplainPlan
 )

@@ -36,7 +36,7 @@ class Values:
         if self._named:
             unused = self._named.keys() - {node.key for node in _parameters(statement)}
             if unused:
-                names = ", ".join(_written(key) for key in sorted(unused, key=str))
+                names = ", ".join(written_parameter(key) for key in sorted(unused, key=str))
                 raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
 
     def error(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> errors.RedDBError:
@@ -52,7 +52,7 @@ class Values:
         if isinstance(node, ast.ListLiteral):
             return [self.value(item) for item in node.items]
         if node.key not in self._named:
-            raise self.error(errors.INVALID_PARAMETER, f"no value is given for {_written(node.key)}", node)
+            raise self.error(errors.INVALID_PARAMETER, f"no value is given for {written_parameter(node.key)}", node)
         return self._named[node.key]
 
     def plain(self, node: ast.Value) -> Any:
@@ -114,6 +114,13 @@ class Values:
         return value
 
 
+def parameter_keys(statement: ast.Node) -> list[int | str]:
+    """What a statement wants values for: all numbers up to the highest, or the names in the order they appear."""
+    keys = list(dict.fromkeys(node.key for node in _parameters(statement)))
+    numbers = [key for key in keys if isinstance(key, int)]
+    return list(range(1, max(numbers) + 1)) if numbers else keys
+
+
 def _parameters(node: Any) -> Iterator[ast.Parameter]:
     """Every parameter below a node."""
     if isinstance(node, ast.Parameter):
@@ -133,7 +140,8 @@ def _is_id_text(text: str) -> bool:
         return False
 
 
-def _written(key: int | str) -> str:
+def written_parameter(key: int | str) -> str:
+    """As it stands in a statement."""
     return f"${key}" if isinstance(key, int) else f":{key}"
 
 

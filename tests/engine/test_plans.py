@@ -24,7 +24,6 @@ from reddb.query.plan import (
     ScanPlan,
     SearchPlan,
     SettingsPlan,
-    Shown,
     ShowPlan,
     Work,
     WorkPlan,
@@ -54,9 +53,9 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
     [
         ("DROP COLLECTION docs", DropPlan("docs", False)),
         ("DROP COLLECTION IF EXISTS nope", DropPlan("nope", True)),
-        ("SHOW COLLECTIONS", ShowPlan(Shown.COLLECTIONS)),
-        ("SHOW COLLECTION docs", ShowPlan(Shown.COLLECTION, DOCS)),
-        ("SHOW SEGMENTS FOR docs", ShowPlan(Shown.SEGMENTS, DOCS)),
+        ("SHOW COLLECTIONS", ShowPlan(VIEWS["collections"])),
+        ("SHOW COLLECTION docs", ShowPlan(VIEWS["collection"], DOCS)),
+        ("SHOW SEGMENTS FOR docs", ShowPlan(VIEWS["segments"], DOCS)),
         (
             "CREATE COLLECTION c KIND vector.turbo DIM 384",
             CreatePlan("c", Kind.TURBO, 384, Metric.COSINE, resolve({}, 384), False),

@@ -30,6 +30,7 @@ from reddb.query.plan import (
     WriteKind,
     WritePlan,
 )
+from reddb.query.views import VIEWS
 from reddb.settings import resolve
 from reddb.types import Kind, Metric, SearchOptions
 from tests.engine.partitions import collection

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -22,6 +22,7 @@ from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
 from reddb.introspection import metrics_rows, shown
 from reddb.metrics import Metrics, Sample
+from reddb.partition.clock import SteadyClock, system_time_us
 from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain
 from reddb.partition.figures import PartitionState, owned_samples
@@ -70,9 +71,13 @@ from reddb.wire.messages import (
 class Database:
     """An open data folder, as a transport of the client."""
 
-    def __init__(self, path: str | Path, disk: Disk | None = None) -> None:
-        """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
+    def __init__(self, path: str | Path, disk: Disk | None = None, now_us: Callable[[], int] = system_time_us) -> None:
+        """Open or create the folder and recover its rows; `now_us` says when rows expire.
+
+        Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA.
+        """
         use_one_thread()
+        self._now_us = SteadyClock(now_us)
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path))
         self._is_open = True
@@ -271,7 +276,8 @@ class Database:
         self._folder.remove_dropped()
 
     def _open(self, collection: Collection) -> None:
-        self._opened[collection.id] = EmbeddedCollection(self._disk, self._folder.path, collection, _random_u32)
+        of = self._disk, self._folder.path, collection
+        self._opened[collection.id] = EmbeddedCollection(*of, _random_u32, self._now_us)
         self._catalog[collection.name] = collection
 
 

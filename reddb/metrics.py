@@ -45,6 +45,7 @@ METRICS: dict[str, Metric] = {
         Metric("reddb_sessions", "gauge", "Connections."),
         Metric("reddb_queries", "gauge", "Queries that go on beyond the turn they came in."),
         Metric("reddb_rows", "gauge", "Live rows of the partitions that this core owns."),
+        Metric("reddb_expired_rows", "gauge", "Rows of them whose time has come, that wait to be deleted."),
         Metric("reddb_segments", "gauge", "Their segments, by state.", "state"),
         Metric("reddb_segment_memory_bytes", "gauge", "Memory that their segments take."),
         Metric("reddb_log_bytes", "gauge", "Bytes of their logs that a restart would read."),

@@ -16,7 +16,7 @@ from reddb.partition.filters import SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.reader import PartitionReader, Reader
 from reddb.partition.settled import FlatIndex, lacks_index
-from reddb.partition.view import SegmentView
+from reddb.partition.view import SegmentView, View
 from reddb.query.views import VIEWS
 from reddb.storage.memory import JobProgress
 from reddb.types import Collection
@@ -33,9 +33,10 @@ def segment_rows(reader: Reader) -> list[list[Any]]:
     """SHOW SEGMENTS of a collection: one segment a row."""
     rows: list[list[Any]] = []
     for part in reader.parts:
-        segments = part.view().segments
-        jobs = _jobs(part.memory.progress(), [segment.id for segment in segments])
-        rows += [[*_row(part, segment), jobs.get(segment.id)] for segment in segments]
+        view = part.view()
+        jobs = _jobs(part.memory.progress(), [segment.id for segment in view.segments])
+        for place, segment in enumerate(view.segments):
+            rows.append([*_row(part, view, place), jobs.get(segment.id), view.expired_rows(place)])
     return rows
 
 
@@ -66,9 +67,9 @@ def stats_rows(parts: Sequence[PartitionState]) -> list[list[Any]]:
 def _stats(reader: PartitionReader | None) -> list[int | None]:
     if reader is None:
         return [None] * (_STATS_FIGURES - 3)
-    snapshot, counts = reader.memory.snapshot(), reader.memory.counts()
-    growing = sum(segment.count for segment in reader.view().segments if segment.is_growing)
-    return [snapshot.live_rows, growing, snapshot.segments, snapshot.lsn, *counts]
+    view, snapshot, counts = reader.view(), reader.memory.snapshot(), reader.memory.counts()
+    growing = sum(segment.count for segment in view.segments if segment.is_growing)
+    return [view.live_rows, growing, snapshot.segments, snapshot.lsn, *counts]
 
 
 def is_turbo_ready(reader: Reader) -> bool:
@@ -88,15 +89,18 @@ def _is_ready(part: PartitionReader, segment: SegmentView) -> bool:
 
 def owned_samples(readers: Iterable[PartitionReader]) -> Iterator[Sample]:
     """What SHOW METRICS says of the partitions that someone owns."""
-    rows, memory, log = 0, 0, 0
+    rows, expired, memory, log = 0, 0, 0, 0
     states = Counter({"growing": 0, "building": 0, "sealed": 0})
     for reader in readers:
-        rows += reader.memory.snapshot().live_rows
+        view = reader.view()
+        rows += view.live_rows
         log += reader.memory.counts().log_bytes
-        for segment in reader.view().segments:
+        for place, segment in enumerate(view.segments):
             states[_state(reader, segment)] += 1
+            expired += view.expired_rows(place)
             memory += reader.memory_bytes(segment)
     yield Sample("reddb_rows", "", rows)
+    yield Sample("reddb_expired_rows", "", expired)
     for state, count in sorted(states.items()):
         yield Sample("reddb_segments", f'state="{state}"', count)
     yield Sample("reddb_segment_memory_bytes", "", memory)
@@ -105,7 +109,8 @@ def owned_samples(readers: Iterable[PartitionReader]) -> Iterator[Sample]:
 
 def collection_figures(reader: Reader) -> dict[str, Any]:
     """The properties of SHOW COLLECTION that change."""
-    rows = [_row(part, segment) for part in reader.parts for segment in part.view().segments]
+    views = [(part, part.view()) for part in reader.parts]
+    rows = [_row(part, view, place) for part, view in views for place in range(len(view.segments))]
     stored = max(sum(row[4] for row in rows), 1)
     return {
         "rows": reader.count(),
@@ -124,8 +129,9 @@ def _jobs(progress: JobProgress, segments: list[int]) -> dict[int, str]:
     return dict.fromkeys(segments[segments.index(progress.first) : segments.index(progress.last) + 1], share)
 
 
-def _row(reader: PartitionReader, segment: SegmentView) -> list[Any]:
-    live = segment.count - segment.tombstones.count
+def _row(reader: PartitionReader, view: View, place: int) -> list[Any]:
+    segment = view.segments[place]
+    live = segment.count - view.gone_rows(place)
     of = [segment.partition, segment.id, _state(reader, segment), _index(segment), segment.count, live]
     return [*of, reader.disk_bytes(segment), reader.memory_bytes(segment)]
 

@@ -95,6 +95,7 @@ VIEWS: dict[str, View] = {
                 ViewColumn("bytes_disk", _INT, "Bytes of its files."),
                 ViewColumn("bytes_memory", _INT, "Bytes of memory that it takes."),
                 ViewColumn("job", _TEXT, "How far the work on it has come, where there is any."),
+                ViewColumn("expired", _INT, "Rows whose time has come, that wait to be deleted; not among the live."),
             ),
         ),
         View(

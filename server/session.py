@@ -21,30 +21,16 @@ import structlog
 
 from reddb import errors, limits
 from reddb._version import __version__
-from reddb.partition.explain import explain
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
-from reddb.query.execute import found_table, query_vector, run
-from reddb.query.plan import (
-    ChangePlan,
-    CreatePlan,
-    DropPlan,
-    ExplainPlan,
-    IndexPlan,
-    KillPlan,
-    Plan,
-    ReadPlan,
-    SearchPlan,
-    SettingsPlan,
-    ShowPlan,
-    WorkPlan,
-    WritePlan,
-)
+from reddb.query.execute import found_table, query_vector
+from reddb.query.plan import Plan, SearchPlan
 from reddb.query.predicate import Predicate
-from reddb.requests import WRITES, affected, collection_named, hits, results, rows_of, search_of
+from reddb.requests import affected, collection_named, hits, results, rows_of, search_of
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
+from reddb.server.statements import may_be_left, run_statement
 from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
@@ -228,8 +214,8 @@ class Session(asyncio.Protocol):
             if reader is not None and self._writable.is_set():
                 self._search_by_statement(correlation, message, bound, reader)
                 return
-        stops = isinstance(bound, ReadPlan | ShowPlan | ExplainPlan)
-        self._start(correlation, message, self._run_plan(correlation, message, bound), stops=stops)
+        work = self._run_plan(correlation, message, bound)
+        self._start(correlation, message, work, stops=may_be_left(bound))
 
     def _search_by_statement(self, correlation: int, message: Query, bound: SearchPlan, reader: Reader) -> None:
         def answer(found: list[Found]) -> list[Result]:
@@ -247,30 +233,8 @@ class Session(asyncio.Protocol):
     async def _run_plan(self, correlation: int, message: Query, bound: Plan) -> None:
         if isinstance(bound, SearchPlan):
             self._search_by_statement(correlation, message, bound, await self._service.reader(bound.collection))
-        elif isinstance(bound, ShowPlan):
-            self._answer(correlation, *results(await self._service.show(bound, self._state)))
-        elif isinstance(bound, KillPlan):
-            await self._service.kill(bound)
-            self._answer(correlation, affected(None))
-        elif isinstance(bound, ExplainPlan):
-            reader = await self._service.reader(bound.plan.collection)
-            self._answer(correlation, *results(explain(bound, reader)))
-        elif isinstance(bound, ChangePlan):
-            written = await self._service.change_rows(message, bound)
-            self._answer(correlation, affected(written.count))
-        elif isinstance(bound, WorkPlan):
-            await self._service.work(message, bound)
-            self._answer(correlation, affected(None))
-        elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan | IndexPlan):
-            await self._service.change(bound)
-            self._answer(correlation, affected(None))
-        elif isinstance(bound, WritePlan):
-            batch = b"".join(bound.batch.encode())
-            written = await self._service.write(WRITES[bound.kind](bound.collection.name, batch))
-            self._answer(correlation, affected(written.count))
         else:
-            reader = await self._service.reader(bound.collection)
-            self._answer(correlation, *results(run(bound, reader.view())))
+            self._answer(correlation, *await run_statement(self._service, self._state, message, bound))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
         written: Written = await self._service.write(message)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from time import perf_counter
 
 import structlog
 
@@ -148,7 +149,7 @@ class Committer:
 
     async def _write_groups(self) -> None:
         while (group := self.partition.take_group()) is not None:
-            began = self._loop.time()
+            began = perf_counter()
             try:
                 await self._loop.run_in_executor(self._pool, group.write, self.partition.wal)
             except errors.RedDBError as error:
@@ -158,7 +159,7 @@ class Committer:
                 self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
             else:
                 self._metrics.commits += 1
-                self._metrics.commit_seconds += self._loop.time() - began
+                self._metrics.commit_seconds += perf_counter() - began
                 self.partition.complete(group)
                 self._flush_later(group)
                 for prepared in group.operations:

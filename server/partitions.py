@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import structlog
@@ -284,7 +285,7 @@ class Partitions:
         of = self._disk, folder, collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
         progress = loop.create_task(self._tell_progress(key, recovery))
-        began = loop.time()
+        began = perf_counter()
         try:
             partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
@@ -298,7 +299,7 @@ class Partitions:
             progress.cancel()
             self._percent.pop(key, None)
         self._metrics.recoveries += 1
-        self._metrics.recovery_seconds += loop.time() - began
+        self._metrics.recovery_seconds += perf_counter() - began
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return

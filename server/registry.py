@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from reddb import errors, limits
@@ -29,7 +30,7 @@ class Running:
     session: int
     text: str
     since: datetime
-    began: float  # by the loop's clock
+    began: float  # by perf_counter: the loop's own clock counts milliseconds
     halt: Halt | None
     stopped_by: errors.RedDBError | None = None
     timer: asyncio.TimerHandle | None = None
@@ -97,7 +98,7 @@ class Registry:
     def begin(self, session: Connected, message: Message, halt: Halt | None) -> Running:
         """Register a query; after the session's statement_timeout it is stopped."""
         query_id = self._next_id()
-        running = Running(query_id, session.id, described(message), datetime.now(UTC), self._loop.time(), halt)
+        running = Running(query_id, session.id, described(message), datetime.now(UTC), perf_counter(), halt)
         self._queries[query_id] = running
         timeout_ms = session.state.statement_timeout_ms
         if timeout_ms:
@@ -129,7 +130,7 @@ class Registry:
 
     def query_rows(self) -> Iterator[list[Any]]:
         """The rows of SHOW QUERIES for this core."""
-        now = self._loop.time()
+        now = perf_counter()
         for query in self._queries.values():
             elapsed_ms = round((now - query.began) * 1000, 3)
             yield [query.id, query.session, self._core, query.since, elapsed_ms, query.state, query.text]

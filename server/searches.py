@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -76,11 +77,11 @@ class Searches:
     def _run(self) -> None:
         groups, self._wanted = self._wanted, {}
         for (reader, options, predicate, report), wanted in groups.items():
-            began = self._loop.time()
+            began = perf_counter()  # the loop's own clock counts milliseconds
             queries = wanted[0].queries if len(wanted) == 1 else np.concatenate([item.queries for item in wanted])
             try:
                 steps = reader.search_steps(queries, options, predicate, report)
-                found = self._advance(steps, began)
+                found = self._advance(steps)
             except Exception as error:
                 _hand_out(wanted, _failed(error))
                 continue
@@ -92,9 +93,9 @@ class Searches:
             self._long.add(task)
             task.add_done_callback(self._long.discard)
 
-    def _advance(self, steps: Steps, began: float) -> list[Found] | None:
+    def _advance(self, steps: Steps) -> list[Found] | None:
         """Search for one turn; None if there is more to do."""
-        end = began + _TURN_S
+        end = self._loop.time() + _TURN_S
         while True:
             try:
                 next(steps)
@@ -111,7 +112,7 @@ class Searches:
                 await asyncio.sleep(0)
                 if search.is_over:
                     return
-                found = self._advance(search.steps, self._loop.time())
+                found = self._advance(search.steps)
         except Exception as error:
             search.hand_out(_failed(error))
             return
@@ -120,7 +121,7 @@ class Searches:
 
     def _count(self, answered: Sequence[_Wanted], began: float) -> None:
         self._metrics.searches += sum(len(item.queries) for item in answered)
-        self._metrics.search_seconds.observe(self._loop.time() - began, len(answered))
+        self._metrics.search_seconds.observe(perf_counter() - began, len(answered))
 
 
 class _Long:

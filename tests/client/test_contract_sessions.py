@@ -86,7 +86,7 @@ def test_ef_and_recall_are_not_set_both(db: Any) -> None:
 
 @pytest.fixture
 def coded(db: Any, name: str) -> str:
-    """A collection that is searched by codes where nobody asks for more; by an l2 index of 64 dimensions."""
+    """A collection that is searched by codes where nobody asks for more."""
     db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM 64 METRIC l2 WITH (seal_idle_s = 0)")
     db.insert(name, range(8192), np.random.default_rng(1).normal(size=(8192, 64)).astype(np.float32))
     db.execute(f"ALTER COLLECTION {name} SEAL")

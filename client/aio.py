@@ -3,7 +3,9 @@
     async with reddb.aio.connect("red://127.0.0.1:5050") as db:
         hits = await db.search("docs", query, k=10)
 
-A task that is cancelled while it waits for an answer has the server stop the request; a write is not stopped half-way.
+Where the session had set something (SET, PREPARE, BEGIN), the loss of its connection is told by CONNECTION_LOST, to the
+next request if none was under way: nothing goes on with other settings in silence. A task that is cancelled while it
+waits for an answer has the server stop the request; a write is not stopped half-way.
 
 Invariant: every method either returns the answer or raises a RedDBError.
 """
@@ -48,6 +50,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
+        self._has_set = False  # in the session of this connection
 
     async def execute(self, statement: str, params: Parameters = ()) -> Result:
         """As `Client.execute`."""
@@ -139,18 +142,23 @@ class AsyncClient:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    return await (await self._connected()).request(message)
+                    link = await self._connected()
+                    self._has_set = self._has_set or calls.sets_something(message)
+                    return await link.request(message)
             except TimeoutError:
                 raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s") from None
             except errors.RedDBError as error:
                 # NOT_READY says that nothing happened; anything else is the caller's to repeat.
                 if error.code is not errors.NOT_READY or loop.time() >= deadline:
+                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             await asyncio.sleep(_PAUSE_S)
 
     async def _connected(self) -> _Link:
         async with self._connecting:
             if self._link is None or self._link.is_lost:
+                if self._has_set:
+                    raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
                 self._link = await self._connect()
             return self._link
 

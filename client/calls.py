@@ -5,6 +5,7 @@ Invariant: nothing here waits or touches a socket.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,11 +20,21 @@ from reddb.wire import messages
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Ids: TypeAlias = IdColumn | Sequence[RowId]
+# The words at the beginning, behind blanks and comments.
+_SETS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?:SET|PREPARE|BEGIN)\b", re.IGNORECASE | re.DOTALL)
+
+LOST_SESSION = "the connection was lost, and with it what its session had set"
+
 Payloads: TypeAlias = Sequence[Payload | None]
 
 
 def query(statement: str, parameters: Parameters) -> messages.Query:
     return messages.Query(statement, plain(parameters))
+
+
+def sets_something(message: messages.Message) -> bool:
+    """Whether a request leaves something behind in its session, which is gone when the connection is."""
+    return isinstance(message, messages.Query) and _SETS.match(message.text) is not None
 
 
 def plain(parameters: Parameters) -> list[Any] | dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 import reddb
 from reddb.query.views import VIEWS
 from tests.server.conftest import NewServer
-from tests.server.harness import Server, client_on, wait_for
+from tests.server.harness import Server, client_on, until_done, wait_for
 from tests.server.long_queries import SOON_S, fill, queries
 
 
@@ -186,6 +186,44 @@ def test_a_killed_core_is_named_until_it_is_back(new_server: NewServer) -> None:
             wait_for(lambda: [row[5] for row in db.execute("SHOW SESSIONS") if row[1] == 1] == ["no answer"], "its end")
         server.wait_core_restarted(1, old)
         wait_for(lambda: "no answer" not in {row[5] for row in db.execute("SHOW SESSIONS")}, "the new process")
+    server.stop()
+
+
+def test_a_lost_session_is_told_and_a_prepared_statement_prepared_again(new_server: NewServer) -> None:
+    """The supervisor evens out connections: of two clients each core has one."""
+    server = new_server().start()
+    with reddb.connect(server.url) as first, reddb.connect(server.url) as second:
+        first.execute("CREATE COLLECTION c KIND vector DIM 2")
+        first.insert("c", [1], [[1, 2]])
+        statements = {client: client.prepare("SELECT id FROM c WHERE id = $1") for client in (first, second)}
+        for client in statements:
+            client.execute("/* a comment */ SET exact = true")
+        old = server.kill_core(1)
+        server.wait_core_restarted(1, old)
+        told = []
+        for client in statements:
+            try:
+                assert client.search("c", [1, 2]).ids == [1]
+            except reddb.RedDBError as error:
+                told.append(error.name)
+            # From here on a session of its own, in which nothing is set.
+            assert until_done(lambda client=client: client.search("c", [1, 2])).ids == [1]  # type: ignore[misc]
+            assert until_done(lambda client=client: list(statements[client].execute([1]))) == [(1,)]  # type: ignore[misc]
+        assert told == ["CONNECTION_LOST"]
+    server.stop()
+
+
+async def test_a_lost_session_is_told_to_the_asynchronous_client(new_server: NewServer) -> None:
+    server = new_server(cores=1).start()
+    async with reddb.aio.connect(server.url) as db:
+        await db.execute("SET application_name = 'x'")
+        old = server.kill_core(0)
+        server.wait_core_restarted(0, old)
+        with pytest.raises(reddb.RedDBError) as caught:
+            await db.ping()
+        assert caught.value.name == "CONNECTION_LOST"
+        ((value,),) = [row[1:2] for row in await db.execute("SHOW application_name")]
+        assert value == ""
     server.stop()
 
 

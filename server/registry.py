@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -28,8 +28,7 @@ class Running:
 
     id: int
     session: int
-    text: str
-    since: datetime
+    message: Message
     began: float  # by perf_counter: the loop's own clock counts milliseconds
     halt: Halt | None
     stopped_by: errors.RedDBError | None = None
@@ -98,7 +97,7 @@ class Registry:
     def begin(self, session: Connected, message: Message, halt: Halt | None) -> Running:
         """Register a query; after the session's statement_timeout it is stopped."""
         query_id = self._next_id()
-        running = Running(query_id, session.id, described(message), datetime.now(UTC), perf_counter(), halt)
+        running = Running(query_id, session.id, message, perf_counter(), halt)
         self._queries[query_id] = running
         timeout_ms = session.state.statement_timeout_ms
         if timeout_ms:
@@ -130,10 +129,12 @@ class Registry:
 
     def query_rows(self) -> Iterator[list[Any]]:
         """The rows of SHOW QUERIES for this core."""
-        now = perf_counter()
+        now, clock = datetime.now(UTC), perf_counter()
         for query in self._queries.values():
-            elapsed_ms = round((now - query.began) * 1000, 3)
-            yield [query.id, query.session, self._core, query.since, elapsed_ms, query.state, query.text]
+            elapsed = timedelta(seconds=clock - query.began)
+            elapsed_ms = elapsed / timedelta(milliseconds=1)
+            told = [now - elapsed, elapsed_ms, query.state, described(query.message)]
+            yield [query.id, query.session, self._core, *told]
 
     def _next_id(self) -> int:
         self._last += 1

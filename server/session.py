@@ -286,8 +286,8 @@ class Session(asyncio.Protocol):
             self._tasks.discard(task)
             if task.cancelled():
                 work.close()  # it may not have begun
-                assert running.stopped_by is not None
-                self._fail(correlation, running.stopped_by)
+                if running.stopped_by is not None:  # else the process ends
+                    self._fail(correlation, running.stopped_by)
 
         task.add_done_callback(ended)
 

@@ -11,6 +11,7 @@ import pytest
 import reddb
 from reddb import errors, limits
 from reddb.fields import FieldType
+from reddb.metrics import METRICS
 from reddb.query.views import VIEWS, Maker
 from reddb.session_settings import SESSION_SETTINGS
 from reddb.settings import SETTINGS
@@ -312,3 +313,12 @@ def test_kill_of_what_does_not_run(db: Any) -> None:
         error = refusal(db, f"KILL {number}")
         assert (error.name, error.detail["hint"]) == ("INVALID_VALUE", "SHOW QUERIES")
     assert refusal(db, "KILL $1", ["x"]).name == "INVALID_VALUE"
+
+
+def test_every_metric_of_the_table_is_told(db: Any) -> None:
+    refusal(db, "SELECT nothing FROM nowhere")
+    told = {row[1] for row in db.execute("SHOW METRICS")}
+    for metric in METRICS.values():
+        names = {metric.name} if metric.type != "histogram" else {f"{metric.name}_{end}" for end in ("bucket", "sum")}
+        if metric.name not in ("reddb_queries", "reddb_core_up"):
+            assert names <= told, metric

@@ -19,7 +19,7 @@ def main() -> None:
             db.search(name, queries(), exact=True)
         except KeyboardInterrupt:
             ((value,),) = [row[1:2] for row in db.execute("SHOW application_name")]
-            print("interrupted, then", value)
+            sys.stdout.write(f"interrupted, then {value}\n")
 
 
 if __name__ == "__main__":

@@ -126,6 +126,18 @@ def test_a_statement_is_bound_with_the_sessions_defaults(db: Any, coded: str) ->
     assert is_exact() == "false", "a statement is parsed once, and bound each time"
 
 
+def test_a_query_that_takes_too_long_is_stopped(db: Any, coded: str) -> None:
+    """A thousand exact searches take some hundred times the time that they are given."""
+    many = np.random.default_rng(3).normal(size=(1000, 64)).astype(np.float32)
+    db.execute("SET statement_timeout = 1")
+    with pytest.raises(reddb.RedDBError) as caught:
+        db.search(coded, many, exact=True)
+    assert caught.value.name == "STATEMENT_TIMEOUT"
+    assert caught.value.detail["hint"] == "SET statement_timeout = 0 sets no bound"
+    db.execute("SET statement_timeout = 0")
+    assert len(db.search(coded, many, exact=True)) == 1000
+
+
 # --- prepared statements -----------------------------------------------------------------------------------
 
 

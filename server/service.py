@@ -54,7 +54,8 @@ class Service:
     ) -> None:
         """`settings` are the server's, by name.
 
-        `send` sends a message, with a descriptor that stays ours, to the supervisor."""
+        `send` sends a message, with a descriptor that stays ours, to the supervisor.
+        """
         self.core = core
         self.catalog: dict[str, Collection] = {}
         self.server_settings = settings

@@ -50,7 +50,8 @@ PARAMETERS_MAX = 65_535
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
 STATEMENT_TIMEOUT_MS_MAX = 2**31 - 1  # 24 days
-PREPARED_MAX = 1_024  # prepared statements of one connection
+PREPARED_MAX = 1_024  # prepared statements of one connection, by name and by number each
+PREPARED_CHARS_MAX = 16 * MIB  # of their texts, by name and by number each: the longest statement fits
 STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 
 # --- wire --------------------------------------------------------------------------------------------------
@@ -89,4 +90,5 @@ assert SEGMENT_PAYLOAD_BYTES >= FRAME_BYTES_MAX, "the payloads of a batch must f
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
+assert STATEMENT_BYTES_MAX <= PREPARED_CHARS_MAX
 assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

@@ -4,8 +4,9 @@
     PREPARE, EXECUTE, DEALLOCATE    statements by name; the messages Prepare and Execute do the same by number
 
 A prepared statement is its text and its syntax tree. It is bound each time it is executed, so it means what the catalog
-then says. Its number is made from its text: a client whose connection was opened anew gets the same statement or
-UNKNOWN_STATEMENT, never another one.
+then says. By name a session refuses more than it keeps; by number the one that was used longest ago goes. The number is
+made from the text: a client whose connection was opened anew gets the same statement or UNKNOWN_STATEMENT, never
+another one.
 
 Invariants:
   * A command of the session is done when `plan` returns, so the requests behind it see it, and those before it do not.
@@ -96,7 +97,7 @@ class SessionState:
         number = int.from_bytes(blake2b(message.text.encode(), digest_size=8).digest(), "little") >> 1
         self._numbered.pop(number, None)
         self._numbered[number] = statement
-        while len(self._numbered) > limits.PREPARED_MAX:
+        while _are_too_many(self._numbered):
             del self._numbered[next(iter(self._numbered))]
         return Prepared(number, list(map(written_parameter, statement.parameters)))
 
@@ -159,13 +160,15 @@ class SessionState:
         if name in self._named:
             text = f"this session has a prepared statement {name!r} already"
             raise values.error(errors.INVALID_VALUE, text, tree.name, f"DEALLOCATE {name}")
-        if len(self._named) >= limits.PREPARED_MAX:
-            text = f"a session keeps at most {limits.PREPARED_MAX} prepared statements"
-            raise values.error(errors.LIMIT_EXCEEDED, text, tree.name, "DEALLOCATE what is used no more")
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("PREPARE takes no values; EXECUTE does")
         span = tree.statement.span
-        self._named[name] = _statement(message.text[span.start : span.end])
+        named = {**self._named, name: _statement(message.text[span.start : span.end])}
+        if _are_too_many(named):
+            most = f"{limits.PREPARED_MAX} prepared statements of together {limits.PREPARED_CHARS_MAX} characters"
+            text = f"a session keeps at most {most}"
+            raise values.error(errors.LIMIT_EXCEEDED, text, tree.name, "DEALLOCATE what is used no more")
+        self._named = named
 
     def _deallocate(self, message: Query, tree: ast.Deallocate) -> None:
         if tree.name is None:
@@ -203,6 +206,11 @@ class SessionState:
             )
         self._numbered[number] = statement  # the one that was used last goes last
         return statement
+
+
+def _are_too_many(statements: Mapping[Any, _Statement]) -> bool:
+    size = sum(len(statement.text) for statement in statements.values())
+    return len(statements) > limits.PREPARED_MAX or size > limits.PREPARED_CHARS_MAX
 
 
 def _statement(text: str) -> _Statement:

@@ -199,6 +199,21 @@ def test_more_statements_than_a_connection_keeps(db: Any) -> None:
     assert caught.value.name == "UNKNOWN_COLLECTION"
 
 
+def test_prepared_texts_are_bounded(db: Any) -> None:
+    """By number the oldest goes; by name the new one is refused, and what was there stays."""
+    long = "SELECT id FROM nowhere WHERE title = '" + "x" * (limits.PREPARED_CHARS_MAX // 3) + "'"
+    for number in range(4):
+        db.prepare(long.replace("id", f"id, n{number}"))
+    for number in range(2):
+        db.execute(f"PREPARE long_{number} AS {long}")
+    error = refusal(db, f"PREPARE one_too_many AS {long}")
+    assert error.name == "LIMIT_EXCEEDED"
+    assert refusal(db, "EXECUTE long_1").name == "UNKNOWN_COLLECTION"
+    assert refusal(db, "EXECUTE one_too_many").name == "UNKNOWN_STATEMENT"
+    db.execute("DEALLOCATE long_0")
+    db.execute(f"PREPARE one_too_many AS {long}")
+
+
 # --- views -------------------------------------------------------------------------------------------------
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
@@ -66,6 +67,8 @@ from reddb.wire.messages import (
     Upsert,
     Written,
 )
+
+T = TypeVar("T")
 
 
 class Database:
@@ -119,7 +122,7 @@ class Database:
                 reader = self._opened[collection.id].reader
                 report = SearchReport() if message.with_report else None
                 steps = reader.search_steps(queries, self._session.options(message, options), predicate, report)
-                return [requests.hits(message, self._finish(steps, len(queries)), report)]
+                return [requests.hits(message, self._found(steps, len(queries)), report)]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
                 return [requests.rows_of(message, self._opened[collection.id].reader.view())]
@@ -182,7 +185,7 @@ class Database:
         reader = self._opened[plan.collection.id].reader
         if isinstance(plan, SearchPlan):
             steps = reader.search_steps(query_vector(plan, reader.view()), plan.options, plan.predicate)
-            (found,) = self._finish(steps, 1)
+            (found,) = self._found(steps, 1)
             return found_table(plan, found)
         return run(plan, reader.view())
 
@@ -206,19 +209,24 @@ class Database:
         gauges = [Sample("reddb_core_up", "", 1), Sample("reddb_sessions", "", 1), *owned_samples(parts)]
         return Table(columns, metrics_rows(None, self._metrics, iter(gauges)))
 
-    def _finish(self, steps: Steps, queries: int) -> list[Found]:
-        """Search to the end, or to the session's statement_timeout."""
-        began = time.monotonic()
+    def _found(self, steps: Steps, queries: int) -> list[Found]:
+        """What a search for so many queries gives."""
+        began = time.perf_counter()
+        found: list[Found] = self._finish(steps)
+        self._metrics.searches += queries
+        self._metrics.search_seconds.observe(time.perf_counter() - began)
+        return found
+
+    def _finish(self, steps: Generator[None, None, T]) -> T:
+        """What the steps return. Raises STATEMENT_TIMEOUT when the session's time for a statement is over."""
         timeout_ms = self._session.statement_timeout_ms
-        end = began + timeout_ms / 1000 if timeout_ms else inf
+        end = time.monotonic() + timeout_ms / 1000 if timeout_ms else inf
         while True:
             try:
                 next(steps)
             except StopIteration as stop:
-                found: list[Found] = stop.value
-                self._metrics.searches += queries
-                self._metrics.search_seconds.observe(time.monotonic() - began)
-                return found
+                returned: T = stop.value
+                return returned
             if time.monotonic() > end:
                 steps.close()
                 raise timed_out(timeout_ms)

@@ -21,24 +21,23 @@ from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain
 from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
 from reddb.partition.search import SearchReport
-from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
+from reddb.query.execute import Table, finish, show, show_one, view_steps
 from reddb.query.plan import (
     ChangePlan,
-    CountPlan,
     CreatePlan,
     DropPlan,
     ExplainPlan,
-    GetPlan,
     IndexPlan,
     Plan,
-    ScanPlan,
-    SearchPlan,
+    ReadPlan,
     SettingsPlan,
     Shown,
     ShowPlan,
+    ViewPlan,
     WorkPlan,
     WritePlan,
 )
+from reddb.query.table import NOTHING
 from reddb.rows import RowBatch
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
@@ -113,17 +112,19 @@ class Database:
             return self._show(plan)
         if isinstance(plan, ExplainPlan):
             return explain(plan, self._opened[plan.plan.collection.id].reader)
-        assert isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan)
-        reader = self._opened[plan.collection.id].reader
-        if isinstance(plan, SearchPlan):
-            (found,) = reader.search(query_vector(plan, reader.view()), plan.options, plan.predicate)
-            return found_table(plan, found)
-        return run(plan, reader.view())
+        if isinstance(plan, ViewPlan):
+            return finish(view_steps(plan, self._view(plan.view)))
+        assert isinstance(plan, ReadPlan)
+        return finish(self._opened[plan.collection.id].reader.read_steps(plan))
 
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
         batch = RowBatch.decode(message.batch)
         return self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
+
+    def _view(self, name: str | None) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else self._show(ShowPlan(Shown(name)))
 
     def _show(self, plan: ShowPlan) -> Table:
         if plan.what is Shown.COLLECTIONS or plan.collection is None:

@@ -153,9 +153,7 @@ class GrowingFilter:
             first = len(self._blocks) * _BLOCK_ROWS
             self._blocks.append(self._source(first, first + _BLOCK_ROWS))
         first = full * _BLOCK_ROWS
-        if first < count and (
-            self._tail is None or self._tail.first != first or self._tail.rows != count - first
-        ):
+        if first < count and (self._tail is None or self._tail.first != first or self._tail.rows != count - first):
             self._tail = self._source(first, count)
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:

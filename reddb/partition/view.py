@@ -21,6 +21,7 @@ from reddb.index.metrics import Distances
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.settled import SettledIndex
+from reddb.partition.view_rows import ViewRows
 from reddb.query.families import arrays, concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.rows import PayloadColumn
@@ -192,6 +193,12 @@ class View:
         if len(parts) == 1:
             return parts[0]
         return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
+
+    def row_source(
+        self, addresses: Addresses, query: Vectors | None = None, distances: NDArray[np.float64] | None = None
+    ) -> ViewRows:
+        """These rows as the source of expressions; with a query (dim,) or distances (n,) they have a "distance"."""
+        return ViewRows(self, addresses, query, distances)
 
     def _by_segment(self, addresses: Addresses) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Place, positions in `addresses`, row numbers."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb.fields import unpack_payload
-from reddb.partition.view import Addresses, View
 from reddb.types import Payload, Vectors
+
+if TYPE_CHECKING:
+    from reddb.partition.view import Addresses, View
 
 
 class ViewRows:

@@ -1,6 +1,6 @@
 """Values of mixed families over rows: joined, taken, and brought into the one order that everything sorts by.
 
-Values are those of `reddb.query.evaluate`: a map from family to an Arrow array (rows,) or a scalar; here always arrays.
+Values are those of `reddb.query.operands`: a map from family to an Arrow array (rows,) or a scalar; here always arrays.
 
 The order, for ORDER BY, min and max, and the equality of GROUP BY and DISTINCT, which is its own:
 
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reddb.query.evaluate import Values
+from reddb.query.operands import Values
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 
 Codes: TypeAlias = NDArray[np.int64]
@@ -174,4 +174,9 @@ def _ranked_others(array: pa.Array) -> NDArray[np.int64]:
     return np.where(np.asarray(array.is_valid()), 0, -1).astype(np.int64)
 
 
-_RANKS = {Family.TEXT: _ranked_texts, Family.INTS: _ranked_lists, Family.TEXTS: _ranked_lists, Family.OTHER: _ranked_others}
+_RANKS = {
+    Family.TEXT: _ranked_texts,
+    Family.INTS: _ranked_lists,
+    Family.TEXTS: _ranked_lists,
+    Family.OTHER: _ranked_others,
+}

@@ -20,13 +20,13 @@ from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from reddb import errors, limits
-from reddb.query.evaluate import Operand, Source
 from reddb.query.families import Arrays, arrays, codes, concatenate, dense, take, valid
+from reddb.query.operands import Operand, Source
 from reddb.storage.payload_columns import Family
+from reddb.types import Vectors
 
 _JOIN_ROWS = 16_384  # that wait at least before groups are joined
 _LOW = 2**32
@@ -94,6 +94,9 @@ class GroupRows:
 
     def families(self, path: str) -> Arrays:
         return self.columns[path]
+
+    def vectors(self) -> Vectors:
+        raise AssertionError("a group has no vector")
 
     def taken(self, rows: NDArray[np.int64]) -> GroupRows:
         return GroupRows(len(rows), {name: take(values, rows) for name, values in self.columns.items()})
@@ -259,9 +262,7 @@ def _finished(item: Aggregate, state: State, groups: int) -> Arrays:
     if (whole & ((high >= 2**31) | (high < -(2**31)))).any():
         raise item.refuse(errors.INVALID_VALUE, "the sum is beyond 64 bits")
     integers = (np.where(whole, high, 0) << 32) | low
-    return arrays(
-        {Family.INT: pa.array(integers, mask=~whole), Family.FLOAT: pa.array(wide, mask=~is_float)}, groups
-    )
+    return arrays({Family.INT: pa.array(integers, mask=~whole), Family.FLOAT: pa.array(wide, mask=~is_float)}, groups)
 
 
 _SUM_STATE = ("high", "low", "floats", "count", "has_float")

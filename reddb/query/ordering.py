@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.query.evaluate import Operand, Source
 from reddb.query.families import Arrays, Codes, arrays, codes, concatenate, directed, take
+from reddb.query.operands import Operand, Source
 
 _PRUNE_ROWS = 8192  # beyond what is wanted, before rows are dropped: sorting them takes about a millisecond
 

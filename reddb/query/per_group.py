@@ -116,4 +116,3 @@ def group_values(keys: Sequence[Operand], source: Source) -> list[Arrays]:
         message = "a map or a mixed list is no key of a group"
         raise errors.INVALID_VALUE.error(message, hint="group by a path inside of it, like a.b")
     return values
-

@@ -38,12 +38,16 @@ class Examples:
     like: tuple[RowId, ...]
     unlike: tuple[RowId, ...] = ()
 
+    @property
+    def ids(self) -> list[RowId]:
+        return list(dict.fromkeys((*self.like, *self.unlike)))
+
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
     """The nearest rows. `query` is float32 (1, dim), or stands for the vectors of stored rows.
 
-    Rows beyond `distance_max` are left out, and so are examples.
+    Rows beyond `distance_max` are left out, and so are examples, in whose place as many more are searched for.
     """
 
     collection: Collection
@@ -53,6 +57,11 @@ class SearchPlan:
     projection: Projection
     predicate: Predicate | None = None
     distance_max: float | None = None
+
+    @property
+    def shown(self) -> int:
+        """Rows to show at most, with those that the offset skips."""
+        return self.options.k - (len(self.query.ids) if isinstance(self.query, Examples) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class Grouping:
 
     keys: tuple[Operand, ...]
     aggregates: tuple[Aggregate, ...] = ()
-    having: Operand | None = None
+    having: Predicate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ class Selection:
     projection: Projection
     limit: int | None
     offset: int = 0
-    condition: Operand | None = None
+    condition: Predicate | None = None
     groupings: tuple[Grouping, ...] = ()
     order: tuple[OrderKey, ...] = ()
     per_group: PerGroup | None = None

@@ -8,7 +8,7 @@ Invariant: what a selection gives depends on the rows alone, not on how they wer
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.query.grouping import GroupRows, Groups
-from reddb.query.operands import Operand, Source, to_plain, truth
+from reddb.query.operands import Source, to_plain
 from reddb.query.ordering import First, key_values, order_of
 from reddb.query.per_group import FirstGroups, RowsOfGroups
+from reddb.query.predicate import Predicate
 from reddb.query.read_plans import ALL_KEYS, Grouping, Projection, Selection
 from reddb.query.table import Table
 
@@ -39,7 +40,7 @@ class Rows(Source, Protocol):
 class Origin(Protocol):
     """Where rows come from."""
 
-    def blocks(self) -> Iterator[Addresses]:
+    def blocks(self) -> Iterable[Addresses]:
         """Addresses of all rows, some thousands at a time, in their order; the same each time."""
 
     def rows(self, addresses: Addresses) -> Rows: ...
@@ -74,25 +75,16 @@ def project(projection: Projection, rows: Rows | GroupRows) -> Table:
 # --- rows --------------------------------------------------------------------------------------------------
 
 
-def _matching(condition: Operand | None, origin: Origin) -> Iterator[tuple[Addresses, Rows]]:
+def _matching(condition: Predicate | None, origin: Origin) -> Iterator[tuple[Addresses, Rows]]:
     """Block by block the rows for which the condition is TRUE."""
     for block in origin.blocks():
         rows = origin.rows(block)
         if condition is not None and len(block):
-            kept = is_true(condition, rows)
+            kept = condition.evaluate(rows)
             if not kept.all():
                 block = block[kept]
                 rows = origin.rows(block)
         yield block, rows
-
-
-def is_true(condition: Operand, source: Source) -> NDArray[np.bool_]:
-    """Where it is TRUE, bool (rows,)."""
-    found = truth(condition, source)
-    if not hasattr(found, "fill_null"):  # a scalar: the same for all rows
-        return np.full(source.rows, found.as_py() is True)
-    mask: NDArray[np.bool_] = found.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask
 
 
 def _first(selection: Selection, origin: Origin) -> Generator[None, None, Addresses]:
@@ -149,7 +141,7 @@ def _grouped(selection: Selection, origin: Origin) -> Steps:
 def _having(grouping: Grouping, found: GroupRows) -> GroupRows:
     if grouping.having is None or not found.rows:
         return found
-    return found.taken(np.flatnonzero(is_true(grouping.having, found)))
+    return found.taken(np.flatnonzero(grouping.having.evaluate(found)))
 
 
 def _groups_first(selection: Selection, origin: Origin) -> Steps:

@@ -43,6 +43,10 @@ class Values:
         """An error that points at the node."""
         return located(code, message, self._text, node.span, hint)
 
+    def written(self, node: ast.Node) -> str:
+        """The node as the statement has it, its white space in one piece."""
+        return " ".join(self._text[node.span.start : node.span.end].split())
+
     def value(self, node: ast.Value) -> Any:
         """The plain value: None, bool, int, float, str, a list, or a float32 array for a vector."""
         if isinstance(node, ast.Literal):

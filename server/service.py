@@ -20,6 +20,7 @@ from reddb.partition.figures import collection_figures, indexes_table, segments_
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table, show, show_one
 from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
+from reddb.query.table import NOTHING
 from reddb.requests import Write
 from reddb.server.partitions import Partitions
 from reddb.server.searches import Searches
@@ -103,6 +104,10 @@ class Service:
             return indexes_table(await self.reader(plan.collection))
         reader = self.reader_now(plan.collection)
         return show_one(plan.collection, {"rows": None} if reader is None else collection_figures(reader))
+
+    async def view(self, name: str | None) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else await self.show(ShowPlan(Shown(name)))
 
     # --- what the supervisor says --------------------------------------------------------------------------
 

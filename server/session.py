@@ -21,7 +21,7 @@ from reddb._version import __version__
 from reddb.partition.explain import explain
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
-from reddb.query.execute import found_table, query_vector, run
+from reddb.query.execute import Table, found_table, query_vector, view_steps
 from reddb.query.plan import (
     ChangePlan,
     CreatePlan,
@@ -29,9 +29,11 @@ from reddb.query.plan import (
     ExplainPlan,
     IndexPlan,
     Plan,
+    ReadPlan,
     SearchPlan,
     SettingsPlan,
     ShowPlan,
+    ViewPlan,
     WorkPlan,
     WritePlan,
 )
@@ -39,6 +41,7 @@ from reddb.query.predicate import Predicate
 from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
+from reddb.server.slices import in_slices
 from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
@@ -232,8 +235,14 @@ class Session(asyncio.Protocol):
             written = await self._service.write(WRITES[bound.kind](bound.collection.name, batch))
             self._answer(correlation, affected(written.count))
         else:
-            reader = await self._service.reader(bound.collection)
-            self._answer(correlation, *results(run(bound, reader.view())))
+            self._answer(correlation, *results(await self._read(bound)))
+
+    async def _read(self, bound: ReadPlan | ViewPlan) -> Table:
+        """Run a read in slices, other requests in between."""
+        if isinstance(bound, ViewPlan):
+            return await in_slices(view_steps(bound, await self._service.view(bound.view)))
+        reader = await self._service.reader(bound.collection)
+        return await in_slices(reader.read_steps(bound))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
         written: Written = await self._service.write(message)

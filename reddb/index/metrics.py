@@ -258,7 +258,7 @@ class Distances:
             distances: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", block, block))
             return distances
         # Row by row: in a product of matrices the last bits of a row depend on its place among the others.
-        products = np.linalg.vecdot(block, query)
+        products: NDArray[np.float64] = np.linalg.vecdot(block, query)
         if self.metric is Metric.IP:
             return -products
         length = math.sqrt(query @ query)

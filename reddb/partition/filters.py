@@ -207,7 +207,8 @@ class _ChosenRows:
         return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
 
     def vectors(self) -> Vectors:
-        return self._columns.vectors[self._chosen]
+        chosen: Vectors = self._columns.vectors[self._chosen]
+        return chosen
 
 
 def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:

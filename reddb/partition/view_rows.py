@@ -62,7 +62,7 @@ class ViewRows:
             case _:
                 return [_at(payload, path) for payload in self._all_payloads()]
 
-    def keys(self) -> list[str]:
+    def payload_keys(self) -> list[str]:
         """The keys of the payloads, in the order they first appear."""
         return list(dict.fromkeys(key for payload in self._all_payloads() for key in payload))
 

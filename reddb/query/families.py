@@ -82,7 +82,7 @@ def codes(values: Arrays, rows: int) -> Codes:
     """A code for each row, in the order above from 0; NULL_CODE for NULL."""
     found: Codes = np.full(rows, NULL_CODE, np.int64)
     first = 0
-    numbers = {family: values[family] for family in _NUMBERS if family in values}
+    numbers: Arrays = {family: values[family] for family in _NUMBERS if family in values}
     if numbers:
         first = _put(found, first, _ranked_numbers(numbers, rows))
     for family in _CLASSES:
@@ -134,7 +134,8 @@ def _ranked_texts(array: pa.Array) -> NDArray[np.int64]:
     places: NDArray[np.int64] = np.empty(len(order) + 1, np.int64)
     places[order] = np.arange(len(order))
     places[-1] = -1
-    return places[encoded.indices.fill_null(-1).to_numpy()]
+    ranks: NDArray[np.int64] = places[encoded.indices.fill_null(-1).to_numpy()]
+    return ranks
 
 
 def _ranked_numbers(numbers: Arrays, rows: int) -> NDArray[np.int64]:

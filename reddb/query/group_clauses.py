@@ -7,7 +7,7 @@ the several values that it has in a group none is the right one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 from reddb import errors
@@ -104,8 +104,6 @@ def check_distinct(binding: Binding, order: Sequence[ast.OrderBy], known: Mappin
 
 
 def _columns_outside(node: object, known: Mapping[ast.Expression, Bound]) -> list[ast.Column]:
-    from dataclasses import fields
-
     if isinstance(node, tuple):
         return [column for item in node for column in _columns_outside(item, known)]
     if not isinstance(node, ast.Node) or node in known:

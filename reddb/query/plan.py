@@ -149,7 +149,7 @@ class ShowPlan:
 class ExplainPlan:
     """How a read is or would be done; `analyze` does it and measures."""
 
-    plan: ReadPlan
+    plan: SearchPlan | GetPlan | ScanPlan | CountPlan
     analyze: bool
 
 

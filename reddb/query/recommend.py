@@ -56,7 +56,8 @@ def _mean(ids: Sequence[RowId], view: Stored) -> NDArray[np.float64]:
     vectors = _stored(ids, view)
     if view.collection.metric in _OF_DIRECTION:
         vectors = prepare(view.collection.metric, vectors)
-    return vectors.mean(axis=0, dtype=np.float64, keepdims=True)
+    mean: NDArray[np.float64] = vectors.mean(axis=0, dtype=np.float64, keepdims=True)
+    return mean
 
 
 def _stored(ids: Sequence[RowId], view: Stored) -> Vectors:

@@ -33,7 +33,7 @@ class Rows(Source, Protocol):
     def plain(self, path: tuple[str, ...]) -> list[Any]:
         """The values of a column exactly as they were given, (rows,)."""
 
-    def keys(self) -> list[str]:
+    def payload_keys(self) -> list[str]:
         """The keys of the payloads, in the order they first appear."""
 
 
@@ -47,7 +47,7 @@ class Origin(Protocol):
 
 
 def select_steps(selection: Selection, origin: Origin) -> Steps:
-    """Run a selection: yields between blocks, returns the table. Raises LIMIT_EXCEEDED for more rows than there may be."""
+    """Run a selection: yields between blocks, returns the table. Raises LIMIT_EXCEEDED for too many rows."""
     if selection.per_group is not None:
         return (yield from _groups_first(selection, origin))
     if selection.groupings:
@@ -66,7 +66,7 @@ def project(projection: Projection, rows: Rows | GroupRows) -> Table:
             columns.append(to_plain(value.values(rows), rows.rows))
             continue
         assert not isinstance(rows, GroupRows), "a group has expressions only"
-        paths = [(key, (key,)) for key in rows.keys()] if (name, value) == ALL_KEYS else [(name, value)]
+        paths = [(key, (key,)) for key in rows.payload_keys()] if (name, value) == ALL_KEYS else [(name, value)]
         names += [name for name, _ in paths]
         columns += [rows.plain(path) for _, path in paths]
     return Table(names, [list(row) for row in zip(*columns, strict=True)])
@@ -145,8 +145,9 @@ def _having(grouping: Grouping, found: GroupRows) -> GroupRows:
 
 
 def _groups_first(selection: Selection, origin: Origin) -> Steps:
-    """The best rows of the first groups, in two passes: only when the groups are known, rows can be dropped for good."""
-    assert selection.per_group is not None and selection.limit is not None
+    """The best rows of the first groups, in two passes: only when the groups are known can rows be dropped."""
+    assert selection.per_group is not None
+    assert selection.limit is not None
     groups = FirstGroups(selection.per_group.keys, selection.order, selection.offset + selection.limit)
     for addresses, rows in _matching(selection.condition, origin):
         if len(addresses):

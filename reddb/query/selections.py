@@ -11,10 +11,14 @@ from reddb.query.binding import Binding
 from reddb.query.clauses import aggregates, grouped_by, named
 from reddb.query.expressions import Bound, Scope, bind_expression
 from reddb.query.group_clauses import bind_distinct, bind_grouping, bind_keys, check_distinct, check_grouped
-from reddb.query.operands import VECTOR, Operand
+from reddb.query.operands import VECTOR, Column, Operand
 from reddb.query.ordering import OrderKey
 from reddb.query.predicate import Predicate
 from reddb.query.read_plans import ALL_KEYS, Grouping, Path, PerGroup, Projection, Selection
+from reddb.storage.payload_columns import column_path
+
+
+ID = ast.Column(("id",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,6 @@ def is_distinct(statement: ast.Select) -> bool:
     return statement.distinct and (is_grouped(statement) or not by_id)
 
 
-ID = ast.Column(("id",))
 
 
 def bind_selection(
@@ -112,25 +115,18 @@ def _projection(binding: Binding, statement: ast.Select, scope: Scope, rows: Row
             shown += [ALL_KEYS] if rows.has_keys else []
             continue
         bound = bind_expression(node, binding.values, scope)
-        is_path = is_rows and isinstance(node, ast.Column) and bound.operand == _path_operand(node)
+        is_path = is_rows and isinstance(node, ast.Column) and bound.operand == Column(column_path(node.path))
         shown.append((named(binding, item), node.path if is_path and isinstance(node, ast.Column) else bound.operand))
     return Projection(tuple(shown))
 
 
-def _path_operand(node: ast.Column) -> Operand:
-    from reddb.query.operands import Column
-    from reddb.storage.payload_columns import column_path
-
-    return Column(column_path(node.path))
-
-
 def _order(binding: Binding, statement: ast.Select, order: Sequence[ast.OrderBy], scope: Scope) -> tuple[OrderKey, ...]:
     aliases: dict[ast.Expression, Bound] = {}
-    for item in statement.items:
-        if item.alias is not None and not isinstance(item.expression, ast.Star):
-            column = ast.Column((item.alias.text,))
+    for shown in statement.items:
+        if shown.alias is not None and not isinstance(shown.expression, ast.Star):
+            column = ast.Column((shown.alias.text,))
             if column not in scope.known:
-                aliases[column] = bind_expression(item.expression, binding.values, scope)
+                aliases[column] = bind_expression(shown.expression, binding.values, scope)
     names = replace(scope, known={**aliases, **scope.known})
     keys = []
     for item, given in zip(order, statement.order or order, strict=True):

@@ -59,7 +59,7 @@ class TableRows:
     def plain(self, path: tuple[str, ...]) -> list[Any]:
         return self._column(column_path(path))
 
-    def keys(self) -> list[str]:
+    def payload_keys(self) -> list[str]:
         raise AssertionError("the columns of a view are named by its plan")
 
     def _column(self, path: str) -> list[Any]:

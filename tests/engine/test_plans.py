@@ -46,7 +46,8 @@ def plan(text: str, parameters: Any = ()) -> Plan:
 
 
 def shown(*columns: str, all_payload: bool = False) -> Projection:
-    return Projection(tuple((column, tuple(column.split("."))) for column in columns), all_payload)
+    paths = tuple((column, tuple(column.split("."))) for column in columns)
+    return Projection((*paths, ALL_KEYS) if all_payload else paths)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, Settin
 from reddb.query.table import NOTHING
 from reddb.requests import Write
 from reddb.server.partitions import Partitions
+from reddb.server.registry import Registry
 from reddb.server.searches import Searches
 from reddb.server.workshop import BuilderLink
 from reddb.server.writes import Writes
@@ -48,6 +49,7 @@ class Service:
         self.core = core
         self.catalog: dict[str, Collection] = {}
         self.searches = Searches()
+        self.registry = Registry(core)
         self._send = send
         builder = BuilderLink(
             core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)

@@ -209,10 +209,11 @@ def _merge(
 ) -> State:
     """The state of each group from those of its rows."""
     if item.name in ("min", "max"):
-        return {"best": _best(item, concatenate([state["best"] for state in states], counts), group, groups)}  # type: ignore[misc]  # a state of min holds arrays
+        best: list[Arrays] = [state["best"] for state in states]  # type: ignore[misc]  # a state of min holds arrays
+        return {"best": _best(item, concatenate(best, counts), group, groups)}
     merged: State = {}
     for name in states[0]:
-        values = np.concatenate([state[name] for state in states])  # type: ignore[misc]  # and others numbers
+        values = np.concatenate([state[name] for state in states])
         total = np.zeros(groups, values.dtype)
         np.add.at(total, group, values)
         merged[name] = total

@@ -53,7 +53,7 @@ def bind_select(binding: Binding, statement: ast.Select) -> Plan:
 
 def _over_table(binding: Binding, statement: ast.Select, view: str | None, star: tuple[str, ...]) -> ViewPlan:
     """Over the rows of a view; without one over a single row that has no columns."""
-    refuse_options(binding, statement.options)
+    refuse_options(binding, statement.options, has_distance=False)
     hint = None if view else "a SELECT without FROM has no rows to take it from"
     names = Scope(Fields(tuple(Field(name, FieldType.JSON) for name in star)), is_closed=True, hint=hint)
     condition = None
@@ -80,7 +80,7 @@ class _Reading:
         statement, near = self._statement, self._near
         if near.leads and not self._is_grouped:
             return self._nearest()
-        refuse_options(self._binding, statement.options)
+        refuse_options(self._binding, statement.options, has_distance=bool(near.spellings))
         ids, predicate, condition = self._where(with_ranges=True)
         limit = _limit(self._binding, statement)
         if self._is_count() and condition is None:
@@ -104,7 +104,7 @@ class _Reading:
         is_simple = not any(map(names_vector, near.others))
         is_complete = limit is None and near.distance_max is not None and not self._is_per_group()
         if is_complete or not is_simple:
-            refuse_options(binding, statement.options)
+            refuse_options(binding, statement.options, has_distance=True)
             ids, predicate, condition = self._where(with_ranges=True)
             limit = limits.K_DEFAULT if limit is None and not is_complete else limit
             return SelectPlan(self._collection, self._selection(condition, limit), ids, predicate, Nearest(near.query))

@@ -37,8 +37,10 @@ def bind_options(binding: Binding, options: tuple[ast.Option, ...], k: int) -> S
     return SearchOptions(k=k, **given)
 
 
-def refuse_options(binding: Binding, options: tuple[ast.Option, ...]) -> None:
-    """Of a read that compares all rows: only `exact = true` is true of it. Raises INVALID_SETTING for another."""
+def refuse_options(binding: Binding, options: tuple[ast.Option, ...], *, has_distance: bool) -> None:
+    """Of a read that uses no index: only `exact = true` is true of it. Raises INVALID_SETTING for another."""
+    if options and not has_distance:
+        binding.refuse(errors.INVALID_SETTING, "WITH belongs to a search by vector", options[0])
     for option in options:
         if option.name.text != "exact":
             message = "this read compares all rows that match, so no index is to be told how to search"

@@ -17,7 +17,6 @@ from reddb.query.predicate import Predicate
 from reddb.query.read_plans import ALL_KEYS, Grouping, Path, PerGroup, Projection, Selection
 from reddb.storage.payload_columns import column_path
 
-
 ID = ast.Column(("id",))
 
 
@@ -42,8 +41,6 @@ def is_distinct(statement: ast.Select) -> bool:
     """Whether DISTINCT may leave rows out: with their ids, no two are alike."""
     by_id = any(isinstance(item.expression, ast.Star) or item.expression == ID for item in statement.items)
     return statement.distinct and (is_grouped(statement) or not by_id)
-
-
 
 
 def bind_selection(

@@ -48,7 +48,7 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPla
     if statement.group_by:
         return _grouped(binding, statement, collection, Nearest(query), predicate, selection)
     if limit is None and distance_max is not None:
-        refuse_options(binding, statement.options)
+        refuse_options(binding, statement.options, has_distance=True)
         return SelectPlan(collection, selection, None, predicate, Nearest(query))
     k = (limits.K_DEFAULT if limit is None else limit) + offset + left_out
     if k > limits.K_MAX:

@@ -31,6 +31,7 @@ from reddb.query.plan import (
     WriteKind,
     WritePlan,
 )
+from reddb.query.read_plans import ALL_KEYS
 from reddb.settings import resolve
 from reddb.types import Kind, Metric, SearchOptions
 from tests.engine.partitions import collection

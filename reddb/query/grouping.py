@@ -255,6 +255,8 @@ def _finished(item: Aggregate, state: State, groups: int) -> Arrays:
         return state["best"]  # type: ignore[return-value]
     high, low, floats, count, has_float = (np.asarray(state[name]) for name in _SUM_STATE)
     wide = np.ldexp(high.astype(np.float64), 32) + low + floats
+    if not np.isfinite(wide).all():
+        raise item.refuse(errors.INVALID_VALUE, "the sum is beyond float64")
     if item.name == "avg":
         mean = np.divide(wide, count, out=np.zeros(groups), where=count > 0)
         return arrays({Family.FLOAT: pa.array(mean, mask=count == 0)}, groups)

@@ -52,6 +52,11 @@ def nearness(
     conditions = conjuncts(statement.where)
     nears = [item for item in conditions if isinstance(item, ast.Near)]
     others = [item for item in conditions if not isinstance(item, ast.Near)]
+    if nears and not orders:
+        hint = "WHERE vector <=> $1 < 0.3 compares a distance"
+        binding.refuse(
+            errors.INVALID_VALUE, "groups are made of all rows that match, and NEAR chooses none", nears[0], hint
+        )
     if len(nears) > 1:
         binding.refuse(errors.INVALID_VALUE, "a SELECT is near to one vector", nears[1])
     found = _distance(binding, collection, order, nears, others)

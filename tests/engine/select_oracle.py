@@ -9,8 +9,6 @@ from typing import Any
 Row = dict[str, Any]
 Truth = bool | None
 
-NAN_OF_GROUPS = object()
-
 
 def rank(value: Any) -> tuple[int, Any]:
     """The one order of all values: numbers, texts, truths; NULL is not among them."""

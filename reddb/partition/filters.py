@@ -21,6 +21,7 @@ from reddb import limits
 from reddb.query.candidates import candidates
 from reddb.query.families import concatenate, take
 from reddb.query.predicate import Predicate
+from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
@@ -97,6 +98,12 @@ class SealedFilter:
         """The arrays (n,) of a path, or of "id", for these rows (n,)."""
         return _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()).families(path)
 
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        return _mask_of(
+            predicate, count, _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()), rows
+        )
+
     def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
         """The mask by way of an index, None where there is none or a scan costs less."""
         chosen = candidates(predicate.condition, self.indexes, count)
@@ -141,7 +148,7 @@ class GrowingFilter:
             assert block is not None
             where = np.flatnonzero(numbers == number)
             wanted = pa.array(rows[where] - block.first)
-            parts.append({family: _taken(array, wanted) for family, array in block.families(path).items()})
+            parts.append({family: taken(array, wanted) for family, array in block.families(path).items()})
             counts.append(len(where))
             places.append(where)
         return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
@@ -155,6 +162,11 @@ class GrowingFilter:
         first = full * _BLOCK_ROWS
         if first < count and (self._tail is None or self._tail.first != first or self._tail.rows != count - first):
             self._tail = self._source(first, count)
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        payloads = PayloadColumns.from_payloads([self._columns.payload(row) for row in range(count)])
+        return _mask_of(predicate, count, _ChosenRows(self._columns, rows, payloads), rows)
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:
         key = (self._segment_id, number, predicate)
@@ -204,17 +216,17 @@ class _ChosenRows:
         if path == "id":
             return _id_families(self._columns, self._chosen)
         wanted = pa.array(self._chosen)
-        return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
+        return {family: taken(array, wanted) for family, array in self._payloads.families(path).items()}
 
     def vectors(self) -> Vectors:
         chosen: Vectors = self._columns.vectors[self._chosen]
         return chosen
 
 
-def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:
-    taken = array.take(rows)
-    # Without its dictionary: an operation on that would cost as much as on all rows of the segment.
-    return taken.dictionary_decode() if isinstance(taken, pa.DictionaryArray) else taken
+def _mask_of(predicate: Predicate, count: int, source: _ChosenRows, rows: NDArray[np.int64]) -> Mask:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = predicate.evaluate(source)
+    return Mask(mask, int(np.count_nonzero(mask)))
 
 
 def _id_families(columns: Columns, rows: NDArray[Any]) -> dict[str, pa.Array]:

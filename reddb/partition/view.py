@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.index.metrics import Distances
 from reddb.partition.expiry import Expired
 from reddb.partition.filters import Mask
@@ -40,6 +41,8 @@ class Filter(Protocol):
     def mask(self, predicate: Predicate, count: int) -> Mask: ...
 
     def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]: ...
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +115,17 @@ class View:
         expired = segment.rows.expiries.expired_rows(self.expired.now_us, segment.count)
         return int(np.count_nonzero(segment.tombstones.live(expired, self.lsns[place])))
 
+    def mask(self, place: int, predicate: Predicate) -> Mask:
+        """Which rows of the segment at this place match. Raises INVALID_VALUE if it cannot be said of a live one."""
+        segment = self.segments[place]
+        try:
+            return segment.filter.mask(predicate, segment.count)
+        except errors.RedDBError as error:
+            if error.code is not errors.INVALID_VALUE or self.all_live(place):
+                raise
+        live = np.flatnonzero(self.live(place, slice(0, segment.count)))
+        return segment.filter.mask_of(predicate, segment.count, live)
+
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
         found: Addresses = np.full(len(ids), -1)
@@ -131,7 +145,7 @@ class View:
     def blocks(self, predicate: Predicate | None = None) -> Iterator[Addresses]:
         """The live rows that match, a few thousand at a time, perhaps none; each partition in its rows' order."""
         for place, segment in enumerate(self.segments):
-            mask = None if predicate is None else segment.filter.mask(predicate, segment.count).rows
+            mask = None if predicate is None else self.mask(place, predicate).rows
             for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
                 block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
                 keep = self.live(place, block)
@@ -156,7 +170,7 @@ class View:
             return self.live_rows
         total = 0
         for place, segment in enumerate(self.segments):
-            mask = segment.filter.mask(predicate, segment.count)
+            mask = self.mask(place, predicate)
             if mask.matches and not self.all_live(place):
                 total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:

@@ -28,6 +28,7 @@ def show_one(collection: Collection, figures: dict[str, Any]) -> Table:
         "dim": collection.dim,
         "metric": str(collection.metric),
         "distance": metric.formula,
+        "score": metric.score,
         "range": metric.range,
         "zero vector": metric.zero_vector,
         **figures,

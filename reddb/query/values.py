@@ -5,11 +5,14 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.checks import check_coordinates
@@ -20,14 +23,20 @@ _SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+Clock: TypeAlias = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Values:
     """The values of one statement: its text, its literals and its parameters."""
 
-    def __init__(self, text: str, statement: ast.Node, parameters: Parameters) -> None:
+    def __init__(self, text: str, statement: ast.Node, parameters: Parameters, clock: Clock = utc_now) -> None:
         """Raises INVALID_PARAMETER for a parameter that is given but not used."""
         self._text = text
+        self._clock = clock
         self._named: dict[int | str, Any]
         if isinstance(parameters, Mapping):
             self._named = {str(name): value for name, value in parameters.items()}
@@ -38,6 +47,11 @@ class Values:
             if unused:
                 names = ", ".join(_written(key) for key in sorted(unused, key=str))
                 raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
+
+    @cached_property
+    def now(self) -> datetime:
+        """One instant for the whole statement, in UTC."""
+        return self._clock()
 
     def error(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> errors.RedDBError:
         """An error that points at the node."""
@@ -69,20 +83,26 @@ class Values:
         return [int(number) for number in numbers] if whole else numbers
 
     def vector(self, node: ast.Value, dim: int) -> Vectors:
-        """A finite float32 (1, dim). Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR."""
+        """A finite float32 (1, dim); a string like '[1, 2, 3]' is read as a vector, and any dimension is right for 0.
+
+        Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR.
+        """
         value = self.value(node)
         try:
-            given = np.asarray(value)
-        except ValueError:  # lists of several lengths
+            given = _numbers_of(value) if isinstance(value, str) else np.asarray(value)
+        except ValueError:  # no numbers, or lists of several lengths
             given = np.empty((0, 0))
         if given.ndim != 1 or (given.dtype.kind not in "fiu" and len(given)):
-            raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node)
+            hint = "a string that is a vector looks like '[1, 2.5, -3]'" if isinstance(value, str) else None
+            raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node, hint)
         with np.errstate(over="ignore"):  # an infinity is refused below
             vector = given.astype(np.float32)
-        if len(vector) != dim:
+        if not len(vector):
+            raise self.error(errors.INVALID_DIMENSION, "a vector has at least one dimension", node)
+        if dim and len(vector) != dim:
             message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
             raise self.error(errors.INVALID_DIMENSION, message, node)
-        vector = np.ascontiguousarray(vector).reshape(1, dim)
+        vector = np.ascontiguousarray(vector).reshape(1, -1)
         try:
             check_coordinates(vector)
         except errors.RedDBError as error:
@@ -116,6 +136,14 @@ class Values:
         if value > maximum:
             raise self.error(errors.LIMIT_EXCEEDED, f"{what} is at most {maximum}, not {value}", node)
         return value
+
+
+def _numbers_of(text: str) -> NDArray[np.float64]:
+    """The numbers of a vector that is written as a text. Raises ValueError."""
+    inner = text.strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        raise ValueError("no brackets")
+    return np.array(inner[1:-1].split(","), np.float64)
 
 
 def _parameters(node: Any) -> Iterator[ast.Parameter]:

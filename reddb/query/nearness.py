@@ -6,19 +6,23 @@ distance that must hold (`vector <=> $1 < 0.3`). It is what the names `distance`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nextafter
+
+import numpy as np
 
 from reddb import errors
 from reddb.grammar import ast
-from reddb.index.metrics import METRICS
+from reddb.index.metrics import METRICS, score_of
 from reddb.query.binding import Binding, is_column
-from reddb.query.clauses import conjuncts, walk
+from reddb.query.clauses import conjuncts
 from reddb.types import Collection, Metric, Vectors
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 DISTANCE = ast.Column(("distance",))
+_SCORE = ast.Column(("score",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ def nearness(
         )
     if len(nears) > 1:
         binding.refuse(errors.INVALID_VALUE, "a SELECT is near to one vector", nears[1])
+    if len(order) == 1 and order[0].expression == _SCORE:  # the greatest score is the least distance
+        order = [replace(order[0], expression=DISTANCE, descending=not order[0].descending)]
     found = _distance(binding, collection, order, nears, others)
     if found is None:
         return Nearness(None, (), tuple(order), others=tuple(others))
@@ -115,7 +121,7 @@ def _distance(
         node = ranges[0]
     target = side_of(binding, node)
     metric = next(row.metric for row in METRICS.values() if row.operator == node.operator)
-    return metric, (DISTANCE, *_spellings(node.operator, target)), target
+    return metric, (DISTANCE, node, *_spellings(node.operator, target)), target
 
 
 def side_of(binding: Binding, node: ast.Distance) -> ast.Value:
@@ -128,9 +134,28 @@ def side_of(binding: Binding, node: ast.Distance) -> ast.Value:
     return _target(binding, sides[1])
 
 
+def farthest(metric: Metric, score: float) -> float:
+    """The largest distance whose score is this or more; minus infinity where there is none."""
+    near, far = -sys.float_info.max, sys.float_info.max
+    if score_of(metric, np.array([far]))[0] >= score:
+        return inf
+    if metric is not Metric.IP:
+        near = 0.0
+    if score_of(metric, np.array([near]))[0] < score:
+        return -inf
+    # By halves: of distances that differ in their last bits only, several have one score.
+    while near < (middle := near / 2 + far / 2) < far:
+        near, far = (middle, far) if score_of(metric, np.array([middle]))[0] >= score else (near, middle)
+    return near
+
+
 def _target(binding: Binding, node: ast.Expression) -> ast.Value:
-    if not isinstance(node, ast.VectorLiteral | ast.Parameter):
+    if isinstance(node, ast.Cast) and node.type.text == "VECTOR":
+        node = node.operand
+    is_text = isinstance(node, ast.Literal) and isinstance(node.value, str)
+    if not isinstance(node, ast.VectorLiteral | ast.Parameter) and not is_text:
         binding.refuse(errors.INVALID_VALUE, "the other side of a distance is a vector or a parameter", node)
+    assert isinstance(node, ast.VectorLiteral | ast.Parameter | ast.Literal)
     return node
 
 
@@ -168,13 +193,15 @@ def _reach(binding: Binding, near: Nearness, condition: ast.Expression, metric: 
     if not isinstance(condition, ast.Comparison) or condition.operator not in _MIRRORED:
         return None
     operator, left, right = condition.operator, condition.left, condition.right
-    if near.means(right):
+    if near.means(right) or right == _SCORE:
         operator, left, right = _MIRRORED[operator], right, left
-    if not near.means(left) or not isinstance(right, ast.Literal | ast.Parameter):
+    if not (near.means(left) or left == _SCORE) or not isinstance(right, ast.Literal | ast.Parameter):
         return None
     value = binding.values.value(right)
     if type(value) not in (int, float) or not isfinite(value):
         return None
+    if left == _SCORE:
+        return farthest(metric, float(value)) if operator == ">=" else None
     match operator:
         case "<=":
             return float(value)
@@ -183,8 +210,3 @@ def _reach(binding: Binding, near: Nearness, condition: ast.Expression, metric: 
         case ">=" if value <= 0 and metric is not Metric.IP:  # no distance is below 0
             return inf
     return None
-
-
-def names_vector(node: ast.Expression) -> bool:
-    """Whether a condition looks at vectors or distances, and so is no mask to keep."""
-    return any(isinstance(item, ast.Column) and item.path[0] in ("vector", "distance", "score") for item in walk(node))

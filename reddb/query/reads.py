@@ -12,7 +12,7 @@ from reddb.query.binding import Binding, choices
 from reddb.query.bound import Bound, Scope
 from reddb.query.clauses import named, ordered_by, refuse_aggregates, walk
 from reddb.query.expressions import bind_condition_of, bind_expression
-from reddb.query.nearness import DISTANCE, names_vector, nearness
+from reddb.query.nearness import DISTANCE, nearness
 from reddb.query.operands import Column, columns
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate
@@ -101,7 +101,7 @@ class _Reading:
         statement, near, binding = self._statement, self._near, self._binding
         assert near.query is not None
         limit = _limit(binding, statement)
-        is_simple = not any(map(names_vector, near.others))
+        is_simple = not any(self._looks_at_vectors(item) for item in near.others)
         is_complete = limit is None and near.distance_max is not None and not self._is_per_group()
         if is_complete or not is_simple:
             refuse_options(binding, statement.options, has_distance=True)
@@ -148,8 +148,8 @@ class _Reading:
     ) -> tuple[list[RowId] | None, Predicate | None, Predicate | None]:
         """Ids, what is a mask to keep, and what is evaluated row by row: because of ids or of distances."""
         near, ids = self._near, None
-        stored = [item for item in near.others if not names_vector(item)]
-        others = [item for item in near.others if names_vector(item)]
+        stored = [item for item in near.others if not self._looks_at_vectors(item)]
+        others = [item for item in near.others if self._looks_at_vectors(item)]
         if with_ranges:
             others += near.ranges
         for item in stored if with_ids else ():
@@ -159,6 +159,10 @@ class _Reading:
                 stored = []
                 break
         return ids, self._all_of(stored), self._all_of(others)
+
+    def _looks_at_vectors(self, condition: ast.Expression) -> bool:
+        """Whether its truths are no mask to keep: they differ from query to query, and cost too much for one turn."""
+        return bool(_predicate(self._binding, condition, self._names).columns & {"vector", "distance"})
 
     def _all_of(self, conditions: list[ast.Expression]) -> Predicate | None:
         if not conditions:

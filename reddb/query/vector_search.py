@@ -10,6 +10,7 @@ from reddb.grammar import ast
 from reddb.query.binding import Binding
 from reddb.query.bound import Scope
 from reddb.query.evaluate import Compare
+from reddb.query.nearness import farthest
 from reddb.query.operands import Column, Constant, columns
 from reddb.query.ordering import OrderKey
 from reddb.query.predicate import Predicate
@@ -38,7 +39,7 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPla
     left_out = len(query.ids) if isinstance(query, Examples) else 0
     projection = _projection(statement)
     predicate = binding.predicate(statement.where, collection)
-    distance_max = _number(binding, statement.threshold, "THRESHOLD")
+    distance_max = _distance_max(binding, statement, collection)
     limit = None if statement.limit is None else binding.values.count(statement.limit.count, 0, limits.K_MAX, "LIMIT")
     offset = binding.values.count(statement.offset, 0, limits.K_MAX, "OFFSET")
     if not statement.group_by and statement.limit is not None and statement.limit.per_group is not None:
@@ -80,9 +81,6 @@ def _refuse_others(binding: Binding, statement: ast.VectorSearch, collection: Co
     if statement.metric is not None and binding.metric(statement.metric) is not collection.metric:
         message = f"{collection.name!r} is searched by its own metric, {collection.metric}"
         binding.refuse(errors.NOT_SUPPORTED, message, statement.metric)
-    if statement.min_score is not None:
-        message = "MIN_SCORE is not supported: what is a score differs from metric to metric"
-        binding.refuse(errors.NOT_SUPPORTED, message, statement.min_score, "THRESHOLD is the largest distance")
 
 
 def _query(
@@ -120,6 +118,16 @@ def _within(distance_max: float | None) -> Predicate | None:
         return None
     condition = Compare("<=", Column("distance"), Constant(Family.FLOAT, distance_max))
     return Predicate(condition, frozenset(columns(condition)))
+
+
+def _distance_max(binding: Binding, statement: ast.VectorSearch, collection: Collection) -> float | None:
+    """How far rows may be; THRESHOLD and MIN_SCORE say it both."""
+    threshold = _number(binding, statement.threshold, "THRESHOLD")
+    score = _number(binding, statement.min_score, "MIN_SCORE")
+    if score is None:
+        return threshold
+    reach = farthest(collection.metric, score)
+    return reach if threshold is None else min(reach, threshold)
 
 
 def _number(binding: Binding, node: ast.Literal | ast.Parameter | None, what: str) -> float | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import errors
-from reddb.index.metrics import Distances
+from reddb.index.metrics import Distances, exact_distances
 from reddb.partition.expiry import Expired
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
@@ -28,7 +28,7 @@ from reddb.query.families import arrays, concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.rows import PayloadColumn
 from reddb.storage.segment_rows import SegmentRows, Tombstones
-from reddb.types import Collection, IdColumn, RowId, Vectors
+from reddb.types import Collection, IdColumn, Metric, RowId, Vectors
 
 Addresses: TypeAlias = NDArray[np.int64]
 
@@ -219,8 +219,10 @@ class View:
         lengths = np.array([len(payload) for payload in payloads], np.uint32)
         return PayloadColumn(lengths, memoryview(b"".join(payloads)))
 
-    def distances(self, query: Vectors, addresses: Addresses) -> NDArray[np.float64]:
+    def distances(self, metric: Metric, query: Vectors, addresses: Addresses) -> NDArray[np.float64]:
         """Exact distances (n,) of the rows (n,) to a query (dim,)."""
+        if metric is not self.collection.metric:
+            return exact_distances(metric, self.vectors(addresses), query)
         distances = np.empty(len(addresses))
         for place, where, rows in self._by_segment(addresses):
             distances[where] = self.segments[place].distances.exact(query, rows)
@@ -239,9 +241,12 @@ class View:
         return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
 
     def row_source(
-        self, addresses: Addresses, query: Vectors | None = None, distances: NDArray[np.float64] | None = None
+        self,
+        addresses: Addresses,
+        query: tuple[Metric, Vectors] | None = None,
+        distances: NDArray[np.float64] | None = None,
     ) -> ViewRows:
-        """These rows as the source of expressions; with a query (dim,) or distances (n,) they have a "distance"."""
+        """These rows as a source; with metric and query (dim,) or distances (n,) they have a "distance"."""
         return ViewRows(self, addresses, query, distances)
 
     def _by_segment(self, addresses: Addresses) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:

@@ -10,20 +10,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb.fields import unpack_payload
-from reddb.types import Payload, Vectors
+from reddb.types import Metric, Payload, Vectors
 
 if TYPE_CHECKING:
     from reddb.partition.view import Addresses, View
 
 
 class ViewRows:
-    """The rows at some addresses (n,); with a query (dim,) or their distances (n,) they have a "distance"."""
+    """The rows at some addresses (n,); with metric and query (dim,) or their distances (n,) they have a "distance"."""
 
     def __init__(
         self,
         view: View,
         addresses: Addresses,
-        query: Vectors | None = None,
+        query: tuple[Metric, Vectors] | None = None,
         distances: NDArray[np.float64] | None = None,
     ) -> None:
         self.rows = len(addresses)
@@ -69,7 +69,7 @@ class ViewRows:
     def _far(self) -> NDArray[np.float64]:
         if self._distances is None:
             assert self._query is not None
-            self._distances = self._view.distances(self._query, self._addresses)
+            self._distances = self._view.distances(*self._query, self._addresses)
         return self._distances
 
     def _all_payloads(self) -> list[Payload]:

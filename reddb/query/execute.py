@@ -20,7 +20,7 @@ from reddb.query.show import show_one as show_one
 from reddb.query.table import NOTHING, TableOrigin
 from reddb.query.table import Table as Table
 from reddb.query.widening import nearest_steps
-from reddb.types import Collection, RowId, SearchOptions, Vectors
+from reddb.types import Collection, Metric, RowId, SearchOptions, Vectors
 
 _BLOCK_IDS = 4096
 
@@ -46,10 +46,10 @@ class View(Protocol):
     def row_source(
         self,
         addresses: NDArray[np.int64],
-        query: Vectors | None = None,
+        query: tuple[Metric, Vectors] | None = None,
         distances: NDArray[np.float64] | None = None,
     ) -> Rows:
-        """The rows at these addresses; with a query (dim,) or their distances (n,) they have a "distance"."""
+        """The rows at these addresses; with metric and query (dim,) or their distances (n,) they have a "distance"."""
 
 
 class Found(Protocol):
@@ -71,7 +71,7 @@ Search: TypeAlias = Callable[[Vectors, SearchOptions, Predicate | None], Generat
 
 def query_vector(plan: SearchPlan, view: View) -> Vectors:
     """The vector to search for, (1, dim). Raises INVALID_ID if a stored row it should come from is not there."""
-    return plan.query if isinstance(plan.query, np.ndarray) else vector_of(plan.query, view)
+    return plan.query if isinstance(plan.query, np.ndarray) else vector_of(plan.query, view, plan.collection.metric)
 
 
 def found_table(plan: SearchPlan, found: Found) -> Table:
@@ -135,7 +135,7 @@ def _select_steps(plan: SelectPlan, view: View, search: Search) -> Steps:
         near = yield from nearest_steps(plan.selection, plan.nearest.options, view.row_source, ask, len(without))
         if near is not None:
             return near
-    origin = _Stored(view, plan.ids, plan.predicate, query[0], without)
+    origin = _Stored(view, plan.ids, plan.predicate, (plan.nearest.metric, query[0]), without)
     return (yield from select_steps(plan.selection, origin))
 
 
@@ -143,7 +143,7 @@ def _resolved(nearest: Nearest, view: View) -> tuple[Vectors, Addresses]:
     """The vector (1, dim), and the addresses of examples, which are no answer."""
     if isinstance(nearest.query, np.ndarray):
         return nearest.query, np.empty(0, np.int64)
-    query = vector_of(nearest.query, view)
+    query = vector_of(nearest.query, view, nearest.metric)
     ids = nearest.query.ids if isinstance(nearest.query, Examples) else []
     return query, view.get(ids)
 
@@ -156,7 +156,7 @@ class _Stored:
         view: View,
         ids: list[RowId] | None,
         predicate: Predicate | None,
-        query: Vectors | None = None,
+        query: tuple[Metric, Vectors] | None = None,
         without: Addresses | None = None,
     ) -> None:
         self._view = view

@@ -22,7 +22,7 @@ from reddb.types import Collection, Metric, Vectors
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 DISTANCE = ast.Column(("distance",))
-_SCORE = ast.Column(("score",))
+SCORE = ast.Column(("score",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def nearness(
         )
     if len(nears) > 1:
         binding.refuse(errors.INVALID_VALUE, "a SELECT is near to one vector", nears[1])
-    if len(order) == 1 and order[0].expression == _SCORE:  # the greatest score is the least distance
+    if len(order) == 1 and order[0].expression == SCORE:  # the greatest score is the least distance
         order = [replace(order[0], expression=DISTANCE, descending=not order[0].descending)]
     found = _distance(binding, collection, order, nears, others)
     if found is None:
@@ -193,14 +193,14 @@ def _reach(binding: Binding, near: Nearness, condition: ast.Expression, metric: 
     if not isinstance(condition, ast.Comparison) or condition.operator not in _MIRRORED:
         return None
     operator, left, right = condition.operator, condition.left, condition.right
-    if near.means(right) or right == _SCORE:
+    if near.means(right) or right == SCORE:
         operator, left, right = _MIRRORED[operator], right, left
-    if not (near.means(left) or left == _SCORE) or not isinstance(right, ast.Literal | ast.Parameter):
+    if not (near.means(left) or left == SCORE) or not isinstance(right, ast.Literal | ast.Parameter):
         return None
     value = binding.values.value(right)
     if type(value) not in (int, float) or not isfinite(value):
         return None
-    if left == _SCORE:
+    if left == SCORE:
         return farthest(metric, float(value)) if operator == ">=" else None
     match operator:
         case "<=":

@@ -17,7 +17,7 @@ from reddb.query.grouping import Aggregate
 from reddb.query.operands import Operand
 from reddb.query.ordering import OrderKey
 from reddb.query.predicate import Predicate
-from reddb.types import Collection, RowId, SearchOptions, Vectors
+from reddb.types import Collection, Metric, RowId, SearchOptions, Vectors
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -131,12 +131,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """What "distance" is the distance to, by the collection's own metric.
+    """What "distance" is the distance to, and by which metric.
 
     With `options` an index may find the rows; without, all rows that match are compared.
     """
 
     query: Vectors | RowId | Examples
+    metric: Metric
     options: SearchOptions | None = None
 
 

@@ -12,7 +12,7 @@ from reddb.query.binding import Binding, choices
 from reddb.query.bound import Bound, Scope
 from reddb.query.clauses import named, ordered_by, refuse_aggregates, walk
 from reddb.query.expressions import bind_condition_of, bind_expression
-from reddb.query.nearness import DISTANCE, nearness
+from reddb.query.nearness import DISTANCE, SCORE, nearness
 from reddb.query.operands import Column, columns
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate
@@ -93,12 +93,12 @@ class _Reading:
                 return GetPlan(self._collection, ids, count, selection.offset, selection.projection)
         if is_plain and condition is None and ids is None and limit is not None:
             return ScanPlan(self._collection, limit, selection.offset, selection.projection, predicate)
-        nearest = None if near.query is None else Nearest(near.query)
+        nearest = None if near.query is None else Nearest(near.query, self._collection.metric)
         return SelectPlan(self._collection, selection, ids, predicate, nearest)
 
     def _nearest(self) -> ReadPlan:
         """The nearest rows first, by an index where it can be sure to have them."""
-        statement, near, binding = self._statement, self._near, self._binding
+        statement, near, binding, metric = self._statement, self._near, self._binding, self._collection.metric
         assert near.query is not None
         limit = _limit(binding, statement)
         is_simple = not any(self._looks_at_vectors(item) for item in near.others)
@@ -107,13 +107,19 @@ class _Reading:
             refuse_options(binding, statement.options, has_distance=True)
             ids, predicate, condition = self._where(with_ranges=True)
             limit = limits.K_DEFAULT if limit is None and not is_complete else limit
-            return SelectPlan(self._collection, self._selection(condition, limit), ids, predicate, Nearest(near.query))
+            return SelectPlan(
+                self._collection,
+                self._selection(condition, limit),
+                ids,
+                predicate,
+                Nearest(near.query, self._collection.metric),
+            )
         limit = limits.K_DEFAULT if limit is None else limit
         if len(near.order) > 1 or self._is_per_group():
             _, predicate, condition = self._where(with_ranges=True, with_ids=False)
             selection = self._selection(condition, limit)
             options = bind_options(binding, statement.options, 0)
-            return SelectPlan(self._collection, selection, None, predicate, Nearest(near.query, options))
+            return SelectPlan(self._collection, selection, None, predicate, Nearest(near.query, metric, options))
         _, predicate, _ = self._where(with_ranges=False, with_ids=False)
         selection = self._selection(None, limit)
         k = limit + selection.offset
@@ -136,11 +142,11 @@ class _Reading:
             return replace(names, has_distance=True, known=dict.fromkeys(near.spellings, bound))
         if near.spellings:
             return replace(names, known={DISTANCE: bind_expression(near.spellings[1], self._binding.values, names)})
-        for node in walk((self._statement.items, self._statement.where, self._statement.order)):
-            if node == DISTANCE:
+        for node in walk((self._statement.items, self._statement.where, near.order)):
+            if isinstance(node, ast.Column) and node in (DISTANCE, SCORE):
                 operator = METRICS[collection.metric].operator
                 hint = f"ORDER BY vector {operator} $1 gives a distance" if operator else "WHERE vector NEAR $1 does"
-                self._binding.refuse(errors.UNKNOWN_COLUMN, "there is no column distance here", node, hint)
+                self._binding.refuse(errors.UNKNOWN_COLUMN, f"there is no column {node.path[0]} here", node, hint)
         return names
 
     def _where(

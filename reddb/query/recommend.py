@@ -34,14 +34,16 @@ class Stored(Protocol):
     def vectors(self, addresses: NDArray[np.int64]) -> Vectors: ...
 
 
-def vector_of(query: RowId | Examples, view: Stored) -> Vectors:
-    """The vector (1, dim). Raises INVALID_ID naming the ids that are not stored, INVALID_VECTOR for a mean of zero."""
+def vector_of(query: RowId | Examples, view: Stored, metric: Metric) -> Vectors:
+    """The vector (1, dim) to search for by this metric.
+
+    Raises INVALID_ID naming the ids that are not stored, INVALID_VECTOR for a mean of zero.
+    """
     if not isinstance(query, Examples):
         return _stored([query], view)
-    metric = view.collection.metric
-    mean = _mean(query.like, view)
+    mean = _mean(query.like, view, metric)
     if query.unlike:
-        mean = 2 * mean - _mean(query.unlike, view)
+        mean = 2 * mean - _mean(query.unlike, view, metric)
     if metric in _OF_DIRECTION and np.linalg.norm(mean) < _NOTHING:
         message = f"the examples cancel out, and no row is nearest to a vector of zeros by {metric}"
         raise errors.INVALID_VECTOR.error(message, hint="leave an example out")
@@ -52,10 +54,10 @@ def vector_of(query: RowId | Examples, view: Stored) -> Vectors:
     return vector
 
 
-def _mean(ids: Sequence[RowId], view: Stored) -> NDArray[np.float64]:
+def _mean(ids: Sequence[RowId], view: Stored, metric: Metric) -> NDArray[np.float64]:
     vectors = _stored(ids, view)
-    if view.collection.metric in _OF_DIRECTION:
-        vectors = prepare(view.collection.metric, vectors)
+    if metric in _OF_DIRECTION:
+        vectors = prepare(metric, vectors)
     mean: NDArray[np.float64] = vectors.mean(axis=0, dtype=np.float64, keepdims=True)
     return mean
 

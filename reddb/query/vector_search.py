@@ -28,18 +28,18 @@ from reddb.query.read_plans import (
 from reddb.query.search_options import bind_options, refuse_options
 from reddb.query.selections import per_group_of
 from reddb.storage.payload_columns import Family
-from reddb.types import Collection, RowId, Vectors
+from reddb.types import Collection, Metric, RowId, Vectors
 
 
 def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPlan:
     """The plan of a VECTOR SEARCH. Raises an input error that points at the place."""
     collection = binding.collection(statement.collection)
-    _refuse_others(binding, statement, collection)
+    metric = collection.metric if statement.metric is None else binding.metric(statement.metric)
     query = _query(binding, statement.target, collection)
     left_out = len(query.ids) if isinstance(query, Examples) else 0
     projection = _projection(statement)
     predicate = binding.predicate(statement.where, collection)
-    distance_max = _distance_max(binding, statement, collection)
+    distance_max = _distance_max(binding, statement, metric)
     limit = None if statement.limit is None else binding.values.count(statement.limit.count, 0, limits.K_MAX, "LIMIT")
     offset = binding.values.count(statement.offset, 0, limits.K_MAX, "OFFSET")
     if not statement.group_by and statement.limit is not None and statement.limit.per_group is not None:
@@ -47,10 +47,12 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPla
         binding.refuse(errors.INVALID_VALUE, "PER GROUP needs a GROUP BY", statement.limit, hint)
     selection = Selection(projection, limit, offset, _within(distance_max), order=(OrderKey(Column("distance")),))
     if statement.group_by:
-        return _grouped(binding, statement, collection, Nearest(query), predicate, selection)
-    if limit is None and distance_max is not None:
+        return _grouped(binding, statement, collection, Nearest(query, metric), predicate, selection)
+    if metric is not collection.metric or (limit is None and distance_max is not None):
         refuse_options(binding, statement.options, has_distance=True)
-        return SelectPlan(collection, selection, None, predicate, Nearest(query))
+        if limit is None and distance_max is None:
+            selection = replace(selection, limit=limits.K_DEFAULT)
+        return SelectPlan(collection, selection, None, predicate, Nearest(query, metric))
     k = (limits.K_DEFAULT if limit is None else limit) + offset + left_out
     if k > limits.K_MAX:
         message = f"LIMIT, OFFSET and examples of a search are together at most {limits.K_MAX}, not {k}"
@@ -73,14 +75,11 @@ def _grouped(
     rows = binding.values.count(given, 1, limits.K_MAX, "PER GROUP")
     names = Scope(collection.fields, collection.metric, collection.dim)
     per_group = per_group_of(binding, statement.limit or statement.group_by[0], statement.group_by, names, groups, rows)
-    nearest = replace(nearest, options=bind_options(binding, statement.options, 0))
+    if nearest.metric is collection.metric:
+        nearest = replace(nearest, options=bind_options(binding, statement.options, 0))
+    else:
+        refuse_options(binding, statement.options, has_distance=True)
     return SelectPlan(collection, replace(selection, limit=groups, per_group=per_group), None, predicate, nearest)
-
-
-def _refuse_others(binding: Binding, statement: ast.VectorSearch, collection: Collection) -> None:
-    if statement.metric is not None and binding.metric(statement.metric) is not collection.metric:
-        message = f"{collection.name!r} is searched by its own metric, {collection.metric}"
-        binding.refuse(errors.NOT_SUPPORTED, message, statement.metric)
 
 
 def _query(
@@ -120,13 +119,13 @@ def _within(distance_max: float | None) -> Predicate | None:
     return Predicate(condition, frozenset(columns(condition)))
 
 
-def _distance_max(binding: Binding, statement: ast.VectorSearch, collection: Collection) -> float | None:
+def _distance_max(binding: Binding, statement: ast.VectorSearch, metric: Metric) -> float | None:
     """How far rows may be; THRESHOLD and MIN_SCORE say it both."""
     threshold = _number(binding, statement.threshold, "THRESHOLD")
     score = _number(binding, statement.min_score, "MIN_SCORE")
     if score is None:
         return threshold
-    reach = farthest(collection.metric, score)
+    reach = farthest(metric, score)
     return reach if threshold is None else min(reach, threshold)
 
 

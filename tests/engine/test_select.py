@@ -187,7 +187,12 @@ AGGREGATES = [
     ("count", None, False),
     *((name, column, False) for name in ("count", "min", "max") for column in COLUMNS),
     *(("count", column, True) for column in COLUMNS),
-    *((name, column, distinct) for name in ("sum", "avg") for column in ("year", "price") for distinct in (False, True)),
+    *(
+        (name, column, distinct)
+        for name in ("sum", "avg")
+        for column in ("year", "price")
+        for distinct in (False, True)
+    ),
 ]
 
 

@@ -7,12 +7,15 @@ column of its name, in GROUP BY a declared field wins over an alias, as in Postg
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
 
+ID = ast.Column(("id",))
+DISTANCE = ast.Column(("distance",))
+SCORE = ast.Column(("score",))
 AGGREGATES = ("count", "sum", "min", "max", "avg")
 _NAME_CHARS = 60
 
@@ -35,6 +38,31 @@ def conjuncts(where: ast.Expression | None) -> list[ast.Expression]:
     if isinstance(where, ast.And):
         return [item for operand in where.operands for item in conjuncts(operand)]
     return [where]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What there is to know of a SELECT before its parameters and its collection are.
+
+    `aggregates` are those of the items, of HAVING and of ORDER BY; `distances` the columns `distance` and `score`.
+    """
+
+    aggregates: tuple[ast.Call, ...]
+    misplaced: tuple[ast.Call, ...]  # aggregates of the WHERE
+    distances: tuple[ast.Column, ...]
+    is_grouped: bool  # rows become groups (PER GROUP gives rows)
+    is_distinct: bool  # rows may be left out by DISTINCT: with their ids, no two are alike
+
+
+def outline(statement: ast.Select) -> Outline:
+    calls = tuple(aggregates(statement.items, statement.having, statement.order))
+    parts = (statement.items, statement.where, statement.order, statement.group_by, statement.having)
+    distances = tuple(node for node in walk(parts) if isinstance(node, ast.Column) and node in (DISTANCE, SCORE))
+    is_per_group = statement.limit is not None and statement.limit.per_group is not None
+    is_grouped = not is_per_group and bool(statement.group_by or calls or statement.having is not None)
+    by_id = any(isinstance(item.expression, ast.Star) or item.expression == ID for item in statement.items)
+    is_distinct = statement.distinct and (is_grouped or not by_id)
+    return Outline(calls, tuple(aggregates(statement.where)), distances, is_grouped, is_distinct)
 
 
 def is_aggregate(node: ast.Node) -> bool:

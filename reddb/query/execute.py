@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb.query.predicate import Predicate
-from reddb.query.read_plans import CountPlan, Examples, GetPlan, Nearest, ScanPlan, SearchPlan, SelectPlan, ViewPlan
+from reddb.query.read_plans import (
+    CountPlan,
+    Examples,
+    GetPlan,
+    Nearest,
+    ScanPlan,
+    SearchPlan,
+    Selection,
+    SelectPlan,
+    ViewPlan,
+)
 from reddb.query.recommend import vector_of
 from reddb.query.select import Addresses, Rows, Steps, project, select_steps
 from reddb.query.show import show as show
@@ -34,8 +44,6 @@ class View(Protocol):
     def collection(self) -> Collection: ...
 
     def get(self, ids: Sequence[RowId]) -> NDArray[np.int64]: ...
-
-    def scan(self, count: int, offset: int, predicate: Predicate | None) -> NDArray[np.int64]: ...
 
     def blocks(self, predicate: Predicate | None) -> Iterator[NDArray[np.int64]]: ...
 
@@ -99,7 +107,8 @@ def run_steps(plan: GetPlan | ScanPlan | CountPlan | SelectPlan | SearchPlan, vi
             count = view.count(plan.predicate) if plan.ids is None else np.count_nonzero(view.get(plan.ids) >= 0)
             return Table([plan.name], [[int(count)]])
         case ScanPlan():
-            addresses = view.scan(plan.limit, plan.offset, plan.predicate)
+            selection = Selection(plan.projection, plan.limit, plan.offset)
+            return (yield from select_steps(selection, _Stored(view, None, plan.predicate)))
         case GetPlan():
             found_at = view.get(plan.ids)
             addresses = found_at[found_at >= 0][plan.offset :][: plan.limit]

@@ -17,12 +17,10 @@ from reddb import errors
 from reddb.grammar import ast
 from reddb.index.metrics import METRICS, score_of
 from reddb.query.binding import Binding, is_column
-from reddb.query.clauses import conjuncts
+from reddb.query.clauses import DISTANCE, SCORE, conjuncts
 from reddb.types import Collection, Metric, Vectors
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-DISTANCE = ast.Column(("distance",))
-SCORE = ast.Column(("score",))
 
 
 @dataclass(frozen=True, slots=True)

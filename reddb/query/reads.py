@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reddb import errors, limits
@@ -10,9 +11,10 @@ from reddb.grammar import ast
 from reddb.index.metrics import METRICS
 from reddb.query.binding import Binding, choices
 from reddb.query.bound import Bound, Scope
-from reddb.query.clauses import named, ordered_by, refuse_aggregates, walk
+from reddb.query.clauses import DISTANCE, named, ordered_by, outline
+from reddb.query.evaluate import All
 from reddb.query.expressions import bind_condition_of, bind_expression
-from reddb.query.nearness import DISTANCE, SCORE, nearness
+from reddb.query.nearness import nearness
 from reddb.query.operands import Column, columns
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate
@@ -28,17 +30,20 @@ from reddb.query.read_plans import (
     ViewPlan,
 )
 from reddb.query.search_options import bind_options, refuse_options
-from reddb.query.selections import RowScope, bind_selection, is_distinct, is_grouped
+from reddb.query.selections import RowScope, bind_offset, bind_projection, bind_selection
 from reddb.query.views import PREFIX, VIEWS
 from reddb.storage.payload_columns import Family
 from reddb.types import Collection, RowId
 
+_OF_VECTORS = frozenset({"vector", "distance"})
 _COUNT = ast.Call("count", star=True)
 
 
 def bind_select(binding: Binding, statement: ast.Select) -> Plan:
     """The plan of a SELECT. Raises an input error that points at the place."""
-    refuse_aggregates(binding, statement.where, "WHERE", "HAVING filters groups")
+    for call in binding.values.once(outline, statement).misplaced:
+        message = f"{call.name} is an aggregate, which cannot stand in WHERE"
+        binding.refuse(errors.INVALID_VALUE, message, call, "HAVING filters groups")
     if statement.source is None:
         return _over_table(binding, statement, None, ())
     if statement.source.text.startswith(PREFIX):
@@ -71,10 +76,12 @@ class _Reading:
         self._binding = binding
         self._statement = statement
         self._collection = collection
-        self._is_grouped = is_grouped(statement) or is_distinct(statement)
+        self._outline = binding.values.once(outline, statement)
+        self._is_grouped = self._outline.is_grouped or self._outline.is_distinct
         order = ordered_by(binding, statement)
         self._near = nearness(binding, statement, collection, order, orders=not self._is_grouped)
         self._names = self._scope()
+        self._rows = RowScope(self._names, ("id", "vector"), has_keys=True)
 
     def plan(self) -> Plan:
         statement, near = self._statement, self._near
@@ -101,35 +108,27 @@ class _Reading:
         statement, near, binding, metric = self._statement, self._near, self._binding, self._collection.metric
         assert near.query is not None
         limit = _limit(binding, statement)
-        is_simple = not any(self._looks_at_vectors(item) for item in near.others)
+        _, predicate, condition = self._where(with_ranges=False, with_ids=False)
         is_complete = limit is None and near.distance_max is not None and not self._is_per_group()
-        if is_complete or not is_simple:
+        if is_complete or condition is not None:
             refuse_options(binding, statement.options, has_distance=True)
             ids, predicate, condition = self._where(with_ranges=True)
             limit = limits.K_DEFAULT if limit is None and not is_complete else limit
-            return SelectPlan(
-                self._collection,
-                self._selection(condition, limit),
-                ids,
-                predicate,
-                Nearest(near.query, self._collection.metric),
-            )
+            selection = self._selection(condition, limit)
+            return SelectPlan(self._collection, selection, ids, predicate, Nearest(near.query, metric))
         limit = limits.K_DEFAULT if limit is None else limit
         if len(near.order) > 1 or self._is_per_group():
-            _, predicate, condition = self._where(with_ranges=True, with_ids=False)
-            selection = self._selection(condition, limit)
+            selection = self._selection(_all_of(self._bound(near.ranges)), limit)
             options = bind_options(binding, statement.options, 0)
             return SelectPlan(self._collection, selection, None, predicate, Nearest(near.query, metric, options))
-        _, predicate, _ = self._where(with_ranges=False, with_ids=False)
-        selection = self._selection(None, limit)
-        k = limit + selection.offset
+        projection = bind_projection(binding, statement, self._names, self._rows, is_rows=True)
+        offset = bind_offset(binding, statement)
+        k = limit + offset
         if k > limits.K_MAX:
             message = f"LIMIT and OFFSET of a search are together at most {limits.K_MAX}, not {k}"
             binding.refuse(errors.LIMIT_EXCEEDED, message, statement.limit or statement)
         options = bind_options(binding, statement.options, k)
-        return SearchPlan(
-            self._collection, near.query, options, selection.offset, selection.projection, predicate, near.distance_max
-        )
+        return SearchPlan(self._collection, near.query, options, offset, projection, predicate, near.distance_max)
 
     # --- parts ---------------------------------------------------------------------------------------------
 
@@ -142,45 +141,44 @@ class _Reading:
             return replace(names, has_distance=True, known=dict.fromkeys(near.spellings, bound))
         if near.spellings:
             return replace(names, known={DISTANCE: bind_expression(near.spellings[1], self._binding.values, names)})
-        for node in walk((self._statement.items, self._statement.where, near.order)):
-            if isinstance(node, ast.Column) and node in (DISTANCE, SCORE):
-                operator = METRICS[collection.metric].operator
-                hint = f"ORDER BY vector {operator} $1 gives a distance" if operator else "WHERE vector NEAR $1 does"
-                self._binding.refuse(errors.UNKNOWN_COLUMN, f"there is no column {node.path[0]} here", node, hint)
+        for node in self._outline.distances:
+            operator = METRICS[collection.metric].operator
+            hint = f"ORDER BY vector {operator} $1 gives a distance" if operator else "WHERE vector NEAR $1 does"
+            self._binding.refuse(errors.UNKNOWN_COLUMN, f"there is no column {node.path[0]} here", node, hint)
         return names
 
     def _where(
         self, *, with_ranges: bool, with_ids: bool = True
     ) -> tuple[list[RowId] | None, Predicate | None, Predicate | None]:
         """Ids, what is a mask to keep, and what is evaluated row by row: because of ids or of distances."""
-        near, ids = self._near, None
-        stored = [item for item in near.others if not self._looks_at_vectors(item)]
-        others = [item for item in near.others if self._looks_at_vectors(item)]
+        ids, others = self._ids() if with_ids else (None, self._near.others)
+        bound = self._bound(others)
+        if ids is not None:
+            stored: list[Predicate] = []
+            rest = bound
+        else:
+            stored = [predicate for predicate in bound if not _looks_at_vectors(predicate)]
+            rest = [predicate for predicate in bound if _looks_at_vectors(predicate)]
         if with_ranges:
-            others += near.ranges
-        for item in stored if with_ids else ():
+            rest += self._bound(self._near.ranges)
+        return ids, _all_of(stored), _all_of(rest)
+
+    def _ids(self) -> tuple[list[RowId] | None, Sequence[ast.Expression]]:
+        """The ids that a condition names, and the other conditions."""
+        others = self._near.others
+        for place, item in enumerate(others):
             ids = self._binding.ids(item)
             if ids is not None:
-                others += [other for other in stored if other is not item]
-                stored = []
-                break
-        return ids, self._all_of(stored), self._all_of(others)
+                return ids, [*others[:place], *others[place + 1 :]]
+        return None, others
 
-    def _looks_at_vectors(self, condition: ast.Expression) -> bool:
-        """Whether its truths are no mask to keep: they differ from query to query, and cost too much for one turn."""
-        return bool(_predicate(self._binding, condition, self._names).columns & {"vector", "distance"})
-
-    def _all_of(self, conditions: list[ast.Expression]) -> Predicate | None:
-        if not conditions:
-            return None
-        whole = conditions[0] if len(conditions) == 1 else ast.And(tuple(conditions))
-        return _predicate(self._binding, whole, self._names)
+    def _bound(self, conditions: Sequence[ast.Expression]) -> list[Predicate]:
+        return [_predicate(self._binding, item, self._names) for item in conditions]
 
     def _selection(self, condition: Predicate | None, limit: int | None) -> Selection:
         if self._is_per_group() and limit is None:
             limit = limits.K_DEFAULT
-        rows = RowScope(self._names, ("id", "vector"), has_keys=True)
-        return bind_selection(self._binding, self._statement, rows, self._near.order, condition, limit)
+        return bind_selection(self._binding, self._statement, self._rows, self._near.order, condition, limit)
 
     def _is_per_group(self) -> bool:
         return self._statement.limit is not None and self._statement.limit.per_group is not None
@@ -201,3 +199,15 @@ def _limit(binding: Binding, statement: ast.Select) -> int | None:
 def _predicate(binding: Binding, node: ast.Expression, names: Scope) -> Predicate:
     condition = bind_condition_of(node, binding.values, names)
     return Predicate(condition, frozenset(columns(condition)))
+
+
+def _looks_at_vectors(predicate: Predicate) -> bool:
+    """Whether its truths are no mask to keep: they differ from query to query, and cost too much for one turn."""
+    return not predicate.columns.isdisjoint(_OF_VECTORS)
+
+
+def _all_of(predicates: list[Predicate]) -> Predicate | None:
+    if len(predicates) <= 1:
+        return predicates[0] if predicates else None
+    conditions = tuple(predicate.condition for predicate in predicates)
+    return Predicate(All(conditions), frozenset().union(*(predicate.columns for predicate in predicates)))

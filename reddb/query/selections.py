@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.clauses import aggregates, grouped_by, named
+from reddb.query.clauses import aggregates, grouped_by, named, outline
 from reddb.query.expressions import Bound, Scope, bind_expression
 from reddb.query.group_clauses import bind_distinct, bind_grouping, bind_keys, check_distinct, check_grouped
 from reddb.query.operands import VECTOR, Column, Operand
@@ -16,8 +17,7 @@ from reddb.query.ordering import OrderKey
 from reddb.query.predicate import Predicate
 from reddb.query.read_plans import ALL_KEYS, Grouping, Path, PerGroup, Projection, Selection
 from reddb.storage.payload_columns import column_path
-
-ID = ast.Column(("id",))
+from reddb.types import RESERVED_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,6 @@ class RowScope:
     has_keys: bool = False
 
 
-def is_grouped(statement: ast.Select) -> bool:
-    """Whether rows become groups. (PER GROUP gives rows.)"""
-    if statement.limit is not None and statement.limit.per_group is not None:
-        return False
-    has_aggregates = aggregates(statement.items, statement.having, statement.order)
-    return bool(statement.group_by or has_aggregates or statement.having is not None)
-
-
-def is_distinct(statement: ast.Select) -> bool:
-    """Whether DISTINCT may leave rows out: with their ids, no two are alike."""
-    by_id = any(isinstance(item.expression, ast.Star) or item.expression == ID for item in statement.items)
-    return statement.distinct and (is_grouped(statement) or not by_id)
-
-
 def bind_selection(
     binding: Binding,
     statement: ast.Select,
@@ -52,25 +38,30 @@ def bind_selection(
     limit: int | None,
 ) -> Selection:
     """Everything but WHERE and where the rows come from. `order` is the ORDER BY with what its aliases stand for."""
-    offset = binding.values.count(statement.offset, 0, limits.K_MAX, "OFFSET")
+    told = binding.values.once(outline, statement)
+    offset = bind_offset(binding, statement)
     declared = [field.name for field in rows.names.fields]
     keys = grouped_by(binding, statement, declared)
     per_group = _per_group(binding, statement, keys, rows.names, limit)
     scope, groupings = rows.names, list[Grouping]()
-    if per_group is None and is_grouped(statement):
+    if per_group is None and told.is_grouped:
         grouped = bind_grouping(binding, statement, keys, order, scope)
         check = [*(item.expression for item in statement.items), *(item.expression for item in order)]
         for node in check:
             if not isinstance(node, ast.Star):
                 check_grouped(binding, node, grouped.scope.known)
         scope, groupings = grouped.scope, [grouped.grouping]
-    if is_distinct(statement):
+    if told.is_distinct:
         grouped = bind_distinct(binding, statement, scope)
         check_distinct(binding, order, grouped.scope.known)
         scope, groupings = grouped.scope, [*groupings, grouped.grouping]
-    projection = _projection(binding, statement, scope, rows, is_rows=not groupings)
+    projection = bind_projection(binding, statement, scope, rows, is_rows=not groupings)
     keys_of_order = _order(binding, statement, order, scope)
     return Selection(projection, limit, offset, condition, tuple(groupings), keys_of_order, per_group)
+
+
+def bind_offset(binding: Binding, statement: ast.Select) -> int:
+    return binding.values.count(statement.offset, 0, limits.K_MAX, "OFFSET")
 
 
 def _per_group(
@@ -101,7 +92,10 @@ def per_group_of(
     return PerGroup(tuple(key.operand for key in bind_keys(binding, keys, scope)), rows)
 
 
-def _projection(binding: Binding, statement: ast.Select, scope: Scope, rows: RowScope, *, is_rows: bool) -> Projection:
+def bind_projection(
+    binding: Binding, statement: ast.Select, scope: Scope, rows: RowScope, *, is_rows: bool
+) -> Projection:
+    """The items of a SELECT, in the scope of rows, or of groups."""
     shown: list[tuple[str, Path | Operand]] = []
     for item in statement.items:
         node = item.expression
@@ -111,10 +105,20 @@ def _projection(binding: Binding, statement: ast.Select, scope: Scope, rows: Row
             shown += [(name, (name,)) for name in rows.star]
             shown += [ALL_KEYS] if rows.has_keys else []
             continue
+        if is_rows and _is_key(node, scope):
+            shown.append((named(binding, item), node.path))
+            continue
         bound = bind_expression(node, binding.values, scope)
         is_path = is_rows and isinstance(node, ast.Column) and bound.operand == Column(column_path(node.path))
         shown.append((named(binding, item), node.path if is_path and isinstance(node, ast.Column) else bound.operand))
     return Projection(tuple(shown))
+
+
+def _is_key(node: ast.Expression, scope: Scope) -> TypeGuard[ast.Column]:
+    """Whether this is a key of the payload or the id, and nothing else: then there is nothing to bind."""
+    if not isinstance(node, ast.Column) or scope.is_closed:
+        return False
+    return node.path[0] not in RESERVED_NAMES or node.path == ("id",)
 
 
 def _order(binding: Binding, statement: ast.Select, order: Sequence[ast.OrderBy], scope: Scope) -> tuple[OrderKey, ...]:

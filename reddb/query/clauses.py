@@ -137,7 +137,7 @@ def _meant(
             binding.refuse(errors.INVALID_VALUE, message, node)
         meant = items[node.value - 1].expression
     elif isinstance(node, ast.Literal | ast.Parameter):
-        binding.refuse(errors.INVALID_VALUE, f"{clause} a value orders nothing: name a column", node)
+        binding.refuse(errors.INVALID_VALUE, f"{clause} names columns, aliases or positions, and this is a value", node)
     if isinstance(meant, ast.Star):
         binding.refuse(errors.INVALID_VALUE, f"{clause} * is no single column", node)
     return meant

@@ -22,6 +22,7 @@ from reddb.query.read_plans import Grouping
 from reddb.storage.payload_columns import Family
 
 _KEY_HINT = "put it into GROUP BY, or into an aggregate such as max(…)"
+NEAREST_HINT = "LIMIT n PER GROUP m gives the nearest rows of each group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,14 @@ def bind_distinct(binding: Binding, statement: ast.Select, scope: Scope) -> Grou
     return Grouped(Grouping(tuple(keys)), Scope(known=known, is_closed=True))
 
 
-def check_grouped(binding: Binding, node: ast.Expression, known: Mapping[ast.Expression, Bound]) -> None:
+def check_grouped(
+    binding: Binding, node: ast.Expression, known: Mapping[ast.Expression, Bound], hint: str = _KEY_HINT
+) -> None:
     """Raises INVALID_VALUE at a column that is neither a key nor within an aggregate."""
     for column in _columns_outside(node, known):
         name = ".".join(column.path)
         message = f"{name} is neither in GROUP BY nor in an aggregate"
-        binding.refuse(errors.INVALID_VALUE, message, column, _KEY_HINT)
+        binding.refuse(errors.INVALID_VALUE, message, column, hint)
 
 
 def check_distinct(binding: Binding, order: Sequence[ast.OrderBy], known: Mapping[ast.Expression, Bound]) -> None:

@@ -57,7 +57,10 @@ def nearness(
     if nears and not orders:
         hint = "WHERE vector <=> $1 < 0.3 compares a distance"
         binding.refuse(
-            errors.INVALID_VALUE, "groups are made of all rows that match, and NEAR chooses none", nears[0], hint
+            errors.INVALID_VALUE,
+            "groups are of all rows that match, and NEAR leaves none out",
+            nears[0],
+            hint,
         )
     if len(nears) > 1:
         binding.refuse(errors.INVALID_VALUE, "a SELECT is near to one vector", nears[1])

@@ -11,7 +11,14 @@ from reddb.grammar import ast
 from reddb.query.binding import Binding
 from reddb.query.clauses import aggregates, grouped_by, named, outline
 from reddb.query.expressions import Bound, Scope, bind_expression
-from reddb.query.group_clauses import bind_distinct, bind_grouping, bind_keys, check_distinct, check_grouped
+from reddb.query.group_clauses import (
+    NEAREST_HINT,
+    bind_distinct,
+    bind_grouping,
+    bind_keys,
+    check_distinct,
+    check_grouped,
+)
 from reddb.query.operands import VECTOR, Column, Operand
 from reddb.query.ordering import OrderKey
 from reddb.query.predicate import Predicate
@@ -47,9 +54,10 @@ def bind_selection(
     if per_group is None and told.is_grouped:
         grouped = bind_grouping(binding, statement, keys, order, scope)
         check = [*(item.expression for item in statement.items), *(item.expression for item in order)]
+        hints = [NEAREST_HINT] if keys and any(isinstance(item.expression, ast.Distance) for item in order) else []
         for node in check:
             if not isinstance(node, ast.Star):
-                check_grouped(binding, node, grouped.scope.known)
+                check_grouped(binding, node, grouped.scope.known, *hints)
         scope, groupings = grouped.scope, [grouped.grouping]
     if told.is_distinct:
         grouped = bind_distinct(binding, statement, scope)

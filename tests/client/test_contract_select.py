@@ -46,7 +46,11 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     # order and pages
     ("SELECT id FROM {0} ORDER BY title DESC, id LIMIT 3", ["id"], [(6,), (4,), (3,)]),
     ("SELECT id FROM {0} ORDER BY title DESC NULLS LAST, id LIMIT 2", ["id"], [(4,), (3,)]),
-    ("SELECT id, free FROM {0} ORDER BY free LIMIT 5", ["id", "free"], [(1, 1), (4, 2.5), (2, "x"), ("five", True), (3, None)]),
+    (
+        "SELECT id, free FROM {0} ORDER BY free LIMIT 5",
+        ["id", "free"],
+        [(1, 1), (4, 2.5), (2, "x"), ("five", True), (3, None)],
+    ),
     ("SELECT id AS x, year FROM {0} ORDER BY 2, x LIMIT 2 OFFSET 1", ["x", "year"], [(2, 2000), (3, 2001)]),
     ("SELECT id FROM {0} ORDER BY -year, id LIMIT 2", ["id"], [("five",), (3,)]),
     ("SELECT id FROM {0} WHERE (year, id) > (2000, 1) ORDER BY year, id LIMIT 2", ["id"], [(2,), (3,)]),
@@ -56,7 +60,11 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("SELECT DISTINCT title FROM {0} ORDER BY title LIMIT 2", ["title"], [("a",), ("b",)]),
     ("SELECT DISTINCT year > 2000 AS late FROM {0} ORDER BY late", ["late"], [(False,), (True,), (None,)]),
     # distances
-    (f"SELECT id, distance, score FROM {{0}} ORDER BY {NEAR} LIMIT 2", ["id", "distance", "score"], [(1, 1, 0.5), (2, 2, 1 / 3)]),
+    (
+        f"SELECT id, distance, score FROM {{0}} ORDER BY {NEAR} LIMIT 2",
+        ["id", "distance", "score"],
+        [(1, 1, 0.5), (2, 2, 1 / 3)],
+    ),
     (f"SELECT id, 10 - distance AS d FROM {{0}} ORDER BY {NEAR} LIMIT 1", ["id", "d"], [(1, 9)]),
     (f"SELECT id, {NEAR} AS d FROM {{0}} ORDER BY d DESC, id DESC LIMIT 2", ["id", "d"], [(6, 6), ("five", 5)]),
     (f"SELECT id FROM {{0}} ORDER BY year DESC, {NEAR} DESC LIMIT 3", ["id"], [(4,), ("five",), (6,)]),
@@ -77,24 +85,48 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("VECTOR SEARCH {0} SIMILAR TO ID (3) NOT LIKE ID (1, 1) LIMIT 2", ["id", "distance"], [("five", 0), (4, 1)]),
     ("VECTOR SEARCH {0} SIMILAR TO ID (1, 2) THRESHOLD 2.5", ["id", "distance"], [(3, 1.5), (4, 2.5)]),
     # groups
-    ("SELECT count(*), sum(year), avg(price), min(title), max(free) FROM {0}", ["count", "sum", "avg", "min", "max"], [(6, 10004, 1 / 3, "a", True)]),
+    (
+        "SELECT count(*), sum(year), avg(price), min(title), max(free) FROM {0}",
+        ["count", "sum", "avg", "min", "max"],
+        [(6, 10004, 1 / 3, "a", True)],
+    ),
     ("SELECT count(*) AS n, sum(price) FROM {0} WHERE FALSE", ["n", "sum"], [(0, None)]),
     ("SELECT year, count(*) FROM {0} WHERE FALSE GROUP BY year", ["year", "count"], []),
-    ("SELECT year, count(*) AS n FROM {0} GROUP BY year ORDER BY n DESC, year LIMIT 3", ["year", "n"], [(2000, 2), (2001, 2), (2002, 1)]),
-    ("SELECT year, count(*) FROM {0} GROUP BY 1 ORDER BY year DESC", ["year", "count"], [(None, 1), (2002, 1), (2001, 2), (2000, 2)]),
-    ("SELECT title IS NULL AS none, count(DISTINCT title) FROM {0} GROUP BY none ORDER BY 2", ["none", "count"], [(True, 0), (False, 4)]),
+    (
+        "SELECT year, count(*) AS n FROM {0} GROUP BY year ORDER BY n DESC, year LIMIT 3",
+        ["year", "n"],
+        [(2000, 2), (2001, 2), (2002, 1)],
+    ),
+    (
+        "SELECT year, count(*) FROM {0} GROUP BY 1 ORDER BY year DESC",
+        ["year", "count"],
+        [(None, 1), (2002, 1), (2001, 2), (2000, 2)],
+    ),
+    (
+        "SELECT title IS NULL AS none, count(DISTINCT title) FROM {0} GROUP BY none ORDER BY 2",
+        ["none", "count"],
+        [(True, 0), (False, 4)],
+    ),
     ("SELECT year FROM {0} GROUP BY year HAVING count(price) > 1", ["year"], [(2001,)]),
     ("SELECT year + count(*) AS s FROM {0} WHERE year = 2000 GROUP BY year", ["s"], [(2002,)]),
     ("SELECT DISTINCT count(*) AS n FROM {0} GROUP BY year ORDER BY n", ["n"], [(1,), (2,)]),
-    (f"SELECT year, min({NEAR}) AS d FROM {{0}} GROUP BY year ORDER BY d LIMIT 2", ["year", "d"], [(2000, 1), (2001, 3)]),
-    (f"SELECT year, id, distance FROM {{0}} GROUP BY year ORDER BY {NEAR} LIMIT 2 PER GROUP 2", ["year", "id", "distance"], [(2000, 1, 1), (2000, 2, 2), (2001, 3, 3), (2001, 6, 6)]),
+    (
+        f"SELECT year, min({NEAR}) AS d FROM {{0}} GROUP BY year ORDER BY d LIMIT 2",
+        ["year", "d"],
+        [(2000, 1), (2001, 3)],
+    ),
+    (
+        f"SELECT year, id, distance FROM {{0}} GROUP BY year ORDER BY {NEAR} LIMIT 2 PER GROUP 2",
+        ["year", "id", "distance"],
+        [(2000, 1, 1), (2000, 2, 2), (2001, 3, 3), (2001, 6, 6)],
+    ),
     (f"SELECT id FROM {{0}} GROUP BY year ORDER BY {NEAR} LIMIT 2 PER GROUP 1 OFFSET 2", ["id"], [(4,), ("five",)]),
     ("SELECT id FROM {0} GROUP BY year ORDER BY title DESC NULLS LAST LIMIT 2 PER GROUP 1", ["id"], [(4,), (3,)]),
     ("VECTOR SEARCH {0} SIMILAR TO [0, 0] GROUP BY year LIMIT 3", ["id", "distance"], [(1, 1), (3, 3), (4, 4)]),
     # views
     ("SELECT name, dim FROM red.collections WHERE name = '{0}' AND rows > 5", ["name", "dim"], [("{0}", 2)]),
     ("SELECT metric, max(dim) FROM red.collections WHERE name = '{0}' GROUP BY metric", ["metric", "max"], [("l2", 2)]),
-]  # fmt: skip
+]
 
 
 def test_answers_are_these_in_every_state(db: Any, name: str) -> None:

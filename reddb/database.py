@@ -29,25 +29,25 @@ from reddb.partition.explain import explain
 from reddb.partition.figures import PartitionState, owned_samples
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
-from reddb.query.execute import Table, found_table, query_vector, run
+from reddb.query.execute import Table, found_table, query_vector, view_steps
 from reddb.query.plan import (
     ChangePlan,
-    CountPlan,
     CreatePlan,
     DropPlan,
     ExplainPlan,
-    GetPlan,
     IndexPlan,
     KillPlan,
     Plan,
-    ScanPlan,
+    ReadPlan,
     SearchPlan,
     SettingsPlan,
     ShowPlan,
+    ViewPlan,
     WorkPlan,
     WritePlan,
 )
-from reddb.query.views import Maker
+from reddb.query.table import NOTHING
+from reddb.query.views import VIEWS, Maker
 from reddb.rows import RowBatch
 from reddb.session import SessionState, timed_out
 from reddb.settings import SettingValue
@@ -181,13 +181,15 @@ class Database:
             raise errors.INVALID_VALUE.error(f"no query {plan.query} runs", hint="SHOW QUERIES")
         if isinstance(plan, ExplainPlan):
             return explain(plan, self._opened[plan.plan.collection.id].reader)
-        assert isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan)
+        if isinstance(plan, ViewPlan):
+            return self._finish(view_steps(plan, self._view(plan.view)))
+        assert isinstance(plan, ReadPlan)
         reader = self._opened[plan.collection.id].reader
         if isinstance(plan, SearchPlan):
             steps = reader.search_steps(query_vector(plan, reader.view()), plan.options, plan.predicate)
             (found,) = self._found(steps, 1)
             return found_table(plan, found)
-        return run(plan, reader.view())
+        return self._finish(reader.read_steps(plan))
 
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
@@ -195,6 +197,10 @@ class Database:
         written = self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
         self._metrics.rows_written += written
         return written
+
+    def _view(self, name: str | None) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else self._show(ShowPlan(VIEWS[name]))
 
     def _show(self, plan: ShowPlan) -> Table:
         if plan.view.made_by is not Maker.CORES:

@@ -30,6 +30,7 @@ EF_MAX = 100_000  # candidates re-ranked per segment
 FILTER_CACHE_BYTES = 64 * MIB  # masks of predicates that one core keeps
 QUERIES_MAX = 1_000  # query vectors in one search request
 SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
+GROUPS_MAX = 1_048_576  # groups of one SELECT, or distinct values that one count tells apart: 8 MiB a key
 
 # --- writes ------------------------------------------------------------------------------------------------
 BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing

@@ -81,7 +81,8 @@ def _filter_of(message: Search, collection: Collection) -> Predicate | None:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
         return None
     condition = _parse_condition(message.where)
-    return bind_predicate(condition, Values(message.where, condition, message.parameters), collection.fields)
+    values = Values(message.where, condition, message.parameters)
+    return bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
 
 
 def hits(message: Search, found: list[Found], report: SearchReport | None = None) -> Hits:

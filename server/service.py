@@ -22,7 +22,8 @@ from reddb.partition.figures import PartitionState
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table
 from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, KillPlan, SettingsPlan, ShowPlan, WorkPlan
-from reddb.query.views import Maker
+from reddb.query.table import NOTHING
+from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write
 from reddb.server.inspection import Inspection
 from reddb.server.mailbox import PeerLink
@@ -130,6 +131,10 @@ class Service:
         if isinstance(message, Tell | Stop):
             return self._inspection.answer(message)
         return await self.writes.serve_peer(link, message)
+
+    async def view(self, name: str | None, session: SessionState) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else await self.show(ShowPlan(VIEWS[name]), session)
 
     # --- what the supervisor says --------------------------------------------------------------------------
 

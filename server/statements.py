@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reddb.partition.explain import explain
-from reddb.query.execute import run
+from reddb.query.execute import view_steps
 from reddb.query.plan import (
     ChangePlan,
     CreatePlan,
@@ -16,18 +16,20 @@ from reddb.query.plan import (
     SearchPlan,
     SettingsPlan,
     ShowPlan,
+    ViewPlan,
     WorkPlan,
     WritePlan,
 )
 from reddb.requests import WRITES, affected, results
 from reddb.server.service import Service
+from reddb.server.slices import in_slices
 from reddb.session import SessionState
 from reddb.wire.messages import Query, Result
 
 
 def may_be_left(bound: Plan) -> bool:
     """Whether a statement may be stopped half-way: it changes nothing."""
-    return isinstance(bound, ReadPlan | ShowPlan | ExplainPlan)
+    return isinstance(bound, ReadPlan | ViewPlan | ShowPlan | ExplainPlan)
 
 
 async def run_statement(service: Service, session: SessionState, message: Query, bound: Plan) -> list[Result]:
@@ -35,6 +37,8 @@ async def run_statement(service: Service, session: SessionState, message: Query,
     match bound:
         case ShowPlan():
             return results(await service.show(bound, session))
+        case ViewPlan():
+            return results(await in_slices(view_steps(bound, await service.view(bound.view, session))))
         case KillPlan():
             await service.kill(bound)
             return [affected(None)]
@@ -56,4 +60,4 @@ async def run_statement(service: Service, session: SessionState, message: Query,
         case _:
             assert not isinstance(bound, SearchPlan), "a search goes on with those of its turn"
             reader = await service.reader(bound.collection)
-            return results(run(bound, reader.view()))
+            return results(await in_slices(reader.read_steps(bound)))

@@ -139,7 +139,7 @@ class _Search:
             began = perf_counter()
             mask = None
             if self._predicate is not None:
-                mask = segment.filter.mask(self._predicate, segment.count)
+                mask = self._view.mask(place, self._predicate)
                 self._report.filter_us += 1e6 * (perf_counter() - began)
             before = sum(map(_total, self._candidates))
             strategy = yield from self._segment(segment, place, mask)

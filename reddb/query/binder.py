@@ -14,8 +14,9 @@ from reddb.grammar import ast
 from reddb.query.binding import Binding
 from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
 from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
-from reddb.query.reads import bind_select, bind_vector_search
+from reddb.query.reads import bind_select
 from reddb.query.values import Parameters, Values
+from reddb.query.vector_search import bind_vector_search
 from reddb.query.writes import bind_delete, bind_insert, bind_update
 from reddb.types import Collection
 

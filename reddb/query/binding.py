@@ -64,7 +64,9 @@ class Binding:
 
     def predicate(self, where: ast.Expression | None, collection: Collection) -> Predicate | None:
         """Raises INVALID_VALUE or UNKNOWN_COLUMN at the place."""
-        return None if where is None else bind_predicate(where, self.values, collection.fields)
+        if where is None:
+            return None
+        return bind_predicate(where, self.values, collection.fields, collection.metric, collection.dim)
 
     def ids(self, where: ast.Expression | None) -> list[RowId] | None:
         """The ids of `id = …`, `id IN (…)` and `id IN $1`, which need no look at all rows; None for all else."""

@@ -50,6 +50,7 @@ class View:
     made_by: Maker
     meaning: str
     columns: tuple[ViewColumn, ...]
+    is_shown_only: bool = False  # there is no SELECT from it
 
     @property
     def column_names(self) -> list[str]:
@@ -79,6 +80,7 @@ VIEWS: dict[str, View] = {
                 ViewColumn("property", _TEXT, "A property, setting or figure."),
                 ViewColumn("value", _JSON, "Its value now."),
             ),
+            is_shown_only=True,
         ),
         View(
             "segments",

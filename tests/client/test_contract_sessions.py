@@ -349,3 +349,37 @@ def test_every_metric_of_the_table_is_told(db: Any) -> None:
         names = {metric.name} if metric.type != "histogram" else {f"{metric.name}_{end}" for end in ("bucket", "sum")}
         if metric.name not in ("reddb_queries", "reddb_core_up"):
             assert names <= told, metric
+
+
+# --- SELECT from views -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [view for view in VIEWS.values() if not view.is_shown_only], ids=lambda v: v.name)
+def test_select_gives_what_show_gives(db: Any, name: str, view: Any) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2")
+    by_select = db.execute(f"SELECT * FROM red.{view.name} LIMIT 1000")
+    assert by_select.columns == view.column_names
+    if view.name not in ("sessions", "queries", "metrics"):  # which change while one asks
+        assert list(by_select) == list(db.execute(f"SHOW {view.name.upper()}"))
+
+
+def test_select_from_views_filters_orders_and_counts(db: Any, name: str) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 5")
+    assert list(db.execute(f"SELECT dim FROM red.collections WHERE name = '{name}'")) == [(5,)]
+    ordered = [row[0] for row in db.execute("SELECT number FROM red.errors ORDER BY number DESC LIMIT 3")]
+    assert ordered == sorted((code.number for code in errors.CATALOGUE.values()), reverse=True)[:3]
+    assert list(db.execute("SELECT count(*) FROM red.errors WHERE retryable")) == [
+        (sum(code.retryable for code in errors.CATALOGUE.values()),)
+    ]
+    db.execute("SET ef = 31")
+    assert list(db.execute("SELECT value, source FROM red.settings WHERE name = 'ef'")) == [("31", "session")]
+    error = refusal(db, "SELECT * FROM red.sesions LIMIT 1")
+    assert (error.name, error.detail["hint"]) == ("UNKNOWN_COLLECTION", "did you mean sessions?")
+    assert refusal(db, "SELECT * FROM red.collection LIMIT 1").name == "UNKNOWN_COLLECTION"
+
+
+def test_a_session_finds_itself_by_select(db: Any, name: str) -> None:
+    db.execute("SET application_name = $1", [name])
+    ((state, since),) = db.execute("SELECT state, since FROM red.sessions WHERE application_name = $1", [name])
+    assert state == "active"
+    assert since.tzinfo is not None

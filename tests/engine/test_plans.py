@@ -30,6 +30,7 @@ from reddb.query.plan import (
     WriteKind,
     WritePlan,
 )
+from reddb.query.read_plans import ALL_KEYS
 from reddb.query.views import VIEWS
 from reddb.settings import resolve
 from reddb.types import Kind, Metric, SearchOptions
@@ -46,7 +47,8 @@ def plan(text: str, parameters: Any = ()) -> Plan:
 
 
 def shown(*columns: str, all_payload: bool = False) -> Projection:
-    return Projection(tuple((column, tuple(column.split("."))) for column in columns), all_payload)
+    paths = tuple((column, tuple(column.split("."))) for column in columns)
+    return Projection((*paths, ALL_KEYS) if all_payload else paths)
 
 
 @pytest.mark.parametrize(

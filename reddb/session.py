@@ -24,7 +24,7 @@ from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query import binder
 from reddb.query.binding import Binding
-from reddb.query.plan import ExplainPlan, Plan, SearchPlan
+from reddb.query.plan import ExplainPlan, Plan, SearchPlan, SelectPlan
 from reddb.query.values import Values, parameter_keys, written_parameter
 from reddb.requests import parsed
 from reddb.session_settings import SESSION_SETTINGS, SessionValue, session_setting
@@ -117,11 +117,16 @@ class SessionState:
         """The same plan, done as the session's variables say where its statement does not."""
         if isinstance(plan, ExplainPlan) and isinstance(tree, ast.Explain):
             return replace(plan, plan=self._as_set(plan.plan, tree.statement))
-        if not isinstance(plan, SearchPlan) or not isinstance(tree, ast.Select | ast.VectorSearch):
+        if not isinstance(tree, ast.Select | ast.VectorSearch):
             return plan
         if any(option.name.text in _HOW for option in tree.options):
             return plan
-        return replace(plan, options=plan.options._replace(**self._how))
+        if isinstance(plan, SearchPlan):
+            return replace(plan, options=plan.options._replace(**self._how))
+        if isinstance(plan, SelectPlan) and plan.nearest is not None and plan.nearest.options is not None:
+            options = plan.nearest.options._replace(**self._how)
+            return replace(plan, nearest=replace(plan.nearest, options=options))
+        return plan
 
     def _planned(self, statement: _Statement, parameters: Any, catalog: Catalog) -> Planned:
         query = Query(statement.text, parameters)

@@ -84,6 +84,19 @@ def test_statement_timeout_stops_a_query_and_the_connection_goes_on(server: Serv
         assert len(db.search(crowded, queries()[:20], exact=True)) == 20
 
 
+def test_a_read_without_a_vector_is_stopped_too(server: Server, crowded: str) -> None:
+    statement = f"SELECT id % 1000 AS rest, count(*), max(id) FROM {crowded} GROUP BY id % 1000 ORDER BY rest LIMIT 1"
+    with reddb.connect(server.url) as db:
+        whole = list(db.execute(statement))
+        assert whole == [(0, 60, 59_000)]
+        db.execute("SET statement_timeout = 1")
+        with pytest.raises(reddb.RedDBError) as caught:
+            db.execute(statement)
+        assert caught.value.name == "STATEMENT_TIMEOUT"
+        db.execute("RESET ALL")
+        assert list(db.execute(statement)) == whole
+
+
 def test_a_timeout_is_its_sessions_own(server: Server, crowded: str) -> None:
     with reddb.connect(server.url) as hurried, reddb.connect(server.url) as patient:
         hurried.execute("SET statement_timeout = 1")

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import errors, limits
-from reddb.query.families import Arrays, arrays, codes, concatenate, dense, take, valid
+from reddb.query.families import Arrays, arrays, codes, concatenate, dense, identities, take, valid
 from reddb.query.operands import Operand, Source
 from reddb.storage.payload_columns import Family
 from reddb.types import Vectors
@@ -153,7 +153,7 @@ class _Folded:
         counts = [part.count for part in parts]
         total = sum(counts)
         keys = [concatenate([part.keys[place] for part in parts], counts) for place in range(len(parts[0].keys))]
-        group = dense([codes(key, total) for key in keys], total)
+        group = dense([identities(key, total) for key in keys], total)
         # Groups in the order of their first rows.
         _, first, group = np.unique(group, return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
@@ -241,7 +241,7 @@ def _state_of_distinct(item: Aggregate, groups: _Part, found: _Part) -> State:
     counts = [groups.count, found.count]
     total = sum(counts)
     keys = [concatenate([mine, theirs], counts) for mine, theirs in zip(groups.keys, found.keys, strict=False)]
-    group = dense([codes(key, total) for key in keys], total)
+    group = dense([identities(key, total) for key in keys], total)
     place = np.empty(total + 1, np.int64)
     place[group[: groups.count]] = np.arange(groups.count)
     group = place[group[groups.count :]]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors
-from reddb.query.families import Arrays, arrays, codes, concatenate, dense, take
+from reddb.query.families import Arrays, arrays, concatenate, dense, identities, take
 from reddb.query.grouping import GroupRows, key_name
 from reddb.query.operands import Operand, Source
 from reddb.query.ordering import KeyedRows, OrderKey, key_values, order_of
@@ -54,7 +54,7 @@ class FirstGroups:
         kept = self._kept
         kept.join()
         order = order_of(self._order, kept.values[: len(self._order)], len(kept))
-        group = dense([codes(value, len(kept)) for value in self._group_values()], len(kept))[order]
+        group = dense([identities(value, len(kept)) for value in self._group_values()], len(kept))[order]
         best = np.sort(np.unique(group, return_index=True)[1])
         kept.keep(order[best[: self._count]])
 
@@ -91,7 +91,7 @@ class RowsOfGroups:
         counts = [self._count, source.rows]
         total = sum(counts)
         both = zip(self._groups, group_values(self._keys, source), strict=True)
-        group = dense([codes(concatenate(pair, counts), total) for pair in both], total)
+        group = dense([identities(concatenate(pair, counts), total) for pair in both], total)
         places: NDArray[np.int64] = np.full(total, -1, np.int64)
         places[group[: self._count]] = np.arange(self._count)
         return places[group[self._count :]]

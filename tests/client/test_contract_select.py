@@ -124,6 +124,11 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("SELECT id FROM {0} GROUP BY year ORDER BY title DESC NULLS LAST LIMIT 2 PER GROUP 1", ["id"], [(4,), (3,)]),
     ("VECTOR SEARCH {0} SIMILAR TO [0, 0] GROUP BY year LIMIT 3", ["id", "distance"], [(1, 1), (3, 3), (4, 4)]),
     # views
+    (
+        "SELECT DISTINCT * FROM red.collections WHERE name = '{0}' ORDER BY 1",
+        ["name", "kind", "dim", "metric", "rows"],
+        [("{0}", "vector.turbo", 2, "l2", 6)],
+    ),
     ("SELECT name, dim FROM red.collections WHERE name = '{0}' AND rows > 5", ["name", "dim"], [("{0}", 2)]),
     ("SELECT metric, max(dim) FROM red.collections WHERE name = '{0}' GROUP BY metric", ["metric", "max"], [("l2", 2)]),
 ]

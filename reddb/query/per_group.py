@@ -15,13 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb import errors
-from reddb.query.families import Arrays, arrays, concatenate, dense, identities, take
-from reddb.query.grouping import GroupRows, key_name
+from reddb.query.families import concatenate, dense, identities, take
+from reddb.query.grouping import GroupRows, group_values, key_name
 from reddb.query.operands import Operand, Source
 from reddb.query.ordering import KeyedRows, OrderKey, key_values, order_of
 from reddb.query.read_plans import PerGroup
-from reddb.storage.payload_columns import Family
 
 _PRUNE_ROWS = 8192
 
@@ -107,12 +105,3 @@ class RowsOfGroups:
         order = order[within < self._rows]
         kept.keep(order)
         self._group = self._group[order]
-
-
-def group_values(keys: Sequence[Operand], source: Source) -> list[Arrays]:
-    """The values of the keys of groups. Raises INVALID_VALUE for values that have no equality."""
-    values = [arrays(key.values(source), source.rows) for key in keys]
-    if any(Family.OTHER in value for value in values):
-        message = "a map or a mixed list is no key of a group"
-        raise errors.INVALID_VALUE.error(message, hint="group by a path inside of it, like a.b")
-    return values

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reddb import limits
 from reddb.query.families import dense, identities
-from reddb.query.per_group import group_values
+from reddb.query.grouping import group_values
 from reddb.query.read_plans import Selection
 from reddb.query.select import Addresses, Rows, select_steps
 from reddb.query.table import Table

@@ -214,6 +214,26 @@ def test_examples_of_a_direction(db: Any, name: str) -> None:
     assert "cancel out" in error.message
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT sum(free) FROM {0}", "sum adds numbers, and the rows have a TEXT"),
+        (
+            "SELECT max(deep) FROM {0}",
+            "max compares values, and the rows have maps and mixed lists, which have no order",
+        ),
+        ("SELECT count(DISTINCT deep) FROM {0}", "count tells values apart, and the rows have maps and mixed lists"),
+        ("SELECT deep, count(*) FROM {0} GROUP BY deep", "a map or a mixed list is no key of a group"),
+        ("SELECT DISTINCT deep FROM {0}", "a map or a mixed list is no key of a group"),
+    ],
+)
+def test_what_rows_hold_cannot_be_aggregated(db: Any, name: str, text: str, message: str) -> None:
+    fill(db, name)
+    error = refusal(lambda: db.execute(text.format(name)))
+    assert (error.name, error.message) == ("INVALID_VALUE", message)
+    assert list(db.execute(f"SELECT count(deep), count(*) FROM {name} WHERE id = 4")) == [(1, 1)]
+
+
 def test_a_sum_that_does_not_fit_is_an_error(db: Any, name: str) -> None:
     db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM 1 METRIC l2 FIELDS (n INT)")
     db.insert(name, [1, 2, 3], [[1], [2], [3]], [{"n": 2**63 - 1}, {"n": 1}, {"n": -(2**63)}])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.query.families import concatenate, dense, identities, take
+from reddb.query.families import Arrays, concatenate, dense, identities, take
 from reddb.query.grouping import GroupRows, group_values, key_name
 from reddb.query.operands import Operand, Source
 from reddb.query.ordering import KeyedRows, OrderKey, key_values, order_of

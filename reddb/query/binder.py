@@ -13,7 +13,7 @@ from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
 from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
-from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
+from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan, SelectPlan, ViewPlan
 from reddb.query.reads import bind_select
 from reddb.query.values import Parameters, Values
 from reddb.query.vector_search import bind_vector_search
@@ -58,6 +58,8 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
 
 def _explain(binding: Binding, statement: ast.Explain) -> ExplainPlan:
     plan = _bind(binding, statement.statement)
+    if isinstance(plan, SelectPlan | ViewPlan):
+        binding.refuse(errors.NOT_SUPPORTED, "this read cannot be explained yet", statement.statement)
     if not isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan):
         binding.refuse(errors.NOT_SUPPORTED, "only reads can be explained yet", statement.statement)
     return ExplainPlan(plan, statement.analyze)

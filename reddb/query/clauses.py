@@ -51,7 +51,7 @@ class Outline:
     misplaced: tuple[ast.Call, ...]  # aggregates of the WHERE
     distances: tuple[ast.Column, ...]
     is_grouped: bool  # rows become groups (PER GROUP gives rows)
-    is_distinct: bool  # rows may be left out by DISTINCT: with their ids, no two are alike
+    has_ids: bool  # the id is among the items, so that no two rows of a collection are alike
 
 
 def outline(statement: ast.Select) -> Outline:
@@ -61,8 +61,7 @@ def outline(statement: ast.Select) -> Outline:
     is_per_group = statement.limit is not None and statement.limit.per_group is not None
     is_grouped = not is_per_group and bool(statement.group_by or calls or statement.having is not None)
     by_id = any(isinstance(item.expression, ast.Star) or item.expression == ID for item in statement.items)
-    is_distinct = statement.distinct and (is_grouped or not by_id)
-    return Outline(calls, tuple(aggregates(statement.where)), distances, is_grouped, is_distinct)
+    return Outline(calls, tuple(aggregates(statement.where)), distances, is_grouped, by_id)
 
 
 def is_aggregate(node: ast.Node) -> bool:

@@ -57,9 +57,7 @@ def bind_grouping(
         if isinstance(item.expression, ast.Star):
             binding.refuse(errors.INVALID_VALUE, "* shows rows, and here are groups", item, _KEY_HINT)
     bound_keys = bind_keys(binding, keys, scope)
-    known: dict[ast.Expression, Bound] = {}
-    for place, (node, key) in enumerate(zip(keys, bound_keys, strict=True)):
-        known[node] = Bound(Column(key_name(place)), node, key.families, key.type)
+    known = _meanings(keys, bound_keys, scope)
     made = []
     for place, call in enumerate(aggregates(statement.items, statement.having, tuple(order))):
         aggregate, result = _bind_aggregate(binding, call, scope, aggregate_name(place))
@@ -77,15 +75,23 @@ def bind_grouping(
 def bind_distinct(binding: Binding, statement: ast.Select, scope: Scope) -> Grouped:
     """DISTINCT: a group for each combination of the items."""
     nodes = [item.expression for item in statement.items if not isinstance(item.expression, ast.Star)]
-    known: dict[ast.Expression, Bound] = {}
     keys = []
-    for place, node in enumerate(nodes):
-        key = bind_expression(node, binding.values, scope)
-        if VECTOR in key.families:
+    for node in nodes:
+        keys.append(bind_expression(node, binding.values, scope))
+        if VECTOR in keys[-1].families:
             binding.refuse(errors.INVALID_VALUE, "DISTINCT does not compare vectors", node, "select id instead")
-        keys.append(key.operand)
-        known[node] = Bound(Column(key_name(place)), node, key.families, key.type)
-    return Grouped(Grouping(tuple(keys)), Scope(known=known, is_closed=True))
+    grouping = Grouping(tuple(key.operand for key in keys))
+    return Grouped(grouping, Scope(known=_meanings(nodes, keys, scope), is_closed=True))
+
+
+def _meanings(nodes: Sequence[ast.Expression], keys: Sequence[Bound], scope: Scope) -> dict[ast.Expression, Bound]:
+    """What the keys of groups are behind the grouping, in every spelling that meant them before it."""
+    known: dict[ast.Expression, Bound] = {}
+    for place, (node, key) in enumerate(zip(nodes, keys, strict=True)):
+        result = Bound(Column(key_name(place)), node, key.families, key.type)
+        spellings = [other for other, bound in scope.known.items() if bound.operand == key.operand]
+        known.update(dict.fromkeys([node, *spellings], result))
+    return known
 
 
 def check_grouped(

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import errors, limits
-from reddb.query.families import Arrays, arrays, codes, concatenate, dense, take, valid
+from reddb.query.families import Arrays, arrays, codes, concatenate, dense, identities, take, valid
 from reddb.query.operands import Operand, Source
 from reddb.storage.payload_columns import Family
 from reddb.types import Vectors
@@ -58,15 +58,12 @@ class Groups:
     def add(self, source: Source) -> None:
         """Add the rows of a source. Raises INVALID_VALUE for a value that cannot be grouped or aggregated."""
         rows = source.rows
-        keys = [arrays(key.values(source), rows) for key in self._keys]
-        for key in keys:
-            if Family.OTHER in key:
-                raise errors.INVALID_VALUE.error(
-                    "a map or a mixed list is no key of a group", hint="group by a path inside of it, like a.b"
-                )
+        keys = group_values(self._keys, source)
         self._plain.add(keys, [_argument(item, source) for item in self._plain.aggregates], rows)
         for item, folded in self._distinct:
             argument = _argument(item, source)
+            if Family.OTHER in argument:
+                _refuse(item, "tells values apart", "maps and mixed lists")
             has = np.flatnonzero(valid(argument, rows))
             folded.add([take(key, has) for key in [*keys, argument]], [], len(has))
 
@@ -100,6 +97,15 @@ class GroupRows:
 
     def taken(self, rows: NDArray[np.int64]) -> GroupRows:
         return GroupRows(len(rows), {name: take(values, rows) for name, values in self.columns.items()})
+
+
+def group_values(keys: Sequence[Operand], source: Source) -> list[Arrays]:
+    """The values of the keys of groups. Raises INVALID_VALUE for values that have no equality."""
+    values = [arrays(key.values(source), source.rows) for key in keys]
+    if any(Family.OTHER in value for value in values):
+        message = "a map or a mixed list is no key of a group"
+        raise errors.INVALID_VALUE.error(message, hint="group by a path inside of it, like a.b")
+    return values
 
 
 def key_name(place: int) -> str:
@@ -153,7 +159,7 @@ class _Folded:
         counts = [part.count for part in parts]
         total = sum(counts)
         keys = [concatenate([part.keys[place] for part in parts], counts) for place in range(len(parts[0].keys))]
-        group = dense([codes(key, total) for key in keys], total)
+        group = dense([identities(key, total) for key in keys], total)
         # Groups in the order of their first rows.
         _, first, group = np.unique(group, return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
@@ -181,11 +187,11 @@ def _begin(item: Aggregate, argument: Arrays, rows: int, *, present: bool = True
         return {"count": counted.astype(np.int64)}
     if item.name in ("min", "max"):
         if Family.OTHER in argument:
-            _refuse(item, "maps and mixed lists")
+            _refuse(item, "compares values", "maps and mixed lists, which have no order")
         return {"best": argument}
     for family in argument:
         if family not in (Family.INT, Family.FLOAT):
-            _refuse(item, f"a {family.upper()}")
+            _refuse(item, "adds numbers", f"a {family.upper()}")
     return _begin_sum(argument, rows)
 
 
@@ -241,7 +247,7 @@ def _state_of_distinct(item: Aggregate, groups: _Part, found: _Part) -> State:
     counts = [groups.count, found.count]
     total = sum(counts)
     keys = [concatenate([mine, theirs], counts) for mine, theirs in zip(groups.keys, found.keys, strict=False)]
-    group = dense([codes(key, total) for key in keys], total)
+    group = dense([identities(key, total) for key in keys], total)
     place = np.empty(total + 1, np.int64)
     place[group[: groups.count]] = np.arange(groups.count)
     group = place[group[groups.count :]]
@@ -271,5 +277,5 @@ def _finished(item: Aggregate, state: State, groups: int) -> Arrays:
 _SUM_STATE = ("high", "low", "floats", "count", "has_float")
 
 
-def _refuse(item: Aggregate, what: str) -> NoReturn:
-    raise item.refuse(errors.INVALID_VALUE, f"{item.name} is of numbers, and here is {what}")
+def _refuse(item: Aggregate, does: str, what: str) -> NoReturn:
+    raise item.refuse(errors.INVALID_VALUE, f"{item.name} {does}, and the rows have {what}")

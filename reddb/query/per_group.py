@@ -15,13 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb import errors
-from reddb.query.families import Arrays, arrays, codes, concatenate, dense, take
-from reddb.query.grouping import GroupRows, key_name
+from reddb.query.families import Arrays, concatenate, dense, identities, take
+from reddb.query.grouping import GroupRows, group_values, key_name
 from reddb.query.operands import Operand, Source
 from reddb.query.ordering import KeyedRows, OrderKey, key_values, order_of
 from reddb.query.read_plans import PerGroup
-from reddb.storage.payload_columns import Family
 
 _PRUNE_ROWS = 8192
 
@@ -54,7 +52,7 @@ class FirstGroups:
         kept = self._kept
         kept.join()
         order = order_of(self._order, kept.values[: len(self._order)], len(kept))
-        group = dense([codes(value, len(kept)) for value in self._group_values()], len(kept))[order]
+        group = dense([identities(value, len(kept)) for value in self._group_values()], len(kept))[order]
         best = np.sort(np.unique(group, return_index=True)[1])
         kept.keep(order[best[: self._count]])
 
@@ -91,7 +89,7 @@ class RowsOfGroups:
         counts = [self._count, source.rows]
         total = sum(counts)
         both = zip(self._groups, group_values(self._keys, source), strict=True)
-        group = dense([codes(concatenate(pair, counts), total) for pair in both], total)
+        group = dense([identities(concatenate(pair, counts), total) for pair in both], total)
         places: NDArray[np.int64] = np.full(total, -1, np.int64)
         places[group[: self._count]] = np.arange(self._count)
         return places[group[self._count :]]
@@ -107,12 +105,3 @@ class RowsOfGroups:
         order = order[within < self._rows]
         kept.keep(order)
         self._group = self._group[order]
-
-
-def group_values(keys: Sequence[Operand], source: Source) -> list[Arrays]:
-    """The values of the keys of groups. Raises INVALID_VALUE for values that have no equality."""
-    values = [arrays(key.values(source), source.rows) for key in keys]
-    if any(Family.OTHER in value for value in values):
-        message = "a map or a mixed list is no key of a group"
-        raise errors.INVALID_VALUE.error(message, hint="group by a path inside of it, like a.b")
-    return values

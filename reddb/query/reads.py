@@ -30,7 +30,7 @@ from reddb.query.read_plans import (
     ViewPlan,
 )
 from reddb.query.search_options import bind_options, refuse_options
-from reddb.query.selections import RowScope, bind_offset, bind_projection, bind_selection
+from reddb.query.selections import RowScope, bind_offset, bind_projection, bind_selection, is_distinct
 from reddb.query.views import PREFIX, VIEWS
 from reddb.storage.payload_columns import Family
 from reddb.types import Collection, RowId
@@ -60,6 +60,7 @@ def bind_select(binding: Binding, statement: ast.Select) -> Plan:
 def _over_table(binding: Binding, statement: ast.Select, view: str | None, star: tuple[str, ...]) -> ViewPlan:
     """Over the rows of a view; without one over a single row that has no columns."""
     refuse_options(binding, statement.options, has_distance=False)
+    statement = replace(statement, items=_spelled_out(binding, statement.items, star))
     hint = None if view else "a SELECT without FROM has no rows to take it from"
     names = Scope(Fields(tuple(Field(name, FieldType.JSON) for name in star)), is_closed=True, hint=hint)
     condition = None
@@ -70,6 +71,21 @@ def _over_table(binding: Binding, statement: ast.Select, view: str | None, star:
     return ViewPlan(view, bind_selection(binding, statement, RowScope(names, star), order, condition, limit))
 
 
+def _spelled_out(
+    binding: Binding, items: tuple[ast.SelectItem, ...], star: tuple[str, ...]
+) -> tuple[ast.SelectItem, ...]:
+    """The items with the columns that `*` stands for."""
+    spelled: list[ast.SelectItem] = []
+    for item in items:
+        if not isinstance(item.expression, ast.Star):
+            spelled.append(item)
+        elif not star:
+            binding.refuse(errors.INVALID_VALUE, "* needs a FROM", item, "SELECT * FROM collection")
+        else:
+            spelled += [ast.SelectItem(ast.Column((name,), span=item.span), span=item.span) for name in star]
+    return tuple(spelled)
+
+
 class _Reading:
     """A SELECT over a collection."""
 
@@ -78,7 +94,7 @@ class _Reading:
         self._statement = statement
         self._collection = collection
         self._outline = binding.values.once(outline, statement)
-        self._is_grouped = self._outline.is_grouped or self._outline.is_distinct
+        self._is_grouped = self._outline.is_grouped or is_distinct(statement, self._outline, has_ids=True)
         order = ordered_by(binding, statement)
         self._near = nearness(binding, statement, collection, order, orders=not self._is_grouped)
         self._names = self._scope()

@@ -9,7 +9,7 @@ from typing import TypeGuard
 from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.clauses import aggregates, grouped_by, named, outline
+from reddb.query.clauses import Outline, aggregates, grouped_by, named, outline
 from reddb.query.expressions import Bound, Scope, bind_expression
 from reddb.query.group_clauses import (
     NEAREST_HINT,
@@ -36,6 +36,11 @@ class RowScope:
     has_keys: bool = False
 
 
+def is_distinct(statement: ast.Select, told: Outline, *, has_ids: bool) -> bool:
+    """Whether DISTINCT may leave rows out; not where these have ids that are shown."""
+    return statement.distinct and (told.is_grouped or not (has_ids and told.has_ids))
+
+
 def bind_selection(
     binding: Binding,
     statement: ast.Select,
@@ -59,7 +64,7 @@ def bind_selection(
             if not isinstance(node, ast.Star):
                 check_grouped(binding, node, grouped.scope.known, *hints)
         scope, groupings = grouped.scope, [grouped.grouping]
-    if told.is_distinct:
+    if is_distinct(statement, told, has_ids=rows.has_keys):
         grouped = bind_distinct(binding, statement, scope)
         check_distinct(binding, order, grouped.scope.known)
         scope, groupings = grouped.scope, [*groupings, grouped.grouping]
@@ -108,8 +113,6 @@ def bind_projection(
     for item in statement.items:
         node = item.expression
         if isinstance(node, ast.Star):
-            if not rows.star:
-                binding.refuse(errors.INVALID_VALUE, "* needs a FROM", item, "SELECT * FROM collection")
             shown += [(name, (name,)) for name in rows.star]
             shown += [ALL_KEYS] if rows.has_keys else []
             continue

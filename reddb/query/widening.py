@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import limits
-from reddb.query.families import codes, dense
-from reddb.query.per_group import group_values
+from reddb.query.families import dense, identities
+from reddb.query.grouping import group_values
 from reddb.query.read_plans import Selection
 from reddb.query.select import Addresses, Rows, select_steps
 from reddb.query.table import Table
@@ -68,7 +68,7 @@ def _is_enough(selection: Selection, origin: _Found) -> bool:
     if selection.per_group is None:
         return len(origin.addresses) >= wanted
     keys = group_values(selection.per_group.keys, origin.rows(origin.addresses))
-    group = dense([codes(key, len(origin.addresses)) for key in keys], len(origin.addresses))
+    group = dense([identities(key, len(origin.addresses)) for key in keys], len(origin.addresses))
     _, first, sizes = np.unique(group, return_index=True, return_counts=True)
     nearest = np.argsort(first)[:wanted]
     return len(nearest) == wanted and bool((sizes[nearest] >= selection.per_group.rows).all())

@@ -124,6 +124,11 @@ ANSWERS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("SELECT id FROM {0} GROUP BY year ORDER BY title DESC NULLS LAST LIMIT 2 PER GROUP 1", ["id"], [(4,), (3,)]),
     ("VECTOR SEARCH {0} SIMILAR TO [0, 0] GROUP BY year LIMIT 3", ["id", "distance"], [(1, 1), (3, 3), (4, 4)]),
     # views
+    (
+        "SELECT DISTINCT * FROM red.collections WHERE name = '{0}' ORDER BY 1",
+        ["name", "kind", "dim", "metric", "rows"],
+        [("{0}", "vector.turbo", 2, "l2", 6)],
+    ),
     ("SELECT name, dim FROM red.collections WHERE name = '{0}' AND rows > 5", ["name", "dim"], [("{0}", 2)]),
     ("SELECT metric, max(dim) FROM red.collections WHERE name = '{0}' GROUP BY metric", ["metric", "max"], [("l2", 2)]),
 ]
@@ -207,6 +212,26 @@ def test_examples_of_a_direction(db: Any, name: str) -> None:
     error = refusal(lambda: db.execute(f"VECTOR SEARCH {name} SIMILAR TO ID (1, 8)"))
     assert error.name == "INVALID_VECTOR"
     assert "cancel out" in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT sum(free) FROM {0}", "sum adds numbers, and the rows have a TEXT"),
+        (
+            "SELECT max(deep) FROM {0}",
+            "max compares values, and the rows have maps and mixed lists, which have no order",
+        ),
+        ("SELECT count(DISTINCT deep) FROM {0}", "count tells values apart, and the rows have maps and mixed lists"),
+        ("SELECT deep, count(*) FROM {0} GROUP BY deep", "a map or a mixed list is no key of a group"),
+        ("SELECT DISTINCT deep FROM {0}", "a map or a mixed list is no key of a group"),
+    ],
+)
+def test_what_rows_hold_cannot_be_aggregated(db: Any, name: str, text: str, message: str) -> None:
+    fill(db, name)
+    error = refusal(lambda: db.execute(text.format(name)))
+    assert (error.name, error.message) == ("INVALID_VALUE", message)
+    assert list(db.execute(f"SELECT count(deep), count(*) FROM {name} WHERE id = 4")) == [(1, 1)]
 
 
 def test_a_sum_that_does_not_fit_is_an_error(db: Any, name: str) -> None:

@@ -247,7 +247,7 @@ REFUSED = [
     ("VECTOR SEARCH docs SIMILAR TO ID $1", (2.5,), "INVALID_ID", "an id is a 64-bit integer", "$1"),
     # filters
     ("DELETE FROM docs WHERE vector = 1", (), "UNKNOWN_COLUMN", "there is no column vector here", "vector"),
-    ("SELECT count(*) FROM docs WHERE score > 1", (), "UNKNOWN_COLUMN", "there is no column score in", "score"),
+    ("SELECT count(*) FROM docs WHERE score > 1", (), "UNKNOWN_COLUMN", "there is no column score here", "score"),
     ("SELECT id FROM docs WHERE a LIKE 5 LIMIT 1", (), "INVALID_VALUE", "a pattern is a string", "5"),
     ("VECTOR SEARCH docs SIMILAR TO [1, 2] WHERE a = $1", (), "INVALID_PARAMETER", "no value is given for $1", "$1"),
     # UPDATE

@@ -5,8 +5,9 @@ repeated by itself, for its outcome is unknown. Where the session had set someth
 told once, by CONNECTION_LOST: nothing goes on with other settings in silence. NOT_READY means nothing happened, so it
 is retried for anyone.
 
-Ctrl-C while an answer is awaited tells the server to stop, waits for that answer, and goes on as KeyboardInterrupt; the
-connection can be used afterwards. A write is not stopped half-way: it was stored or not, and a read tells.
+Ctrl-C while a request is sent ends the connection. While its answer is awaited, it tells the server to stop, waits for
+that answer, and goes on as KeyboardInterrupt; the connection can be used afterwards. A write is not stopped half-way:
+it was stored or not, and a read tells.
 
 Invariant: a request ends within `timeout_s` of its last progress.
 """

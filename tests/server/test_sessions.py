@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ def failure(future: Future[Any]) -> str:
     error = future.exception(SOON_S)
     assert isinstance(error, reddb.RedDBError), error
     return error.name
+
+
+def is_asleep(pid: int) -> bool:
+    return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @contextmanager
@@ -106,7 +111,10 @@ def test_a_timeout_is_its_sessions_own(server: Server, crowded: str) -> None:
 def test_ctrl_c_stops_the_search_of_a_real_process(server: Server, crowded: str) -> None:
     words = [sys.executable, "-m", "tests.server.interrupted_client", server.url, crowded]
     with reddb.connect(server.url) as db, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: running(db, f"search {crowded}"), "the search of the other process", 30)
+        # A process that sleeps once its search runs waits for the answer; before that it may still be sending.
+        wait_for(
+            lambda: running(db, f"search {crowded}") and is_asleep(process.pid), "the search of the other process", 30
+        )
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         told, _ = process.communicate(timeout=30)

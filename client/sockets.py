@@ -1,10 +1,13 @@
 """The synchronous client's way to a server: one TCP connection, opened again when it was lost.
 
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
-repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
+repeated by itself, for its outcome is unknown. Where the session had set something (SET, PREPARE, BEGIN), the loss is
+told once, by CONNECTION_LOST: nothing goes on with other settings in silence. NOT_READY means nothing happened, so it
+is retried for anyone.
 
-Ctrl-C while an answer is awaited tells the server to stop, waits for that answer, and goes on as KeyboardInterrupt; the
-connection can be used afterwards. A write is not stopped half-way: it was stored or not, and a read tells.
+Ctrl-C while a request is sent ends the connection. While its answer is awaited, it tells the server to stop, waits for
+that answer, and goes on as KeyboardInterrupt; the connection can be used afterwards. A write is not stopped half-way:
+it was stored or not, and a read tells.
 
 Invariant: a request ends within `timeout_s` of its last progress.
 """
@@ -17,6 +20,7 @@ from collections.abc import Sequence
 
 from reddb import errors
 from reddb._version import __version__
+from reddb.client import calls
 from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Get, Hello, Message, Ping, Search, Welcome
@@ -39,6 +43,7 @@ class SocketTransport:
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._is_closed = False
+        self._has_set = False  # in the session of this connection
         self._connect()
 
     def request(self, message: Message) -> Sequence[Message]:
@@ -49,8 +54,10 @@ class SocketTransport:
                 return self._request_once(message)
             except errors.RedDBError as error:
                 losses += error.code is errors.CONNECTION_LOST
-                lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
+                may_repeat = isinstance(message, _READS) and losses < _READS_MAX and not self._has_set
+                lost_read = error.code is errors.CONNECTION_LOST and may_repeat
                 if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
+                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             time.sleep(_PAUSE_S)
 
@@ -62,7 +69,10 @@ class SocketTransport:
         if self._is_closed:
             raise errors.CONNECTION_LOST.error("this client was closed")
         if self._socket is None:
+            if self._has_set:
+                raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
             self._connect()
+        self._has_set = self._has_set or calls.sets_something(message)
         return self._exchange(message)
 
     def _connect(self) -> None:

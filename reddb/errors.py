@@ -103,6 +103,7 @@ UNKNOWN_COLUMN = _declare(1010, "UNKNOWN_COLUMN", _K.INPUT, "The place allows no
 INVALID_NAME = _declare(1011, "INVALID_NAME", _K.INPUT, "A name has a wrong form or length.")
 INVALID_VALUE = _declare(1012, "INVALID_VALUE", _K.INPUT, "A value is of a wrong type or out of range.")
 INVALID_URL = _declare(1013, "INVALID_URL", _K.INPUT, "A connection URL cannot be read.")
+UNKNOWN_STATEMENT = _declare(1020, "UNKNOWN_STATEMENT", _K.INPUT, "This session has no such prepared statement.")
 
 DUPLICATE_ID = _declare(2001, "DUPLICATE_ID", _K.CONFLICT, "An inserted id exists already, or twice in one batch.")
 COLLECTION_EXISTS = _declare(2002, "COLLECTION_EXISTS", _K.CONFLICT, "A collection of this name exists already.")

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import structlog
@@ -27,6 +28,7 @@ import structlog
 from reddb import errors, limits
 from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
+from reddb.metrics import Metrics
 from reddb.partition.clock import SteadyClock
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
@@ -80,6 +82,7 @@ class Partitions:
         send: Callable[[dict[str, Any], int | None], None],
         ask: Callable[[dict[str, Any]], Awaitable[None]],
         archive_dir: Path | None,
+        metrics: Metrics,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
         self._core = core
@@ -91,6 +94,7 @@ class Partitions:
         self._send = send
         self._ask = ask
         self._archive_dir = archive_dir
+        self._metrics = metrics
         self._collections: dict[int, Collection] = {}
         self._parts: dict[PartitionKey, PartitionReader] = {}
         self._readers: dict[int, Reader] = {}
@@ -123,6 +127,10 @@ class Partitions:
         return [
             (self.owner(collection, key.number), self._state(key), self._parts.get(key)) for key in _keys(collection)
         ]
+
+    def owned_readers(self) -> Iterator[PartitionReader]:
+        """The readers of the partitions that this core writes."""
+        return (owned.reader for owned in self._owned.values())
 
     async def owned(self, collection: Collection, number: int) -> Owned:
         """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
@@ -159,7 +167,7 @@ class Partitions:
         partition = self._recovered.pop(key, None)
         if partition is None:
             return
-        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].wake())
+        committer = Committer(partition, self._sync_pool, self._metrics, lambda: self._owned[key].wake())
         settler = Settler(
             committer,
             self._builder,
@@ -277,6 +285,7 @@ class Partitions:
         of = self._disk, folder, collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
         progress = loop.create_task(self._tell_progress(key, recovery))
+        began = perf_counter()
         try:
             partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
@@ -289,6 +298,8 @@ class Partitions:
         finally:
             progress.cancel()
             self._percent.pop(key, None)
+        self._metrics.recoveries += 1
+        self._metrics.recovery_seconds += perf_counter() - began
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return

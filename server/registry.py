@@ -1,7 +1,7 @@
-"""The queries under way on one core: who asked what since when, and how to stop it.
+"""The sessions of one core and their queries under way: who asked what since when, and how to stop it.
 
-A search that is done within the turn it came in is never seen here; what goes on beyond it is registered. Its id
-is `number * CORES_MAX + core`, so that an id says which core to ask (`KILL id`).
+A search that is done within the turn it came in is never seen here; what goes on beyond it is registered. Ids are
+`number * CORES_MAX + core`, so that an id says which core to ask (`KILL id`).
 
 Invariant: a query that was registered is ended exactly once, by its answer.
 """
@@ -9,11 +9,14 @@ Invariant: a query that was registered is ended exactly once, by its answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import Any, TypeAlias
 
 from reddb import errors, limits
+from reddb.session import SessionState, timed_out
 from reddb.wire.messages import Delete, Get, Insert, Message, Query, Search, Upsert
 
 Halt: TypeAlias = Callable[[errors.RedDBError], object]
@@ -25,11 +28,15 @@ class Running:
 
     id: int
     session: int
-    text: str
-    began: float  # by the loop's clock
+    message: Message
+    began: float  # by perf_counter: the loop's own clock counts milliseconds
     halt: Halt | None
     stopped_by: errors.RedDBError | None = None
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> str:
+        return "writing" if self.halt is None else "running" if self.stopped_by is None else "stopping"
 
     def stop(self, error: errors.RedDBError) -> bool:
         """Have it answered by this error, unless another came first; False if it writes."""
@@ -47,21 +54,52 @@ class Running:
             halt(self.stopped_by)
 
 
+@dataclass(slots=True, eq=False)
+class Connected:
+    """One session; `in_flight` counts its requests under way."""
+
+    id: int
+    since: datetime
+    state: SessionState
+    in_flight: int = 0
+
+
 class Registry:
     """What runs on one core."""
 
     def __init__(self, core: int) -> None:
         self._core = core
         self._loop = asyncio.get_running_loop()
+        self._sessions: dict[int, Connected] = {}
         self._queries: dict[int, Running] = {}
         self._last = 0
 
-    def begin(self, session: int, message: Message, halt: Halt | None, timeout_ms: int = 0) -> Running:
-        """Register a query of this session; after `timeout_ms`, unless that is 0, it is stopped."""
-        self._last += 1
-        query_id = self._last * limits.CORES_MAX + self._core
-        running = Running(query_id, session, described(message), self._loop.time(), halt)
+    @property
+    def sessions(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def queries(self) -> int:
+        return len(self._queries)
+
+    def new_session(self) -> Connected:
+        """A session that is to be connected."""
+        return Connected(self._next_id(), datetime.now(UTC), SessionState())
+
+    def connect(self, session: Connected) -> None:
+        """It is there, until `disconnect`."""
+        self._sessions[session.id] = session
+
+    def disconnect(self, session: Connected) -> None:
+        """It is gone."""
+        del self._sessions[session.id]
+
+    def begin(self, session: Connected, message: Message, halt: Halt | None) -> Running:
+        """Register a query; after the session's statement_timeout it is stopped."""
+        query_id = self._next_id()
+        running = Running(query_id, session.id, message, perf_counter(), halt)
         self._queries[query_id] = running
+        timeout_ms = session.state.statement_timeout_ms
         if timeout_ms:
             running.timer = self._loop.call_later(timeout_ms / 1000, running.stop, timed_out(timeout_ms))
         return running
@@ -72,11 +110,35 @@ class Registry:
         if running.timer is not None:
             running.timer.cancel()
 
+    def stop(self, query_id: int, error: errors.RedDBError) -> bool:
+        """Stop a query; False if there is none with this id. Raises CANNOT_CANCEL for one that writes."""
+        running = self._queries.get(query_id)
+        if running is None:
+            return False
+        if not running.stop(error):
+            text = f"query {query_id} writes or changes something: it goes on, and ends whole or not at all"
+            raise errors.CANNOT_CANCEL.error(text)
+        return True
 
-def timed_out(timeout_ms: int) -> errors.RedDBError:
-    return errors.STATEMENT_TIMEOUT.error(
-        f"the query took longer than statement_timeout, {timeout_ms} ms", hint="SET statement_timeout = 0 sets no bound"
-    )
+    def session_rows(self) -> Iterator[list[Any]]:
+        """The rows of SHOW SESSIONS for this core."""
+        for session in self._sessions.values():
+            name = session.state.values.get("application_name", "")
+            state = "active" if session.in_flight else "idle"
+            yield [session.id, self._core, session.state.client, name, session.since, state, session.in_flight]
+
+    def query_rows(self) -> Iterator[list[Any]]:
+        """The rows of SHOW QUERIES for this core."""
+        now, clock = datetime.now(UTC), perf_counter()
+        for query in self._queries.values():
+            elapsed = timedelta(seconds=clock - query.began)
+            elapsed_ms = elapsed / timedelta(milliseconds=1)
+            told = [now - elapsed, elapsed_ms, query.state, described(query.message)]
+            yield [query.id, query.session, self._core, *told]
+
+    def _next_id(self) -> int:
+        self._last += 1
+        return self._last * limits.CORES_MAX + self._core
 
 
 def described(message: Message) -> str:

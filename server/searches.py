@@ -9,14 +9,16 @@ Invariant: every search that was added gets exactly one call of its `done`, stop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import structlog
 
 from reddb import errors
+from reddb.metrics import Metrics
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
 from reddb.query.predicate import Predicate
@@ -46,7 +48,8 @@ class _Wanted(NamedTuple):
 class Searches:
     """Collects the searches of a turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._wanted: dict[_Alike, list[_Wanted]] = {}
         self._long: set[asyncio.Task[None]] = set()
@@ -74,6 +77,7 @@ class Searches:
     def _run(self) -> None:
         groups, self._wanted = self._wanted, {}
         for (reader, options, predicate, report), wanted in groups.items():
+            began = perf_counter()  # the loop's own clock counts milliseconds
             queries = wanted[0].queries if len(wanted) == 1 else np.concatenate([item.queries for item in wanted])
             try:
                 steps = reader.search_steps(queries, options, predicate, report)
@@ -82,9 +86,10 @@ class Searches:
                 _hand_out(wanted, _failed(error))
                 continue
             if found is not None:
+                self._count(wanted, began)
                 _hand_out(wanted, found)
                 continue
-            task = self._loop.create_task(self._go_on(_Long(steps, wanted)))
+            task = self._loop.create_task(self._go_on(_Long(steps, wanted), began))
             self._long.add(task)
             task.add_done_callback(self._long.discard)
 
@@ -100,7 +105,7 @@ class Searches:
             if self._loop.time() > end:
                 return None
 
-    async def _go_on(self, search: _Long) -> None:
+    async def _go_on(self, search: _Long, began: float) -> None:
         try:
             found = None
             while found is None:
@@ -111,7 +116,12 @@ class Searches:
         except Exception as error:
             search.hand_out(_failed(error))
             return
+        self._count(search.waiting(), began)
         search.hand_out(found)
+
+    def _count(self, answered: Sequence[_Wanted], began: float) -> None:
+        self._metrics.searches += sum(len(item.queries) for item in answered)
+        self._metrics.search_seconds.observe(perf_counter() - began, len(answered))
 
 
 class _Long:
@@ -127,6 +137,9 @@ class _Long:
     @property
     def is_over(self) -> bool:
         return len(self._stopped) == len(self._wanted)
+
+    def waiting(self) -> list[_Wanted]:
+        return [item for number, item in enumerate(self._wanted) if number not in self._stopped]
 
     def hand_out(self, found: Outcome) -> None:
         _hand_out(self._wanted, found, self._stopped)

@@ -289,7 +289,8 @@ class Distances:
             block -= query
             distances: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", block, block))
             return distances
-        products = block @ query
+        # Row by row: in a product of matrices the last bits of a row depend on its place among the others.
+        products: NDArray[np.float64] = np.linalg.vecdot(block, query)
         if self.metric is Metric.IP:
             return -products
         length = math.sqrt(query @ query)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reddb import limits
 from reddb.query.candidates import candidates
+from reddb.query.families import concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes
@@ -93,6 +94,10 @@ class SealedFilter:
             self._cache.put(key, mask)
         return mask
 
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path, or of "id", for these rows (n,)."""
+        return _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()).families(path)
+
     def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
         """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
         return _mask_of(
@@ -123,18 +128,40 @@ class GrowingFilter:
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows."""
+        self._prepare(count)
+        parts = [self._block_mask(predicate, number).rows for number in range(count // _BLOCK_ROWS)]
+        if count % _BLOCK_ROWS:
+            assert self._tail is not None
+            parts.append(predicate.evaluate(self._tail))
+        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
+        return Mask(rows, int(np.count_nonzero(rows)))
+
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path, or of "id", for these rows (n,) of the first `count`."""
+        if path == "id":
+            return _id_families(self._columns, rows)
+        self._prepare(count)
+        parts, counts, places = [], [], [np.empty(0, np.int64)]
+        numbers = rows // _BLOCK_ROWS
+        for number in np.unique(numbers).tolist():
+            block = self._tail if number == count // _BLOCK_ROWS else self._blocks[number]
+            assert block is not None
+            where = np.flatnonzero(numbers == number)
+            wanted = pa.array(rows[where] - block.first)
+            parts.append({family: taken(array, wanted) for family, array in block.families(path).items()})
+            counts.append(len(where))
+            places.append(where)
+        return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
+
+    def _prepare(self, count: int) -> None:
+        """Make columns of the first `count` rows."""
         full = count // _BLOCK_ROWS
         while len(self._blocks) < full:
             first = len(self._blocks) * _BLOCK_ROWS
             self._blocks.append(self._source(first, first + _BLOCK_ROWS))
-        parts = [self._block_mask(predicate, number).rows for number in range(full)]
-        if count % _BLOCK_ROWS:
-            first = full * _BLOCK_ROWS
-            if self._tail is None or self._tail.first != first or self._tail.rows != count - first:
-                self._tail = self._source(first, count)
-            parts.append(predicate.evaluate(self._tail))
-        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
-        return Mask(rows, int(np.count_nonzero(rows)))
+        first = full * _BLOCK_ROWS
+        if first < count and (self._tail is None or self._tail.first != first or self._tail.rows != count - first):
+            self._tail = self._source(first, count)
 
     def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
         """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""

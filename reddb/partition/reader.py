@@ -27,7 +27,10 @@ from reddb.partition.kinds import codec_of
 from reddb.partition.search import Found, SearchReport, Steps, search_steps
 from reddb.partition.settled import Graph, Lists, open_index
 from reddb.partition.view import Filter, SegmentView, View
+from reddb.query.execute import run_steps
 from reddb.query.predicate import Predicate
+from reddb.query.read_plans import ReadPlan
+from reddb.query.select import Steps as ReadSteps
 from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, SegmentEntry, Snapshot
@@ -75,6 +78,11 @@ class Reader(ABC):
     ) -> Steps:
         """The same in slices of about a millisecond: yields between them and returns the list."""
         return search_steps(self.view(), queries, options, predicate, report)
+
+    def read_steps(self, plan: ReadPlan) -> ReadSteps:
+        """Run a read in slices of a few milliseconds: yields between them and returns the table."""
+        view = self.view()
+        return run_steps(plan, view, partial(search_steps, view))
 
     def count(self) -> int:
         return self.view().live_rows

@@ -9,23 +9,26 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import errors
-from reddb.index.metrics import Distances
+from reddb.index.metrics import Distances, exact_distances
 from reddb.partition.expiry import Expired
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.settled import SettledIndex
+from reddb.partition.view_rows import ViewRows
+from reddb.query.families import arrays, concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.rows import PayloadColumn
 from reddb.storage.segment_rows import SegmentRows, Tombstones
-from reddb.types import Collection, IdColumn, RowId, Vectors
+from reddb.types import Collection, IdColumn, Metric, RowId, Vectors
 
 Addresses: TypeAlias = NDArray[np.int64]
 
@@ -36,6 +39,8 @@ _SCAN_BLOCK_ROWS = 4096
 
 class Filter(Protocol):
     def mask(self, predicate: Predicate, count: int) -> Mask: ...
+
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]: ...
 
     def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
 
@@ -137,21 +142,26 @@ class View:
                 break
         return found
 
-    def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
-        """The first `count` live rows that match, after `offset` of them; each partition in its rows' order."""
-        parts: list[Addresses] = [np.empty(0, np.int64)]
-        wanted = offset + count
+    def blocks(self, predicate: Predicate | None = None) -> Iterator[Addresses]:
+        """The live rows that match, a few thousand at a time, perhaps none; each partition in its rows' order."""
         for place, segment in enumerate(self.segments):
             mask = None if predicate is None else self.mask(place, predicate).rows
             for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
-                if wanted <= 0:
-                    break
                 block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
                 keep = self.live(place, block)
                 if mask is not None:
                     keep &= mask[block]
-                parts.append(address(place, first + np.flatnonzero(keep)))
-                wanted -= len(parts[-1])
+                yield address(place, first + np.flatnonzero(keep))
+
+    def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
+        """The first `count` live rows that match, after `offset` of them; each partition in its rows' order."""
+        parts: list[Addresses] = [np.empty(0, np.int64)]
+        wanted = offset + count
+        for block in self.blocks(predicate) if wanted else ():
+            parts.append(block)
+            wanted -= len(block)
+            if wanted <= 0:
+                break
         return np.concatenate(parts)[offset : offset + count]
 
     def count(self, predicate: Predicate | None = None) -> int:
@@ -208,6 +218,36 @@ class View:
             return None
         lengths = np.array([len(payload) for payload in payloads], np.uint32)
         return PayloadColumn(lengths, memoryview(b"".join(payloads)))
+
+    def distances(self, metric: Metric, query: Vectors, addresses: Addresses) -> NDArray[np.float64]:
+        """Exact distances (n,) of the rows (n,) to a query (dim,)."""
+        if metric is not self.collection.metric:
+            return exact_distances(metric, self.vectors(addresses), query)
+        distances = np.empty(len(addresses))
+        for place, where, rows in self._by_segment(addresses):
+            distances[where] = self.segments[place].distances.exact(query, rows)
+        return distances
+
+    def families(self, path: str, addresses: Addresses) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path of the payloads by their family, or of "id"."""
+        parts, counts, places = [], [], [np.empty(0, np.int64)]
+        for place, where, rows in self._by_segment(addresses):
+            segment = self.segments[place]
+            parts.append(arrays(segment.filter.families(path, rows, segment.count), len(rows)))
+            counts.append(len(rows))
+            places.append(where)
+        if len(parts) == 1:
+            return parts[0]
+        return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
+
+    def row_source(
+        self,
+        addresses: Addresses,
+        query: tuple[Metric, Vectors] | None = None,
+        distances: NDArray[np.float64] | None = None,
+    ) -> ViewRows:
+        """These rows as a source; with metric and query (dim,) or distances (n,) they have a "distance"."""
+        return ViewRows(self, addresses, query, distances)
 
     def _by_segment(self, addresses: Addresses) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Place, positions in `addresses`, row numbers."""

@@ -91,6 +91,11 @@ def column_path(keys: Sequence[str]) -> str:
     return ".".join(key.replace("\\", r"\\").replace(".", r"\.") for key in keys)
 
 
+def families_of(values: Sequence[Any]) -> dict[str, pa.Array]:
+    """The arrays (n,) of plain values by their family."""
+    return _arrays(_split(list(range(len(values))), list(values)), len(values))
+
+
 class PayloadColumns:
     """The columns of `rows` payloads, either just built or over the bytes of a file."""
 

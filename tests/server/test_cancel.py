@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import reddb
-from reddb.wire.connection import encode
-from reddb.wire.messages import Cancel, Failure, Hits, Insert, Message, Ping, Pong, Search, Written
+from reddb.disk import OsDisk
+from reddb.server.service import Service
+from reddb.server.session import Session
+from reddb.wire.connection import Event, Received, WireConnection, encode
+from reddb.wire.messages import (
+    MAGIC,
+    VERSION,
+    Cancel,
+    Failure,
+    Hello,
+    Hits,
+    Insert,
+    Message,
+    Ping,
+    Pong,
+    Query,
+    Result,
+    Search,
+    Welcome,
+    Written,
+)
+from tests.engine.partitions import collection
 from tests.server.harness import Peer, Server
 from tests.server.long_queries import DIM, SOON_S, fill, long_search, queries
 
@@ -97,3 +119,50 @@ async def test_a_cancelled_task_stops_its_search(server: Server, crowded: str) -
         with pytest.raises(asyncio.CancelledError):
             await search
         assert len(await db.search(crowded, queries()[0])) == 10, "the connection goes on"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Search("docs", 4, np.zeros(4, np.float32).tobytes(), 1, None, False, False, False, None, [], None, False),
+        Query("SELECT id FROM docs ORDER BY vector <-> $1 LIMIT 1", [np.zeros(4, np.float32)]),
+        Query("SELECT id FROM docs LIMIT 1", []),
+    ],
+    ids=["search", "statement", "scan"],
+)
+@pytest.mark.parametrize("stop", ["cancel", "timeout"])
+async def test_a_request_that_waits_for_a_recovering_partition(tmp_path: Path, request_: Message, stop: str) -> None:
+    """A real session on a core that waits for the rows of another one, which never come."""
+    service = Service(0, 2, tmp_path, OsDisk(), lambda: 7, lambda message, descriptor: None, 0, None, {})
+    service.add_collection(collection(dim=4))  # its owner is core 1
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    closed = loop.create_future()
+    session = Session(service, lambda _: closed.set_result(None))
+    await loop.connect_accepted_socket(lambda: session, theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    wire = WireConnection(expects_hello=False)
+
+    async def ask(*messages: tuple[Message, int]) -> Message:
+        """Send them; the next answer."""
+        writer.write(b"".join(encode(message, number) for message, number in messages))
+        events: list[Event] = []
+        while not events:
+            events = wire.receive_data(await reader.read(1 << 16))
+        (event,) = events
+        assert isinstance(event, Received)
+        return event.message
+
+    assert isinstance(await ask((Hello(MAGIC, [VERSION], "test"), 1)), Welcome)
+    if stop == "timeout":
+        assert isinstance(await ask((Query("SET statement_timeout = 10", []), 2)), Result)
+        answer = await ask((request_, 3))
+        assert isinstance(answer, Failure)
+        assert answer.name == "STATEMENT_TIMEOUT"
+    else:
+        assert await ask((request_, 3), (Ping(), 4)) == Pong(), "it waits"
+        assert_cancelled(await ask((Cancel(3), 5)))
+    assert service.registry.queries == 0
+    writer.close()
+    await closed
+    await service.close()

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
-        *("reddb.settings", "reddb.types", "reddb.fields", "reddb.disk"),
+        *("reddb.settings", "reddb.session_settings", "reddb.metrics", "reddb.types", "reddb.fields", "reddb.disk"),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
@@ -38,7 +38,14 @@ LAYERS = {
     "index": ["reddb.index"],
     "query": ["reddb.query"],
     "partition": ["reddb.partition"],
-    "database": ["reddb.database", "reddb.requests", "reddb.check", "reddb.backup"],
+    "database": [
+        "reddb.database",
+        "reddb.requests",
+        "reddb.session",
+        "reddb.introspection",
+        "reddb.check",
+        "reddb.backup",
+    ],
     "server": ["reddb.server"],
     "command line": ["reddb.server.main"],
     "client": ["reddb.client"],

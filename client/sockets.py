@@ -3,14 +3,18 @@
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
 repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
 
+A request can be cancelled from a signal handler or another thread, whoever waits for it then gets an error.
+
 Invariant: a request ends within `timeout_s` of its last progress.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from reddb import errors
 from reddb._version import __version__
@@ -35,20 +39,63 @@ class SocketTransport:
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._is_closed = False
+        self._is_asking = False
+        self._is_cancelled = False
+        self._server_version = ""
         self._connect()
+
+    @property
+    def server_version(self) -> str:
+        """The release of the server that greeted last."""
+        return self._server_version
 
     def request(self, message: Message) -> Sequence[Message]:
         deadline = time.monotonic() + self._timeout_s
         losses = 0
+        self._is_cancelled = False
         while True:
             try:
                 return self._request_once(message)
             except errors.RedDBError as error:
+                if self._is_cancelled:
+                    message_ = "cancelled by closing the connection; whether a write was done is unknown"
+                    raise errors.CONNECTION_LOST.error(message_) from error
                 losses += error.code is errors.CONNECTION_LOST
                 lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
                 if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
                     raise
             time.sleep(_PAUSE_S)
+
+    def cancel(self) -> bool:
+        """Stop the request that is under way; False if there is none.
+
+        The protocol has no word for it, so the connection is closed; the next request opens another one.
+        """
+        connection = self._socket
+        if not self._is_asking or connection is None:
+            return False
+        self._is_cancelled = True
+        with suppress(OSError):  # the connection was lost already: the request ends by itself
+            connection.shutdown(socket.SHUT_RDWR)  # wakes who waits for the answer, which a close does not
+        return True
+
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as this side can tell without asking."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        try:
+            if poll.poll(0) and not self._socket.recv(1, socket.MSG_PEEK):
+                self._disconnect()
+        except OSError:  # reset by the server
+            self._disconnect()
+        return self._socket is not None
+
+    def connect(self) -> None:
+        """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        if not self.is_connected():
+            self._connect()
 
     def close(self) -> None:
         self._is_closed = True
@@ -87,11 +134,13 @@ class SocketTransport:
         (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
         if not isinstance(welcome, Welcome):
             raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+        self._server_version = welcome.server
 
     def _exchange(self, message: Message) -> list[Message]:
         assert self._socket is not None
         self._correlation += 1
         data = encode(message, self._correlation)
+        self._is_asking = True
         try:
             self._socket.sendall(data)
             parts = self._receive()
@@ -101,6 +150,8 @@ class SocketTransport:
         except OSError as error:
             self._disconnect()
             raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
+        finally:
+            self._is_asking = False
         if isinstance(parts[0], Failure):
             raise parts[0].to_error()
         return parts

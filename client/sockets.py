@@ -58,8 +58,8 @@ class SocketTransport:
                 return self._request_once(message)
             except errors.RedDBError as error:
                 if self._is_cancelled:
-                    message_ = "cancelled by closing the connection; whether a write was done is unknown"
-                    raise errors.CONNECTION_LOST.error(message_) from error
+                    said = "cancelled by closing the connection; whether a write was done is unknown"
+                    raise errors.CONNECTION_LOST.error(said) from error
                 losses += error.code is errors.CONNECTION_LOST
                 lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
                 if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
@@ -95,6 +95,7 @@ class SocketTransport:
     def connect(self) -> None:
         """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         if not self.is_connected():
+            self._is_cancelled = False
             self._connect()
 
     def close(self) -> None:
@@ -115,7 +116,7 @@ class SocketTransport:
                 self._connect_once()
             except errors.RedDBError as error:
                 self._disconnect()
-                if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX:
+                if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX or self._is_cancelled:
                     raise
             else:
                 return

@@ -8,10 +8,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from pathlib import Path
 
 import click
 
@@ -20,7 +20,7 @@ from reddb.client.shell.complaint import Complaint, Failed, Leave
 from reddb.client.shell.copying import copy
 from reddb.client.shell.formats import FORMATS
 from reddb.client.shell.names import quoted
-from reddb.client.shell.script import pieces
+from reddb.client.shell.script import open_script, pieces
 from reddb.client.shell.session import Session
 from reddb.client.tables import render_table
 from reddb.errors import RedDBError
@@ -79,8 +79,8 @@ def _placed(error: RedDBError | Complaint, name: str, line: int) -> str:
 
 
 def _help(session: Session, arguments: str) -> None:
-    rows = [(f"{item.name} {item.arguments}".rstrip(), item.meaning) for item in COMMANDS.values()]
-    session.output.write(render_table(["command", "meaning"], rows) + "\n")
+    rows = [(f"{item.name} {item.arguments}".rstrip(), item.meaning) for item in _TABLE]
+    session.output.write(render_table(["command", "meaning"], rows, session.output.look()) + "\n")
     session.output.say("A statement ends with a semicolon. Tab completes, Ctrl-C cancels, Ctrl-R searches the history.")
 
 
@@ -127,13 +127,8 @@ def _format(session: Session, arguments: str) -> None:
 def _include(session: Session, arguments: str) -> None:
     if not arguments:
         raise Complaint(r"\i needs a file")
-    try:
-        with Path(arguments).expanduser().open(encoding="utf-8") as lines:
-            run_lines(session, lines, arguments)
-    except OSError as error:
-        raise Complaint(f"cannot read {arguments}: {error.strerror}") from error
-    except Leave:
-        return  # \q ends the file that it stands in
+    with open_script(arguments) as lines, suppress(Leave):  # \q ends the file that it stands in
+        run_lines(session, lines, arguments)
 
 
 def _output(session: Session, arguments: str) -> None:
@@ -190,23 +185,21 @@ def _switched(arguments: str, before: bool) -> bool:
     return arguments == "on" if arguments else not before
 
 
-COMMANDS: dict[str, Command] = {
-    command.name: command
-    for command in (
-        Command(r"\?", "", "this list", _help),
-        Command(r"\c", "URL", "connect to another database", _connect),
-        Command(r"\copy", "(SELECT …)|NAME to FILE", "write rows to .csv, .ndjson, .arrow or .parquet", copy),
-        Command(r"\copy", "NAME from FILE [upsert]", "store the rows of such a file", copy),
-        Command(r"\d", "[NAME]", "the collections, or all about one", _describe),
-        Command(r"\e", "", "edit the last statement in $EDITOR", _edit),
-        Command(r"\format", "[NAME]", f"show results as {', '.join(FORMATS)}", _format),
-        Command(r"\i", "FILE", "run the statements and commands of a file", _include),
-        Command(r"\l", "", "the collections", _list),
-        Command(r"\o", "[FILE]", "write results to a file, or show them here again", _output),
-        Command(r"\plot", "[COLUMN]", "the distances of the last result as bars", _plot),
-        Command(r"\q", "", "leave; so do exit, quit and Ctrl-D", _quit),
-        Command(r"\timing", "[on|off]", "say how long a statement took", _timing),
-        Command(r"\watch", "[SECONDS]", "run the last statement again and again", _watch),
-        Command(r"\x", "[on|off]", "show each value on a line of its own", _vertical),
-    )
-}
+_TABLE = (
+    Command(r"\?", "", "this list", _help),
+    Command(r"\c", "URL", "connect to another database", _connect),
+    Command(r"\copy", "(SELECT …)|NAME to FILE", "write rows to .csv, .ndjson, .arrow or .parquet", copy),
+    Command(r"\copy", "NAME from FILE [upsert]", "store the rows of such a file", copy),
+    Command(r"\d", "[NAME]", "the collections, or all about one", _describe),
+    Command(r"\e", "", "edit the last statement in $EDITOR", _edit),
+    Command(r"\format", "[NAME]", f"show results as {', '.join(FORMATS)}", _format),
+    Command(r"\i", "FILE", "run the statements and commands of a file", _include),
+    Command(r"\l", "", "the collections", _list),
+    Command(r"\o", "[FILE]", "write results to a file, or show them here again", _output),
+    Command(r"\plot", "[COLUMN]", "the distances of the last result as bars", _plot),
+    Command(r"\q", "", "leave; so do exit, quit and Ctrl-D", _quit),
+    Command(r"\timing", "[on|off]", "say how long a statement took", _timing),
+    Command(r"\watch", "[SECONDS]", "run the last statement again and again", _watch),
+    Command(r"\x", "[on|off]", "show each value on a line of its own", _vertical),
+)
+COMMANDS = {command.name: command for command in _TABLE}

@@ -50,7 +50,7 @@ class Connection:
             self._transport.connect()
 
     @contextmanager
-    def cancelled_by_interrupt(self, say: Callable[[str], None]) -> Iterator[None]:
+    def interruptible(self, say: Callable[[str], None]) -> Iterator[None]:
         """Within this, Ctrl-C cancels the request that is under way and leaves the shell alone."""
 
         def cancel(number: int, frame: FrameType | None) -> None:

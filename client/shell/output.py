@@ -15,8 +15,8 @@ import click
 
 from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint
-from reddb.client.shell.formats import FOR_A_PERSON, render
-from reddb.client.tables import Look
+from reddb.client.shell.formats import render
+from reddb.client.tables import PLAIN, Look
 
 _STATUS_LINES = 3  # that stay below a result: how many rows, a blank, the prompt
 
@@ -31,16 +31,17 @@ class Output:
 
     def show(self, result: Result, form: str) -> None:
         """Write a result. Raises Complaint for bytes that would go to a terminal."""
-        if self._file is not None or not self.is_interactive:
-            content = render(result, form)
-        elif form in FOR_A_PERSON:
-            content = render(result, form, Look(shutil.get_terminal_size().columns, self._colours))
-        else:
-            content = render(result, form)
+        content = render(result, form, self.look())
         if isinstance(content, bytes):
             self._write_bytes(content)
         else:
             self.write(content)
+
+    def look(self) -> Look:
+        """How a table is shown where it goes."""
+        if self._file is not None or not self.is_interactive:
+            return PLAIN
+        return Look(shutil.get_terminal_size().columns, self._colours)
 
     def write(self, text: str) -> None:
         """Write whole lines."""
@@ -53,9 +54,13 @@ class Output:
             sys.stdout.write(text)
             sys.stdout.flush()
 
+    def status(self, text: str) -> None:
+        """A line under a result: how many rows, how long."""
+        print(self._dim(text), flush=True)
+
     def say(self, text: str) -> None:
-        """A line about a result or the shell itself: beside what a program reads, not in it."""
-        print(click.style(text, dim=True) if self._colours else text, file=sys.stdout, flush=True)
+        """A line about the shell itself, which must not stand among the results that a program reads."""
+        print(self._dim(text), file=sys.stdout if self.is_interactive else sys.stderr, flush=True)
 
     def complain(self, text: str) -> None:
         """A line that says what went wrong, its first word in red at a terminal."""
@@ -78,6 +83,9 @@ class Output:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _dim(self, text: str) -> str:
+        return click.style(text, dim=True) if self._colours else text
 
     def _write_bytes(self, content: bytes) -> None:
         if self._file is not None:

@@ -16,9 +16,10 @@ import os
 import sys
 
 from reddb.client.shell.commands import run_lines
-from reddb.client.shell.complaint import Failed, Leave
+from reddb.client.shell.complaint import Complaint, Failed, Leave
 from reddb.client.shell.connection import Connection
 from reddb.client.shell.output import Output
+from reddb.client.shell.script import open_script
 from reddb.client.shell.session import Session
 from reddb.errors import RedDBError
 
@@ -62,15 +63,13 @@ def _run(session: Session, command: str | None, file: str | None) -> int:
         elif file is None or file == "-":
             run_lines(session, sys.stdin, "stdin")
         else:
-            with open(file, encoding="utf-8") as lines:
+            with open_script(file) as lines:
                 run_lines(session, lines, file)
+    except Complaint as error:
+        session.output.complain(str(error))
+        return 1
     except Failed:
         return 1 if session.connection.is_open() else 2
     except Leave:
         return 0
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        session.output.complain(f"cannot read {file}: {error.strerror}")
-        return 1
     return 0

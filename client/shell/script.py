@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
+from reddb.client.shell.complaint import Complaint
 from reddb.grammar import split_statements
 
 # What may stand before a statement.
@@ -23,6 +26,14 @@ class Piece:
 
     text: str
     line: int
+
+
+def open_script(path: str) -> TextIO:
+    """The file to read from. Raises Complaint."""
+    try:
+        return Path(path).expanduser().open(encoding="utf-8")
+    except OSError as error:
+        raise Complaint(f"cannot read {path}: {error.strerror}") from error
 
 
 def is_complete(text: str) -> bool:

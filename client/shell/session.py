@@ -49,10 +49,9 @@ class Session:
 
     def ask(self, statement: str, params: Parameters = ()) -> Result:
         """The result of a statement; Ctrl-C cancels it."""
-        self._open_again()
         # A script has nobody who would go on after it: there Ctrl-C ends the shell.
-        guard = self.connection.cancelled_by_interrupt(self.output.say) if self.is_interactive else nullcontext()
-        with guard:
+        with self.connection.interruptible(self.output.say) if self.is_interactive else nullcontext():
+            self._open_again()
             return self.connection.client.execute(statement, params)
 
     def change_connection(self, url: str) -> None:
@@ -83,4 +82,4 @@ class Session:
         parts = ["done" if is_done else f"{count} {'row' if count == 1 else 'rows'}"]
         if self.timing:
             parts.append(f"{elapsed_ms:.1f} ms")
-        self.output.say(f"({', '.join(parts)})")
+        self.output.status(f"({', '.join(parts)})")

@@ -17,7 +17,6 @@ import click
 
 from reddb.client.shell.chart import render_chart
 from reddb.client.shell.complaint import Complaint, Failed, Leave
-from reddb.client.shell.copying import copy
 from reddb.client.shell.formats import FORMATS
 from reddb.client.shell.names import quoted
 from reddb.client.shell.script import open_script, pieces
@@ -89,6 +88,12 @@ def _connect(session: Session, arguments: str) -> None:
         raise Complaint(r"\c needs a URL", r"\c red://127.0.0.1:5050")
     session.change_connection(arguments)
     session.output.say(f"connected to {session.connection.url}, {session.connection.version}")
+
+
+def _copy(session: Session, arguments: str) -> None:
+    from reddb.client.shell.copying import copy  # late: bars of progress take a tenth of a script's start to load
+
+    copy(session, arguments)
 
 
 def _describe(session: Session, arguments: str) -> None:
@@ -188,8 +193,8 @@ def _switched(arguments: str, before: bool) -> bool:
 _TABLE = (
     Command(r"\?", "", "this list", _help),
     Command(r"\c", "URL", "connect to another database", _connect),
-    Command(r"\copy", "(SELECT …)|NAME to FILE", "write rows to .csv, .ndjson, .arrow or .parquet", copy),
-    Command(r"\copy", "NAME from FILE [upsert]", "store the rows of such a file", copy),
+    Command(r"\copy", "(SELECT …)|NAME to FILE", "write rows to .csv, .ndjson, .arrow or .parquet", _copy),
+    Command(r"\copy", "NAME from FILE [upsert]", "store the rows of such a file", _copy),
     Command(r"\d", "[NAME]", "the collections, or all about one", _describe),
     Command(r"\e", "", "edit the last statement in $EDITOR", _edit),
     Command(r"\format", "[NAME]", f"show results as {', '.join(FORMATS)}", _format),

@@ -23,6 +23,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 # Behind these keywords stands a collection.
 _BEFORE_COLLECTION = frozenset({"FROM", "INTO", "UPDATE", "FOR", "SEARCH", "COLLECTION"})
+_ASKED_MAX = 20  # collections that are asked for their fields at one Tab
 
 
 class ShellCompleter(Completer):
@@ -76,9 +77,10 @@ class ShellCompleter(Completer):
             return sorted({*map(str, Metric), *METRIC_ALIASES})
         if last in ("WITH", "SET") and "UPDATE" not in words:
             return sorted(SETTINGS)
-        fields = [
-            field for name in collections if re.search(rf"\b{re.escape(name)}\b", whole) for field in names.fields(name)
-        ]
+        named = [name for name in collections if re.search(rf"\b{re.escape(name)}\b", whole)]
+        if not named and len(collections) <= _ASKED_MAX:  # SELECT comes before FROM
+            named = collections
+        fields = [field for name in named for field in names.fields(name)]
         return [_written(name) for name in dict.fromkeys([*fields, *sorted(RESERVED_NAMES), *collections])]
 
 

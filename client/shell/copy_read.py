@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -166,9 +166,13 @@ def _typed(cell: str, kind: FieldType, where: str) -> Any:
 
 def _guessed(cell: str) -> Any:
     try:
-        return json.loads(cell)
+        return json.loads(cell, parse_constant=_refuse)
     except ValueError:
         return cell
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is a word of Python, not of JSON")
 
 
 def _others(text: str, where: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     .csv                 id, vector, the declared fields, and `payload`: a JSON map of the other keys
     .ndjson, .jsonl      an object a line: id, vector, and the keys of the payload
-    .arrow, .parquet     the columns of csv, typed; JSON fields and `payload` are JSON text
+    .arrow, .parquet     the columns of csv, typed; fields of type JSON are JSON text in all three
 
 Invariant: what is written for a collection is read back by `copy_read` as the same rows, or refused. (A timestamp in a
 free key comes back as its text.)
@@ -105,9 +105,13 @@ def _write_csv(path: Path, described: Described, pages: Iterable[list[Row]]) -> 
 
 def _columns(row: Row, described: Described) -> list[Any]:
     """The values of a row for csv and arrow."""
-    declared = [row.payload.get(name) for name in described.fields]
+    declared = [_declared(row.payload.get(name), kind) for name, kind in described.fields.items()]
     others = {key: value for key, value in row.payload.items() if key not in described.fields}
     return [row.id, row.vector, *declared, to_json(others) if others else None]
+
+
+def _declared(value: Any, kind: FieldType) -> Any:
+    return to_json(value) if kind is FieldType.JSON and value is not None else value
 
 
 # --- arrow and parquet -------------------------------------------------------------------------------------
@@ -152,9 +156,6 @@ def _record_batch(page: list[Row], described: Described, schema: pyarrow.Schema)
     import pyarrow
 
     columns = [list(column) for column in zip(*(_columns(row, described) for row in page), strict=True)]
-    for place, kind in enumerate(described.fields.values(), 2):
-        if kind is FieldType.JSON:
-            columns[place] = [None if value is None else to_json(value) for value in columns[place]]
     vectors = pyarrow.FixedSizeListArray.from_arrays(np.concatenate(columns[1]), type=schema.field("vector").type)
     arrays = [
         vectors if place == 1 else pyarrow.array(column, schema.field(place).type)

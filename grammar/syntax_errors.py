@@ -47,6 +47,9 @@ _WORDS = {
     "OVERLAP": '"&&"',
     "EQUAL": '"="',
     "STAR": '"*"',
+    "SIGN": "an operator",
+    "FACTOR": "an operator",
+    "CAST_SIGN": '"::"',
     "COMMA": '","',
     "DOT": '"."',
     "LPAR": '"("',
@@ -57,14 +60,14 @@ _WORDS = {
     "$END": _END,
 }
 _OPERATOR = frozenset(
-    {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_INTEGERS"}
-    | {"_AND", "_BETWEEN", "_ILIKE", "_IN", "_IS", "_LIKE", "_NOT", "_OR"}
+    {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_INTEGERS", "SIGN", "STAR", "FACTOR", "CAST_SIGN"}
+    | {"_AND", "_BETWEEN", "_CONTAINS", "_ILIKE", "_IN", "_IS", "_LIKE", "_NEAR", "_NOT", "_OR"}
 )
 # Where the terminal may stand, its phrase says enough, and the others are not told.
 _COVERED = {
     "_TRUE": frozenset(
         {"STRING", "UNSIGNED", "SIGNED", "FLOAT", "VECTOR_LITERAL", "LSQB", "NUMBERED", "NAMED", "POSITIONAL"}
-        | {"_NULL", "_FALSE"}
+        | {"_NULL", "_FALSE", "_CAST", "SIGN"}
     ),
     "COMPARISON": _OPERATOR - {"COMPARISON"},
     "_AND": frozenset({"DISTANCE"}),
@@ -173,7 +176,7 @@ def _unknown_operator(text: str, span: Span) -> errors.RedDBError:
     if operator in _OPERATOR_SLIPS:
         hint = f"did you mean {_OPERATOR_SLIPS[operator]}?"
     else:
-        hint = "expressions have no arithmetic" if operator in "+-*/%" else _DISTANCE_HINT
+        hint = _DISTANCE_HINT
     return located(errors.SYNTAX, f"there is no operator {_short(operator)}", text, span, hint)
 
 

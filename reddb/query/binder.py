@@ -47,10 +47,10 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return _explain(binding, statement)
         case ast.CreateIndex() | ast.DropIndex():
             return bind_index(binding, statement)
-        case ast.TruncateCollection():
-            binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
-        case _:
+        case ast.Show():
             return bind_show(binding, statement)
+        case _:
+            binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
 
 
 def _explain(binding: Binding, statement: ast.Explain) -> ExplainPlan:

@@ -83,19 +83,13 @@ def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> 
 
 
 def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
-    match statement:
-        case ast.ShowCollections():
+    match statement.subject:
+        case ast.Subject.COLLECTIONS:
             return ShowPlan(Shown.COLLECTIONS)
-        case ast.ShowCollection(name=name):
-            return ShowPlan(Shown.COLLECTION, binding.collection(name))
-        case ast.ShowSegments(name=name):
-            return ShowPlan(Shown.SEGMENTS, binding.collection(name))
-        case ast.ShowIndexes(name=name):
-            return ShowPlan(Shown.INDEXES, binding.collection(name))
-        case ast.ShowStats(name=name):
-            return ShowPlan(Shown.STATS, binding.collection(name))
-        case _:
-            binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
+        case ast.Subject.COLLECTION | ast.Subject.SEGMENTS | ast.Subject.INDEXES | ast.Subject.STATS as subject:
+            if statement.name is not None:
+                return ShowPlan(Shown(subject), binding.collection(statement.name))
+    binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
 
 
 def _online(binding: Binding, collection: Collection, options: tuple[ast.Option, ...]) -> dict[str, Any]:

@@ -128,6 +128,8 @@ class _Binder:
                 return self._overlap(node)
             case ast.Like():
                 return _negated(self._like(node), node.negated)
+            case ast.RowComparison() | ast.Near():
+                self._refuse(errors.NOT_SUPPORTED, "this condition is not supported yet", node)
             case ast.IsNull():
                 return _negated(evaluate.IsNull(self._typed(node.operand).operand), node.negated)
 
@@ -201,6 +203,8 @@ class _Binder:
             case ast.Distance():
                 hint = "ORDER BY … LIMIT finds the nearest rows"
                 self._refuse(errors.NOT_SUPPORTED, "a distance cannot stand in a WHERE", node, hint)
+            case ast.Arithmetic() | ast.Negative() | ast.Call() | ast.Cast() | ast.Interval():
+                self._refuse(errors.NOT_SUPPORTED, "this operation is not supported yet", node)
             case _:
                 return _Typed(self._condition(node), node, frozenset({Family.BOOL}), "BOOL")
 
@@ -244,7 +248,7 @@ class _Binder:
                 self._refuse_value(value, node)
         return _Typed(Constant(family, value), node, frozenset({family}), family.name)
 
-    def _listed(self, nodes: tuple[ast.Value, ...]) -> list[_Typed]:
+    def _listed(self, nodes: tuple[ast.Expression, ...]) -> list[_Typed]:
         """The values of `IN (…)`; a parameter that is a list stands for its items."""
         items: list[_Typed] = []
         for node in nodes:

@@ -16,31 +16,36 @@ _SEARCH_OPTIONS = ("ef", "exact", "recall")
 
 
 def bind_select(binding: Binding, statement: ast.Select) -> Plan:
-    collection = binding.collection(statement.collection)
-    counts = [item for item in statement.items if isinstance(item.expression, ast.CountStar)]
+    for clause in (*statement.group_by, statement.having, *statement.order[1:]):
+        if clause is not None:
+            binding.refuse(errors.NOT_SUPPORTED, "this clause is not supported yet", clause)
+    if statement.distinct or statement.source is None:
+        binding.refuse(errors.NOT_SUPPORTED, "this SELECT is not supported yet", statement)
+    collection = binding.collection(statement.source)
+    counts = [item for item in statement.items if item.expression == ast.Call("count", star=True)]
     if counts:
         return _count(binding, statement, collection, counts[0])
     distance = _order(binding, statement, collection)
     projection = _projection(binding, statement, has_distance=distance is not None)
     offset = binding.values.count(statement.offset, 0, limits.K_MAX, "OFFSET")
     if distance is not None:
-        k = binding.values.count(statement.limit, limits.K_DEFAULT, limits.K_MAX, "LIMIT")
+        k = binding.values.count(_limit(binding, statement), limits.K_DEFAULT, limits.K_MAX, "LIMIT")
         if k + offset > limits.K_MAX:
             message = f"LIMIT and OFFSET of a search are together at most {limits.K_MAX}, not {k + offset}"
-            binding.refuse(errors.LIMIT_EXCEEDED, message, statement.limit or statement.collection)
+            binding.refuse(errors.LIMIT_EXCEEDED, message, statement.limit or statement.source)
         query = binding.values.vector(distance, collection.dim)
         options = _options(binding, statement.options, k + offset)
         predicate = binding.predicate(statement.where, collection)
         return SearchPlan(collection, query, options, offset, projection, predicate)
     if statement.options:
         binding.refuse(errors.INVALID_SETTING, "WITH belongs to a search by vector", statement.options[0])
-    limit = binding.values.count(statement.limit, limits.SCAN_ROWS_MAX, limits.SCAN_ROWS_MAX, "LIMIT")
+    limit = binding.values.count(_limit(binding, statement), limits.SCAN_ROWS_MAX, limits.SCAN_ROWS_MAX, "LIMIT")
     ids = binding.ids(statement.where)
     if ids is not None:
         return GetPlan(collection, ids, limit, offset, projection)
     if statement.limit is None:
         message = "a SELECT without a vector and without ids needs a LIMIT"
-        binding.refuse(errors.INVALID_VALUE, message, statement.collection, f"LIMIT is at most {limits.SCAN_ROWS_MAX}")
+        binding.refuse(errors.INVALID_VALUE, message, statement.source, f"LIMIT is at most {limits.SCAN_ROWS_MAX}")
     return ScanPlan(collection, limit, offset, projection, binding.predicate(statement.where, collection))
 
 
@@ -49,8 +54,13 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> SearchP
     columns: list[tuple[str, tuple[str, ...]]] = [("id", ("id",)), ("distance", ("distance",))]
     if statement.include_vectors:
         columns.append(("vector", ("vector",)))
-    k = binding.values.count(statement.limit, limits.K_DEFAULT, limits.K_MAX, "LIMIT")
+    for clause in (*statement.group_by, statement.offset):
+        if clause is not None:
+            binding.refuse(errors.NOT_SUPPORTED, "this clause is not supported yet", clause)
+    k = binding.values.count(_limit(binding, statement), limits.K_DEFAULT, limits.K_MAX, "LIMIT")
     query: Vectors | RowId
+    if isinstance(statement.target, ast.StoredRows):
+        binding.refuse(errors.NOT_SUPPORTED, "examples are not supported yet", statement.target)
     if isinstance(statement.target, ast.StoredRow):
         query = binding.values.row_id(statement.target.id)
     else:
@@ -75,7 +85,7 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> SearchP
 def _count(binding: Binding, statement: ast.Select, collection: Collection, item: ast.SelectItem) -> CountPlan:
     if len(statement.items) > 1:
         binding.refuse(errors.NOT_SUPPORTED, "count(*) stands alone", item)
-    for clause in (statement.order, statement.limit, statement.offset, *statement.options):
+    for clause in (*statement.order, statement.limit, statement.offset, *statement.options):
         if clause is not None:
             binding.refuse(errors.NOT_SUPPORTED, "count(*) takes no ORDER BY, LIMIT, OFFSET or WITH", clause)
     name = item.alias.text if item.alias else "count"
@@ -86,15 +96,16 @@ def _count(binding: Binding, statement: ast.Select, collection: Collection, item
 
 def _order(binding: Binding, statement: ast.Select, collection: Collection) -> ast.Value | None:
     """The query vector of ORDER BY, or None without ORDER BY."""
-    if statement.order is None:
+    if not statement.order:
         return None
-    expression = statement.order.expression
+    (order,) = statement.order
+    expression = order.expression
     operator = METRICS[collection.metric].operator
-    if isinstance(expression, ast.Column):
+    if not isinstance(expression, ast.Distance):
         hint = f"ORDER BY vector {operator} $1" if operator else None
         binding.refuse(errors.NOT_SUPPORTED, "ORDER BY a column is not supported yet", expression, hint)
-    if statement.order.descending:
-        binding.refuse(errors.NOT_SUPPORTED, "the farthest rows cannot be searched for", statement.order)
+    if order.descending:
+        binding.refuse(errors.NOT_SUPPORTED, "the farthest rows cannot be searched for", order)
     if expression.operator != operator:
         message = (
             f"{expression.operator} is not the distance of {collection.name!r}, whose metric is {collection.metric}"
@@ -119,7 +130,8 @@ def _projection(binding: Binding, statement: ast.Select, *, has_distance: bool) 
             columns += [("id", ("id",)), ("vector", ("vector",))]
             all_payload = True
             continue
-        assert isinstance(item.expression, ast.Column)
+        if not isinstance(item.expression, ast.Column):
+            binding.refuse(errors.NOT_SUPPORTED, "only columns can be selected yet", item)
         path = item.expression.path
         shown = ".".join(path)
         if shown == "score" or (shown == "distance" and not has_distance):
@@ -151,6 +163,14 @@ def _options(binding: Binding, options: tuple[ast.Option, ...], k: int) -> Searc
     if given.get("ef") is not None and given.get("recall") is not None:
         binding.refuse(errors.INVALID_SETTING, "ef and recall say the same thing: give one of them", options[0])
     return SearchOptions(k=k, **given)
+
+
+def _limit(binding: Binding, statement: ast.Select | ast.VectorSearch) -> ast.Literal | ast.Parameter | None:
+    if statement.limit is None:
+        return None
+    if statement.limit.per_group is not None:
+        binding.refuse(errors.NOT_SUPPORTED, "groups are not supported yet", statement.limit)
+    return statement.limit.count
 
 
 def _number(binding: Binding, node: ast.Literal | ast.Parameter | None, what: str) -> float | None:

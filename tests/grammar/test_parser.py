@@ -53,7 +53,7 @@ def test_select() -> None:
     assert parse(text) == ast.Select(
         (
             ast.SelectItem(ast.Star()),
-            ast.SelectItem(ast.CountStar(), Identifier("n")),
+            ast.SelectItem(ast.Call("count", star=True), Identifier("n")),
             ast.SelectItem(Column(("a", "b"))),
         ),
         Identifier("docs"),
@@ -178,9 +178,9 @@ def test_parameters_of_each_statement_begin_anew() -> None:
 
 
 def test_names_fold_only_without_quotes() -> None:
-    assert parse("SHOW COLLECTION DoCs") == ast.ShowCollection(Identifier("docs"))
-    assert parse('SHOW COLLECTION "DoCs"') == ast.ShowCollection(Identifier("DoCs"))
-    assert parse('SHOW COLLECTION "a""b"') == ast.ShowCollection(Identifier('a"b'))
+    assert parse("SHOW COLLECTION DoCs") == ast.Show(ast.Subject.COLLECTION, Identifier("docs"))
+    assert parse('SHOW COLLECTION "DoCs"') == ast.Show(ast.Subject.COLLECTION, Identifier("DoCs"))
+    assert parse('SHOW COLLECTION "a""b"') == ast.Show(ast.Subject.COLLECTION, Identifier('a"b'))
     assert where(":Name = 1") == Comparison("=", Parameter("Name"), Literal(1))
 
 
@@ -243,7 +243,7 @@ def test_spans_and_errors_of_a_script_point_into_the_script() -> None:
 
 def test_a_script_may_have_empty_statements() -> None:
     assert parse_script("") == ()
-    assert parse_script(" ; -- nothing\n ;; /* ; */ SHOW COLLECTIONS;; ") == (ast.ShowCollections(),)
+    assert parse_script(" ; -- nothing\n ;; /* ; */ SHOW COLLECTIONS;; ") == (ast.Show(ast.Subject.COLLECTIONS),)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_split_statements(text: str, complete: list[str], rest: str) -> None:
 
 def test_limit_on_the_statement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STATEMENT_BYTES_MAX", 20)
-    assert parse("SHOW COLLECTION aaaa") == ast.ShowCollection(Identifier("aaaa"))
+    assert parse("SHOW COLLECTION aaaa") == ast.Show(ast.Subject.COLLECTION, Identifier("aaaa"))
     for text in ("SHOW COLLECTION aaaaa", 'SHOW COLLECTION "üü"'):
         error = refused(text)
         assert error.name == "LIMIT_EXCEEDED"
@@ -315,7 +315,7 @@ def test_what_stands_side_by_side_is_not_nested() -> None:
 
 def test_limit_on_names() -> None:
     longest = "ü" * (limits.NAME_BYTES_MAX // 2) + "a"
-    assert parse(f'SHOW COLLECTION "{longest}"') == ast.ShowCollection(Identifier(longest))
+    assert parse(f'SHOW COLLECTION "{longest}"') == ast.Show(ast.Subject.COLLECTION, Identifier(longest))
     for text in (
         f'SHOW COLLECTION "{longest}a"',
         f"SELECT a.{'b' * 64} FROM docs",

@@ -158,6 +158,7 @@ def conditions(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 expressions = st.recursive(values | columns, conditions, max_leaves=12)
 wheres = st.none() | expressions
 counts = st.builds(ast.Literal, st.integers(0, limits.ID_INT_MAX)) | parameters
+limits_ = st.builds(ast.Limit, counts, st.none() | counts)
 bounds = st.builds(ast.Literal, st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False)) | parameters
 
 
@@ -194,7 +195,7 @@ def inserts(draw: st.DrawFn) -> ast.Insert:
 
 select_items = st.one_of(
     st.builds(ast.SelectItem, st.builds(ast.Star)),
-    st.builds(ast.SelectItem, st.builds(ast.CountStar) | columns, st.none() | identifiers),
+    st.builds(ast.SelectItem, expressions, st.none() | identifiers),
 )
 distances = st.builds(ast.Distance, st.sampled_from(sorted(ast.DISTANCES)), expressions, expressions)
 definitions = st.one_of(
@@ -214,13 +215,14 @@ definitions = st.one_of(
     st.builds(ast.CreateIndex, identifiers, columns, st.none() | identifiers, st.booleans()),
     st.builds(ast.DropIndex, identifiers, columns, st.booleans()),
 )
+named_subjects = st.sampled_from([ast.Subject.SEGMENTS, ast.Subject.STATS, ast.Subject.INDEXES])
+other_subjects = st.sampled_from([item for item in ast.Subject if item is not ast.Subject.COLLECTION])
 shows = st.one_of(
-    st.builds(ast.ShowCollections),
-    st.builds(ast.ShowCollection, identifiers),
-    st.builds(ast.ShowSegments, identifiers),
-    st.builds(ast.ShowIndexes, identifiers),
-    st.builds(ast.ShowStats, identifiers),
-    st.builds(ast.ShowSettings),
+    st.builds(ast.Show, other_subjects),
+    st.builds(ast.Show, st.just(ast.Subject.COLLECTION), identifiers),
+    st.builds(ast.Show, named_subjects, st.none() | identifiers),
+    st.builds(ast.Show, st.just(ast.Subject.SETTINGS), st.just(ast.Identifier("a.b"))),
+    st.builds(ast.Show, st.just(ast.Subject.SETTINGS), like=st.builds(ast.Literal, st.text("a%_'", max_size=3))),
 )
 commands = st.one_of(
     definitions,
@@ -231,12 +233,15 @@ commands = st.one_of(
     st.builds(
         ast.Select,
         st.lists(select_items, min_size=1, max_size=3).map(tuple),
-        identifiers,
+        st.none() | identifiers,
         wheres,
-        st.none() | st.builds(ast.OrderBy, columns | distances, st.booleans()),
-        st.none() | counts,
+        st.lists(expressions, max_size=2).map(tuple),
+        wheres,
+        st.lists(st.builds(ast.OrderBy, expressions, st.booleans(), st.none() | st.booleans()), max_size=2).map(tuple),
+        st.none() | limits_,
         st.none() | counts,
         options,
+        st.booleans(),
     ),
     st.builds(
         ast.VectorSearch,
@@ -248,6 +253,8 @@ commands = st.one_of(
         st.none() | identifiers,
         st.none() | bounds,
         st.none() | bounds,
+        st.lists(expressions, max_size=2).map(tuple),
+        st.none() | limits_,
         st.none() | counts,
         st.booleans(),
         st.booleans(),

@@ -3,7 +3,7 @@
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
 repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
 
-A request can be cancelled from a signal handler or another thread, whoever waits for it then gets an error.
+Ctrl-C while an answer is awaited ends the connection and goes on as KeyboardInterrupt; the next request opens another.
 
 Invariant: a request ends within `timeout_s` of its last progress.
 """
@@ -14,7 +14,6 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from reddb import errors
 from reddb._version import __version__
@@ -39,8 +38,6 @@ class SocketTransport:
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._is_closed = False
-        self._is_asking = False
-        self._is_cancelled = False
         self._server_version = ""
         self._connect()
 
@@ -52,32 +49,15 @@ class SocketTransport:
     def request(self, message: Message) -> Sequence[Message]:
         deadline = time.monotonic() + self._timeout_s
         losses = 0
-        self._is_cancelled = False
         while True:
             try:
                 return self._request_once(message)
             except errors.RedDBError as error:
-                if self._is_cancelled:
-                    said = "cancelled by closing the connection; whether a write was done is unknown"
-                    raise errors.CONNECTION_LOST.error(said) from error
                 losses += error.code is errors.CONNECTION_LOST
                 lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
                 if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
                     raise
             time.sleep(_PAUSE_S)
-
-    def cancel(self) -> bool:
-        """Stop the request that is under way; False if there is none.
-
-        The protocol has no word for it, so the connection is closed; the next request opens another one.
-        """
-        connection = self._socket
-        if not self._is_asking or connection is None:
-            return False
-        self._is_cancelled = True
-        with suppress(OSError):  # the connection was lost already: the request ends by itself
-            connection.shutdown(socket.SHUT_RDWR)  # wakes who waits for the answer, which a close does not
-        return True
 
     def is_connected(self) -> bool:
         """Whether the connection stands, as far as this side can tell without asking."""
@@ -95,7 +75,6 @@ class SocketTransport:
     def connect(self) -> None:
         """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         if not self.is_connected():
-            self._is_cancelled = False
             self._connect()
 
     def close(self) -> None:
@@ -116,7 +95,7 @@ class SocketTransport:
                 self._connect_once()
             except errors.RedDBError as error:
                 self._disconnect()
-                if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX or self._is_cancelled:
+                if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX:
                     raise
             else:
                 return
@@ -141,7 +120,6 @@ class SocketTransport:
         assert self._socket is not None
         self._correlation += 1
         data = encode(message, self._correlation)
-        self._is_asking = True
         try:
             self._socket.sendall(data)
             parts = self._receive()
@@ -151,11 +129,16 @@ class SocketTransport:
         except OSError as error:
             self._disconnect()
             raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
-        finally:
-            self._is_asking = False
+        except KeyboardInterrupt:
+            self._cancel()
+            raise
         if isinstance(parts[0], Failure):
             raise parts[0].to_error()
         return parts
+
+    def _cancel(self) -> None:
+        """Have the request that is under way stopped; there is no message for it, so the connection ends."""
+        self._disconnect()
 
     def _receive(self) -> list[Message]:
         assert self._socket is not None

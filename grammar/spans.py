@@ -25,20 +25,21 @@ class SpanKind(StrEnum):
 
 
 # In the order in which they are tried. A vector is one span: thousands of numbers would be thousands of spans.
-_TERMINALS = {
+_TERMINALS: dict[str, SpanKind | None] = {
     "COMMENT": SpanKind.COMMENT,
     "STRING": SpanKind.STRING,
     "QUOTED_NAME": SpanKind.NAME,
     "VECTOR_LITERAL": SpanKind.NUMBER,
     "FLOAT": SpanKind.NUMBER,
-    "SIGNED": SpanKind.NUMBER,
     "UNSIGNED": SpanKind.NUMBER,
+    "CAST_SIGN": None,  # else its second half would begin a parameter
     "NUMBERED": SpanKind.PARAMETER,
     "NAMED": SpanKind.PARAMETER,
     "POSITIONAL": SpanKind.PARAMETER,
     "NAME": SpanKind.NAME,
 }
 _UNFINISHED = {"OPEN_COMMENT": SpanKind.COMMENT, "OPEN_STRING": SpanKind.STRING, "OPEN_NAME": SpanKind.NAME}
+_KINDS = _TERMINALS | _UNFINISHED
 
 
 def lexical_spans(text: str) -> Iterator[tuple[int, int, SpanKind]]:
@@ -47,10 +48,11 @@ def lexical_spans(text: str) -> Iterator[tuple[int, int, SpanKind]]:
     for found in _pattern().finditer(text):
         name = found.lastgroup
         assert name is not None
-        kind = _TERMINALS.get(name) or _UNFINISHED[name]
+        kind = _KINDS[name]
         if name == "NAME" and found[0].upper() in words:
             kind = SpanKind.KEYWORD
-        yield found.start(), found.end(), kind
+        if kind is not None:
+            yield found.start(), found.end(), kind
 
 
 @cache

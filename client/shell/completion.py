@@ -75,6 +75,8 @@ class ShellCompleter(Completer):
             return [str(kind) for kind in Kind]
         if last == "METRIC" and is_next:
             return sorted({*map(str, Metric), *METRIC_ALIASES})
+        if words and words[0] in ("SET", "RESET", "SHOW") and len(words) == 1:
+            return names.settings()
         if last in ("WITH", "SET") and "UPDATE" not in words:
             return sorted(SETTINGS)
         named = [name for name in collections if re.search(rf"\b{re.escape(name)}\b", whole)]

@@ -50,17 +50,15 @@ class Connection:
             self._transport.connect()
 
     @contextmanager
-    def interruptible(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Within this, Ctrl-C cancels the request that is under way and leaves the shell alone."""
+    def undisturbed(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Within this, Ctrl-C does not stop the engine in this process, which would be left half-way through a change.
 
-        def cancel(number: int, frame: FrameType | None) -> None:
-            if self._transport is None:
-                # Stopped anywhere, the engine in this process would be left half-way through a change.
-                say("a statement of an embedded database cannot be cancelled; waiting for its end")
-            elif not self._transport.cancel():
-                raise KeyboardInterrupt
-
-        with on_interrupt(cancel):
+        A request to a server it does stop: `SocketTransport` says how.
+        """
+        if self._transport is not None:
+            yield
+            return
+        with on_interrupt(lambda *_: say("a statement of an embedded database cannot be cancelled; wait for its end")):
             yield
 
     def close(self) -> None:

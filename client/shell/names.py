@@ -22,6 +22,7 @@ class Names:
         self._connection = connection
         self._collections: list[str] | None = None
         self._fields: dict[str, list[str]] = {}
+        self._settings: list[str] | None = None
 
     def forget(self) -> None:
         """Ask again when they are wanted next."""
@@ -44,6 +45,15 @@ class Names:
             names = [str(row[0]) for row in rows]
             self._fields[collection] = [name.removeprefix(FIELD) for name in names if name.startswith(FIELD)]
         return self._fields[collection]
+
+    def settings(self) -> list[str]:
+        """Those of the server and of the session."""
+        if self._settings is None:
+            rows = self._show("SHOW SETTINGS")
+            if rows is None:
+                return []
+            self._settings = [str(row[0]) for row in rows]
+        return self._settings
 
     def _show(self, statement: str) -> list[tuple[object, ...]] | None:
         """The rows, or None where there is no answer: the next statement that is run says why, a Tab does not."""

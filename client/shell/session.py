@@ -6,11 +6,11 @@ Invariant: a statement is sent at most once, whatever becomes of the connection.
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 
 from reddb import errors
 from reddb.client.calls import Parameters
 from reddb.client.rows import Result
+from reddb.client.shell.complaint import Complaint
 from reddb.client.shell.connection import Connection
 from reddb.client.shell.formats import FOR_A_PERSON
 from reddb.client.shell.names import Names
@@ -49,10 +49,15 @@ class Session:
 
     def ask(self, statement: str, params: Parameters = ()) -> Result:
         """The result of a statement; Ctrl-C cancels it."""
-        # A script has nobody who would go on after it: there Ctrl-C ends the shell.
-        with self.connection.interruptible(self.output.say) if self.is_interactive else nullcontext():
+        try:
             self._open_again()
-            return self.connection.client.execute(statement, params)
+            with self.connection.undisturbed(self.output.say):
+                return self.connection.client.execute(statement, params)
+        except KeyboardInterrupt as error:
+            if not self.is_interactive:  # nobody is there who would go on after it
+                raise
+            lost = "" if self.connection.is_open() else "; the connection was closed, the next statement opens another"
+            raise Complaint(f"cancelled{lost}", "whether a write was done, a SELECT tells") from error
 
     def change_connection(self, url: str) -> None:
         """Use another database; if it cannot be opened, the old one stays. Raises RedDBError."""

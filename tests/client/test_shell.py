@@ -181,11 +181,10 @@ def test_a_script_stops_at_the_first_failure_and_says_where(server: Server, docs
     script.write_text(f"{before}SELECT id\nFRM shelldocs;\nSELECT 1 FROM later;\n")
     done = shell(server.url, "-f", script)
     assert done.code == 1
-    assert done.stderr.splitlines()[:3] == [
-        f'{script}:6: SYNTAX: expected AS, FROM or ",", found FRM',
-        "FRM shelldocs;",
-        "^^^",
-    ]
+    first, *more = done.stderr.splitlines()
+    assert first.startswith(f"{script}:6: SYNTAX: ")
+    assert first.endswith("found FRM")
+    assert more == ["FRM shelldocs;", "^^^", "hint: did you mean FROM?"]
     assert "later" not in done.stderr
     assert b"shelldocs" in done.stdout
 

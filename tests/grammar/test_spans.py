@@ -28,7 +28,10 @@ def parts(text: str) -> list[tuple[str, str]]:
             "[1, -2.5e3] = $1 :name ?",
             [("[1, -2.5e3]", "number"), ("$1", "parameter"), (":name", "parameter"), ("?", "parameter")],
         ),
-        ("a -5 .5 1e9", [("a", "name"), ("-5", "number"), (".5", "number"), ("1e9", "number")]),
+        (
+            "a -5 .5 1e9 x::INT",
+            [("a", "name"), ("5", "number"), (".5", "number"), ("1e9", "number"), ("x", "name"), ("INT", "name")],
+        ),
         ("/* FROM */ x /* FROM", [("/* FROM */", "comment"), ("x", "name"), ("/* FROM", "comment")]),
         ("x = 'FROM", [("x", "name"), ("'FROM", "string")]),
         ('SELECT "FROM', [("SELECT", "keyword"), ('"FROM', "name")]),

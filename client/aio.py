@@ -3,6 +3,8 @@
     async with reddb.aio.connect("red://127.0.0.1:5050") as db:
         hits = await db.search("docs", query, k=10)
 
+A task that is cancelled while it waits for an answer has the server stop the request; a write is not stopped half-way.
+
 Invariant: every method either returns the answer or raises a RedDBError.
 """
 
@@ -190,8 +192,15 @@ class _Link(asyncio.Protocol):
         self._correlation += 1
         future: asyncio.Future[list[messages.Message]] = asyncio.get_running_loop().create_future()
         self._waiting[self._correlation] = future
-        self._transport.write(encode(message, self._correlation))
-        parts = await future
+        correlation = self._correlation
+        self._transport.write(encode(message, correlation))
+        try:
+            parts = await future
+        except asyncio.CancelledError:
+            # Its number stays among those that wait, so that the answer is known when it comes.
+            if not self.is_lost:
+                self._transport.write(encode(messages.Cancel(correlation), 0))
+            raise
         if isinstance(parts[0], messages.Failure):
             raise parts[0].to_error()
         return parts

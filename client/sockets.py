@@ -3,7 +3,8 @@
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
 repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
 
-Ctrl-C while an answer is awaited ends the connection and goes on as KeyboardInterrupt; the next request opens another.
+Ctrl-C while an answer is awaited tells the server to stop, waits for that answer, and goes on as KeyboardInterrupt; the
+connection can be used afterwards. A write is not stopped half-way: it was stored or not, and a read tells.
 
 Invariant: a request ends within `timeout_s` of its last progress.
 """
@@ -19,12 +20,13 @@ from reddb import errors
 from reddb._version import __version__
 from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
-from reddb.wire.messages import MAGIC, VERSION, Failure, Get, Hello, Message, Ping, Search, Welcome
+from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Get, Hello, Message, Ping, Search, Welcome
 
 _RECEIVE_BYTES = 256 * 1024
 _PAUSE_S = 0.1  # between two attempts
 _READS = (Search, Get, Ping)
 _READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
+_CANCEL_S = 5.0  # how long an interrupted request may take to end, before its connection does
 GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 
 
@@ -120,8 +122,10 @@ class SocketTransport:
         assert self._socket is not None
         self._correlation += 1
         data = encode(message, self._correlation)
+        is_sent = False
         try:
             self._socket.sendall(data)
+            is_sent = True
             parts = self._receive()
         except TimeoutError as error:
             self._disconnect()  # a late answer must not be taken for that of the next request
@@ -130,15 +134,25 @@ class SocketTransport:
             self._disconnect()
             raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
         except KeyboardInterrupt:
-            self._cancel()
+            if is_sent:
+                self._cancel()
+            else:
+                self._disconnect()  # the server may have half a message
             raise
         if isinstance(parts[0], Failure):
             raise parts[0].to_error()
         return parts
 
     def _cancel(self) -> None:
-        """Have the request that is under way stopped; there is no message for it, so the connection ends."""
-        self._disconnect()
+        """Have the request stopped and take its answer off the connection, or end the connection."""
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(_CANCEL_S)
+            self._socket.sendall(encode(Cancel(self._correlation), 0))
+            self._receive()
+            self._socket.settimeout(self._timeout_s)
+        except (errors.RedDBError, OSError, KeyboardInterrupt):  # the next request opens another one
+            self._disconnect()
 
     def _receive(self) -> list[Message]:
         assert self._socket is not None
@@ -152,6 +166,9 @@ class SocketTransport:
                 if isinstance(event, Broken):
                     self._disconnect()
                     raise event.error
+                if event.correlation != self._correlation and event.correlation:
+                    self._disconnect()
+                    raise errors.PROTOCOL.error("an answer came that belongs to another request")
                 parts.append(event.message)
                 if not event.more:
                     return parts

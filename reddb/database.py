@@ -11,12 +11,13 @@ Invariant: a request is done, and a write is on disk, when `request` returns.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
+from reddb.partition.clock import SteadyClock, system_time_us
 from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain
 from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
@@ -48,9 +49,13 @@ from reddb.wire.messages import Delete, Get, Insert, Message, Ping, Pong, Query,
 class Database:
     """An open data folder, as a transport of the client."""
 
-    def __init__(self, path: str | Path, disk: Disk | None = None) -> None:
-        """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
+    def __init__(self, path: str | Path, disk: Disk | None = None, now_us: Callable[[], int] = system_time_us) -> None:
+        """Open or create the folder and recover its rows; `now_us` says when rows expire.
+
+        Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA.
+        """
         use_one_thread()
+        self._now_us = SteadyClock(now_us)
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path))
         self._is_open = True
@@ -190,7 +195,8 @@ class Database:
         self._folder.remove_dropped()
 
     def _open(self, collection: Collection) -> None:
-        self._opened[collection.id] = EmbeddedCollection(self._disk, self._folder.path, collection, _random_u32)
+        of = self._disk, self._folder.path, collection
+        self._opened[collection.id] = EmbeddedCollection(*of, _random_u32, self._now_us)
         self._catalog[collection.name] = collection
 
 

@@ -49,6 +49,7 @@ STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
 PARAMETERS_MAX = 65_535
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
+STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 
 # --- wire --------------------------------------------------------------------------------------------------
 FRAME_HEADER_BYTES = 16

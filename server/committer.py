@@ -28,6 +28,7 @@ from reddb import errors
 from reddb.partition.changes import prepare_change
 from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.reader import PartitionReader
+from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch
@@ -77,6 +78,11 @@ class Committer:
     async def change(self, plan: ChangePlan, reader: PartitionReader) -> int:
         """The same for rows by predicate; returns how many there were."""
         held = await self.hold(lambda: prepare_change(self.partition, reader.view(), plan))
+        return await held.commit()
+
+    async def sweep(self) -> int:
+        """Delete some of the rows that have expired; returns how many. Raises a disk error."""
+        held = await self.hold(lambda: prepare_sweep(self.partition))
         return await held.commit()
 
     async def hold(self, prepare: Callable[[], list[Prepared]]) -> Held:

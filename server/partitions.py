@@ -27,12 +27,14 @@ import structlog
 from reddb import errors, limits
 from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
+from reddb.partition.clock import SteadyClock
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.recovery import Recovery
 from reddb.partition.writer import Partition
 from reddb.server.committer import Committer
 from reddb.server.settler import Settler
+from reddb.server.sweeper import Sweeper
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
 from reddb.storage.memory import PartitionMemory
@@ -51,11 +53,17 @@ class PartitionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What writes a partition, and what settles its segments."""
+    """What writes a partition, what settles its segments, and what deletes its expired rows."""
 
     committer: Committer
     settler: Settler
+    sweeper: Sweeper
     reader: PartitionReader
+
+    def wake(self) -> None:
+        """Rows were written: something may be due."""
+        self.settler.wake()
+        self.sweeper.wake()
 
 
 class Partitions:
@@ -93,6 +101,7 @@ class Partitions:
         self._changed: dict[int, asyncio.Event] = {}
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
+        self._now_us = SteadyClock()
 
     # --- what sessions ask ---------------------------------------------------------------------------------
 
@@ -150,14 +159,14 @@ class Partitions:
         partition = self._recovered.pop(key, None)
         if partition is None:
             return
-        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].settler.wake())
+        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].wake())
         settler = Settler(
             committer,
             self._builder,
             self._sync_pool,
             lambda generation: self._ask({"type": "let_go", "partition": list(key), "generation": generation}),
         )
-        self._owned[key] = Owned(committer, settler, self._parts[key])
+        self._owned[key] = Owned(committer, settler, Sweeper(committer), self._parts[key])
         self._changed[key.collection].set()
 
     def change(self, collection: Collection) -> None:
@@ -210,6 +219,7 @@ class Partitions:
         """Finish every write and close every partition."""
         await asyncio.gather(*self._opening.values())
         for owned in self._owned.values():
+            await owned.sweeper.close()
             await owned.settler.close()
         await self._builder.stop()
         for key in [*self._recovered, *self._owned]:  # "writable" may still come for the first
@@ -224,6 +234,7 @@ class Partitions:
             recovered.close()
         owned = self._owned.pop(key, None)
         if owned is not None:
+            await owned.sweeper.close()
             await owned.settler.close()
             await owned.committer.close()
 
@@ -264,7 +275,7 @@ class Partitions:
         folder = partition_folder(self._data, *key)
         recovery = Recovery()
         of = self._disk, folder, collection, key.number, self._random_u32
-        open_it = partial(Partition.open, *of, archive=self._archive(key), recovery=recovery)
+        open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
         progress = loop.create_task(self._tell_progress(key, recovery))
         try:
             partition = await loop.run_in_executor(None, open_it)
@@ -301,7 +312,7 @@ class Partitions:
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
-        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory)
+        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory, self._now_us)
         keys = _keys(collection)
         if all(item in self._parts for item in keys):
             self._readers[key.collection] = reader_of([self._parts[item] for item in keys])

@@ -22,6 +22,7 @@ from reddb.query.execute import Table, show, show_one
 from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
 from reddb.requests import Write
 from reddb.server.partitions import Partitions
+from reddb.server.registry import Registry
 from reddb.server.searches import Searches
 from reddb.server.workshop import BuilderLink
 from reddb.server.writes import Writes
@@ -47,6 +48,7 @@ class Service:
         self.core = core
         self.catalog: dict[str, Collection] = {}
         self.searches = Searches()
+        self.registry = Registry(core)
         self._send = send
         builder = BuilderLink(
             core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)

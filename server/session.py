@@ -3,8 +3,11 @@
 Searches take the short way: no task, no future, one call at the end of the turn (`reddb.server.searches`). Everything
 that may wait runs in a task of its own, so answers overtake one another.
 
+A request that outlives its turn is registered (`reddb.server.registry`), and can be stopped by Cancel, by KILL from
+anywhere, and by the end of its connection; a write, once begun, is not.
+
 Invariants:
-  * Every request gets exactly one answer, or the connection ends.
+  * Every request but Cancel gets exactly one answer, or the connection ends.
   * A client that sends faster than it reads is not read: neither requests nor unsent answers pile up without bound.
 """
 
@@ -29,6 +32,7 @@ from reddb.query.plan import (
     ExplainPlan,
     IndexPlan,
     Plan,
+    ReadPlan,
     SearchPlan,
     SettingsPlan,
     ShowPlan,
@@ -37,12 +41,14 @@ from reddb.query.plan import (
 )
 from reddb.query.predicate import Predicate
 from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
+from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
 from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
     VERSION,
+    Cancel,
     Delete,
     Failure,
     Get,
@@ -72,6 +78,7 @@ class Session(asyncio.Protocol):
         self._wire = WireConnection(expects_hello=True)
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[int, Running] = {}
         self._in_flight = 0
         self._is_broken = False
         self._is_stopping = False
@@ -95,6 +102,10 @@ class Session(asyncio.Protocol):
                 return
             if self._is_broken:  # by the request before
                 return
+            if isinstance(event.message, Cancel):
+                # What came with it is registered at the end of this turn.
+                self._loop.call_soon(self._cancel, event.message.correlation)
+                continue
             self._in_flight += 1
             self._handle(event.correlation, event.message)
         if self._in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
@@ -114,6 +125,8 @@ class Session(asyncio.Protocol):
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
         self._idle.set()
+        for correlation in list(self._running):
+            self._cancel(correlation)
         self._closed(self)
 
     async def drain(self) -> None:
@@ -140,9 +153,9 @@ class Session(asyncio.Protocol):
             elif isinstance(message, Ping):
                 self._answer(correlation, Pong())
             elif isinstance(message, Insert | Upsert | Delete):
-                self._start(correlation, self._write(correlation, message))
+                self._start(correlation, message, self._write(correlation, message), stops=False)
             elif isinstance(message, Get):
-                self._start(correlation, self._get(correlation, message))
+                self._start(correlation, message, self._get(correlation, message))
             else:
                 self._break(correlation, errors.PROTOCOL.error(f"{type(message).__name__} is not for a server"))
         except Exception as error:
@@ -161,7 +174,7 @@ class Session(asyncio.Protocol):
         queries, options, predicate = search_of(message, collection)
         reader = self._service.reader_now(collection)
         if reader is None or not self._writable.is_set():
-            self._start(correlation, self._search_later(correlation, message))
+            self._start(correlation, message, self._search_later(correlation, message))
         else:
             self._search_now(correlation, message, reader, queries, options, predicate)
 
@@ -186,6 +199,7 @@ class Session(asyncio.Protocol):
             options,
             predicate,
             lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report)),
+            lambda halt: self._begin(correlation, message, halt),
             report,
         )
 
@@ -194,11 +208,12 @@ class Session(asyncio.Protocol):
         if isinstance(bound, SearchPlan):
             reader = self._service.reader_now(bound.collection)
             if reader is not None and self._writable.is_set():
-                self._search_by_statement(correlation, bound, reader)
+                self._search_by_statement(correlation, message, bound, reader)
                 return
-        self._start(correlation, self._run_plan(correlation, message, bound))
+        stops = isinstance(bound, ReadPlan | ShowPlan | ExplainPlan)
+        self._start(correlation, message, self._run_plan(correlation, message, bound), stops=stops)
 
-    def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: Reader) -> None:
+    def _search_by_statement(self, correlation: int, message: Query, bound: SearchPlan, reader: Reader) -> None:
         def answer(found: list[Found]) -> list[Result]:
             return results(found_table(bound, found[0]))
 
@@ -208,11 +223,12 @@ class Session(asyncio.Protocol):
             bound.options,
             bound.predicate,
             lambda outcome: self._found(correlation, outcome, answer),
+            lambda halt: self._begin(correlation, message, halt),
         )
 
     async def _run_plan(self, correlation: int, message: Query, bound: Plan) -> None:
         if isinstance(bound, SearchPlan):
-            self._search_by_statement(correlation, bound, await self._service.reader(bound.collection))
+            self._search_by_statement(correlation, message, bound, await self._service.reader(bound.collection))
         elif isinstance(bound, ShowPlan):
             self._answer(correlation, *results(await self._service.show(bound)))
         elif isinstance(bound, ExplainPlan):
@@ -262,6 +278,8 @@ class Session(asyncio.Protocol):
         # All parts before the first is sent: one that is too large makes the answer an error, not half an answer.
         frames = [encode(part, correlation, more=number < len(parts)) for number, part in enumerate(parts, 1)]
         self._in_flight -= 1
+        if self._running and (running := self._running.pop(correlation, None)) is not None:
+            self._service.registry.end(running)
         if self._transport is not None:
             for frame in frames:
                 self._transport.write(frame)
@@ -270,10 +288,36 @@ class Session(asyncio.Protocol):
         if not self._in_flight:
             self._idle.set()
 
-    def _start(self, correlation: int, work: Coroutine[None, None, None]) -> None:
+    def _start(
+        self, correlation: int, message: Message, work: Coroutine[None, None, None], *, stops: bool = True
+    ) -> None:
+        """Do the work in a task of its own; only with `stops` may it be left half-way."""
         task = self._loop.create_task(self._guard(correlation, work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        running = self._begin(correlation, message, (lambda _: task.cancel()) if stops else None)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                work.close()  # it may not have begun
+                assert running.stopped_by is not None
+                self._fail(correlation, running.stopped_by)
+
+        task.add_done_callback(ended)
+
+    def _begin(self, correlation: int, message: Message, halt: Halt | None) -> Running:
+        """Register a request that is not answered within this turn, or say how it is stopped from now on."""
+        running = self._running.get(correlation)
+        if running is None:
+            running = self._running[correlation] = self._service.registry.begin(0, message, halt)
+        else:
+            running.goes_on(halt)
+        return running
+
+    def _cancel(self, correlation: int) -> None:
+        running = self._running.get(correlation)
+        if running is not None:
+            running.stop(errors.QUERY_CANCELLED.error("the query was stopped by its client"))
 
     async def _wait_writable(self) -> None:
         """A peer that does not read its answers gets no more of them made."""

@@ -12,7 +12,7 @@ from reddb.partition.filters import SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.reader import PartitionReader, Reader
 from reddb.partition.settled import FlatIndex, lacks_index
-from reddb.partition.view import SegmentView
+from reddb.partition.view import SegmentView, View
 from reddb.query.execute import Table
 from reddb.storage.memory import JobProgress
 
@@ -20,16 +20,20 @@ _STATS = [
     *("partition", "core", "state", "rows", "growing_rows", "segments", "lsn"),
     *("log_bytes", "sealed_lsn", "checkpoint_lsn", "caches_refused"),
 ]
-_COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory", "job"]
+_COLUMNS = ["partition", "segment", "state", "index", "rows", "live", "bytes_disk", "bytes_memory", "job", "expired"]
 
 
 def segments_table(reader: Reader) -> Table:
-    """SHOW SEGMENTS: one segment a row; `job` says how far the work on it has come, where there is any."""
+    """SHOW SEGMENTS: one segment a row; `job` says how far the work on it has come, where there is any.
+
+    `expired` are the rows whose time has come and which wait to be deleted; `live` counts none of them.
+    """
     rows: list[list[Any]] = []
     for part in reader.parts:
-        segments = part.view().segments
-        jobs = _jobs(part.memory.progress(), [segment.id for segment in segments])
-        rows += [[*_row(part, segment), jobs.get(segment.id)] for segment in segments]
+        view = part.view()
+        jobs = _jobs(part.memory.progress(), [segment.id for segment in view.segments])
+        for place, segment in enumerate(view.segments):
+            rows.append([*_row(part, view, place), jobs.get(segment.id), view.expired_rows(place)])
     return Table(_COLUMNS, rows)
 
 
@@ -53,14 +57,15 @@ def stats_table(parts: Sequence[tuple[int | None, str, PartitionReader | None]])
 def _stats(reader: PartitionReader | None) -> list[int | None]:
     if reader is None:
         return [None] * (len(_STATS) - 3)
-    snapshot, counts = reader.memory.snapshot(), reader.memory.counts()
-    growing = sum(segment.count for segment in reader.view().segments if segment.is_growing)
-    return [snapshot.live_rows, growing, snapshot.segments, snapshot.lsn, *counts]
+    view, snapshot, counts = reader.view(), reader.memory.snapshot(), reader.memory.counts()
+    growing = sum(segment.count for segment in view.segments if segment.is_growing)
+    return [view.live_rows, growing, snapshot.segments, snapshot.lsn, *counts]
 
 
 def collection_figures(reader: Reader) -> dict[str, Any]:
     """The properties of SHOW COLLECTION that change."""
-    rows = [_row(part, segment) for part in reader.parts for segment in part.view().segments]
+    views = [(part, part.view()) for part in reader.parts]
+    rows = [_row(part, view, place) for part, view in views for place in range(len(view.segments))]
     stored = max(sum(row[4] for row in rows), 1)
     return {
         "rows": reader.count(),
@@ -79,8 +84,9 @@ def _jobs(progress: JobProgress, segments: list[int]) -> dict[int, str]:
     return dict.fromkeys(segments[segments.index(progress.first) : segments.index(progress.last) + 1], share)
 
 
-def _row(reader: PartitionReader, segment: SegmentView) -> list[Any]:
-    live = segment.count - segment.tombstones.count
+def _row(reader: PartitionReader, view: View, place: int) -> list[Any]:
+    segment = view.segments[place]
+    live = segment.count - view.gone_rows(place)
     of = [segment.partition, segment.id, _state(reader, segment), _index(segment), segment.count, live]
     return [*of, reader.disk_bytes(segment), reader.memory_bytes(segment)]
 

@@ -24,6 +24,7 @@ from reddb.storage.field_index import FieldIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
 from reddb.storage.segment_rows import INT_ID, Columns
+from reddb.types import Vectors
 
 _BLOCK_ROWS = 1024
 
@@ -159,6 +160,9 @@ class _Source:
             self._ids = _id_families(self._columns, np.arange(self.first, self.first + self.rows))
         return self._ids
 
+    def vectors(self) -> Vectors:
+        return self._columns.vectors[self.first : self.first + self.rows]
+
 
 class _ChosenRows:
     """The same for some rows of a segment, (n,) of their numbers."""
@@ -174,6 +178,9 @@ class _ChosenRows:
             return _id_families(self._columns, self._chosen)
         wanted = pa.array(self._chosen)
         return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
+
+    def vectors(self) -> Vectors:
+        return self._columns.vectors[self._chosen]
 
 
 def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:

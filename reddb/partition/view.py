@@ -1,4 +1,4 @@
-"""One moment of a collection as a reader sees it: segments, how many rows of each, and the LSN that decides who lives.
+"""One moment of a collection as a reader sees it: segments, their rows, and the LSN and the time that say who lives.
 
 A row is addressed by its segment's place in the view (upper 32 bits) and its number in the segment (lower 32).
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb.index.metrics import Distances
+from reddb.partition.expiry import Expired
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.settled import SettledIndex
@@ -56,14 +57,16 @@ class SegmentView:
 class View:
     """The segments of a partition at one moment, or those of all `parts`, in order.
 
-    `lsns` are those of the partitions that the segments belong to; `generation` is the partition's.
+    `lsns` are those of the partitions that the segments belong to; `generation` is the partition's. `undeleted_rows`
+    counts rows that have expired too.
     """
 
     collection: Collection
     generation: int
-    live_rows: int
+    undeleted_rows: int
     segments: tuple[SegmentView, ...]
     lsns: tuple[int, ...]
+    expired: Expired
     parts: tuple[View, ...] = ()
 
     @classmethod
@@ -71,11 +74,38 @@ class View:
         """The partitions of a collection as one."""
         segments = tuple(segment for part in parts for segment in part.segments)
         lsns = tuple(lsn for part in parts for lsn in part.lsns)
-        return cls(parts[0].collection, 0, sum(part.live_rows for part in parts), segments, lsns, parts)
+        undeleted_rows = sum(part.undeleted_rows for part in parts)
+        expired = Expired.of_all([part.expired for part in parts])
+        return cls(parts[0].collection, 0, undeleted_rows, segments, lsns, expired, parts)
+
+    @property
+    def live_rows(self) -> int:
+        """Rows that are neither dead nor expired."""
+        return self.undeleted_rows - sum(map(self.expired_rows, range(len(self.segments))))
 
     def live(self, place: int, rows: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
         """Which of the rows of the segment at this place live."""
-        return self.segments[place].tombstones.live(rows, self.lsns[place])
+        segment = self.segments[place]
+        live = segment.tombstones.live(rows, self.lsns[place])
+        if self.expired.rows[place]:
+            live &= segment.rows.expiries.unexpired(rows, self.expired.now_us)
+        return live
+
+    def all_live(self, place: int) -> bool:
+        """Whether every row of the segment lives, so that none need be asked."""
+        return not self.segments[place].tombstones.count and not self.expired.rows[place]
+
+    def gone_rows(self, place: int) -> int:
+        """How many rows of the segment are dead or expired."""
+        return self.segments[place].tombstones.count + self.expired_rows(place)
+
+    def expired_rows(self, place: int) -> int:
+        """How many rows of the segment have expired and are not deleted yet."""
+        if not self.expired.rows[place]:
+            return 0
+        segment = self.segments[place]
+        expired = segment.rows.expiries.expired_rows(self.expired.now_us, segment.count)
+        return int(np.count_nonzero(segment.tombstones.live(expired, self.lsns[place])))
 
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
@@ -117,7 +147,7 @@ class View:
         total = 0
         for place, segment in enumerate(self.segments):
             mask = segment.filter.mask(predicate, segment.count)
-            if mask.matches and segment.tombstones.count:
+            if mask.matches and not self.all_live(place):
                 total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:
                 total += mask.matches

@@ -12,7 +12,7 @@ from reddb.query.binding import Binding, choices
 from reddb.query.plan import CreatePlan, IndexPlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
 from reddb.settings import check_online, resolve
 from reddb.storage.payload_columns import column_path
-from reddb.types import RESERVED_NAMES, Collection, Kind, Metric
+from reddb.types import RESERVED_FIELD_NAMES, RESERVED_NAMES, Collection, Kind, Metric
 
 
 def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan:
@@ -106,7 +106,7 @@ def _kind(binding: Binding, kind: ast.Identifier) -> Kind:
 
 def _field(binding: Binding, definition: ast.FieldDefinition) -> Field:
     name, type_name = definition.name, definition.type.text
-    if name.text in RESERVED_NAMES:
+    if name.text in RESERVED_FIELD_NAMES:
         binding.refuse(errors.INVALID_NAME, f"{name.text} is a column that every row has", name)
     if type_name not in set(FieldType):
         message = f"there is no type {type_name}"

@@ -120,6 +120,18 @@ class Get(Message):
     with_vectors: bool
 
 
+@dataclass(slots=True)
+class Cancel(Message):
+    """Stop the request of that correlation number on this connection; it is answered by QUERY_CANCELLED.
+
+    This message has no answer of its own. A number that is answered already, or a request that writes, goes on as if
+    nothing had been said.
+    """
+
+    KIND = 0x09
+    correlation: int
+
+
 # --- sent by one core to another ---------------------------------------------------------------------------
 
 

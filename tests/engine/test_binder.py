@@ -302,12 +302,12 @@ REFUSED = [
     ),
     ("SELECT count(*) FROM docs WITH (ef = 1)", (), "NOT_SUPPORTED", "count(*) takes no", "ef = 1"),
     # filters
-    ("DELETE FROM docs WHERE vector = 1", (), "UNKNOWN_COLUMN", "there is no column vector in a WHERE", "vector"),
+    ("DELETE FROM docs WHERE vector = 1", (), "UNKNOWN_COLUMN", "there is no column vector here", "vector"),
     (
         "SELECT id FROM docs WHERE distance < 1 ORDER BY vector <=> [1, 2]",
         (),
         "UNKNOWN_COLUMN",
-        "there is no column distance in a WHERE",
+        "there is no column distance here",
         "distance",
     ),
     ("SELECT count(*) FROM docs WHERE score > 1", (), "UNKNOWN_COLUMN", "there is no column score in", "score"),

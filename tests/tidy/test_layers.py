@@ -30,7 +30,7 @@ LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
         *("reddb.settings", "reddb.types", "reddb.fields", "reddb.disk"),
-        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb._version"),
+        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
     "grammar": ["reddb.grammar"],

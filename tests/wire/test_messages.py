@@ -12,6 +12,7 @@ from reddb import errors
 from reddb.wire import messages
 from reddb.wire.messages import (
     MESSAGES,
+    Cancel,
     Decide,
     Delete,
     Failure,
@@ -47,6 +48,7 @@ EXAMPLES: list[Message] = [
     Search("docs", 2, b"\0" * 8, 10, None, False, True, False, None, [], None, False),
     Search("docs", 2, b"\0" * 8, 10, 64, True, False, True, "a = $1", [1], 0.99, True),
     Get("docs", b"ids", True),
+    Cancel(7),
     Part(3, True, 0x04, b"body"),
     Decide(2**40, False),
     Holding(1),

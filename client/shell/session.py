@@ -57,7 +57,7 @@ class Session:
             if not self.is_interactive:  # nobody is there who would go on after it
                 raise
             lost = "" if self.connection.is_open() else "; the connection was closed, the next statement opens another"
-            raise Complaint(f"cancelled{lost}", "whether a write was done, a SELECT tells") from error
+            raise Complaint(f"cancelled{lost}", "a write may have been done; a SELECT tells") from error
 
     def change_connection(self, url: str) -> None:
         """Use another database; if it cannot be opened, the old one stays. Raises RedDBError."""

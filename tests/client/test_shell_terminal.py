@@ -152,25 +152,32 @@ def test_ctrl_c_cancels_what_runs_and_nothing_else(tmp_path: Path, terminal: Ope
         shell = terminal(server.url)
         assert "(0 rows, " in shell.answer("SHOW COLLECTIONS;")
         (core,) = server.core_pids().values()
-        os.kill(core, signal.SIGSTOP)  # a statement that takes as long as we like
-        shell.enter("SHOW COLLECTIONS;")
-        wait_for(lambda: _waits_to_be_read(server.port), "the statement at the server")
-        shell.type(CTRL_C)
-        shell.expect("cancelled")
-        os.kill(core, signal.SIGCONT)
-        shown = shell.answer("SHOW COLLECTIONS;")
-        assert "settings of the lost session are gone" in shown
-        assert "(0 rows, " in shown
+        # A core that stands still: its statements take as long as we like.
+        for presses in (1, 2):
+            os.kill(core, signal.SIGSTOP)
+            shell.enter("SHOW COLLECTIONS;")
+            asked = wait_for(lambda: _unread_bytes(server.port), "the statement at the server")
+            shell.type(CTRL_C)
+            wait_for(lambda before=asked: _unread_bytes(server.port) > before, "the wish to cancel it")
+            if presses == 2:  # a server that does not answer that either
+                shell.type(CTRL_C)
+                shell.expect("cancelled; the connection was closed")
+            os.kill(core, signal.SIGCONT)
+            if presses == 1:
+                shell.expect("cancelled\n")
+            shown = shell.answer("SHOW COLLECTIONS;")
+            assert "(0 rows, " in shown
+            assert ("settings of the lost session are gone" in shown) == (presses == 2)
         server.stop()
     finally:
         server.close()
 
 
-def _waits_to_be_read(port: int) -> bool:
-    """Whether a connection to this port holds bytes that the server has not read yet."""
+def _unread_bytes(port: int) -> int:
+    """The bytes that the server's side of connections to this port holds and has not read."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     queues = [line[4] for line in lines if int(line[1].partition(":")[2], 16) == port]
-    return any(int(queue.partition(":")[2], 16) for queue in queues)
+    return sum(int(queue.partition(":")[2], 16) for queue in queues)
 
 
 def test_it_connects_again_and_repeats_nothing(tmp_path: Path, terminal: OpenTerminal):

@@ -104,7 +104,7 @@ def _describe(session: Session, arguments: str) -> None:
     session.output.show(session.ask(f"SHOW COLLECTION {name}"), "table")
     indexes = session.ask(f"SHOW INDEXES FOR {name}")
     if len(indexes):
-        session.output.say("")
+        session.output.write("\n")
         session.output.show(indexes, "table")
 
 

@@ -257,6 +257,13 @@ def test_a_wrong_command_says_what_is_right(server: Server, line: str, said: str
     assert said in done.stderr
 
 
+def test_a_collection_is_described_with_its_indexes(server: Server, name: str):
+    create = f"CREATE COLLECTION {name} KIND vector DIM 1 FIELDS (year INT); CREATE INDEX ON {name} (year);\n"
+    properties, indexes = out(shell(server.url, given=f"{create}\\d {name}\n")).split("\n\n")
+    assert "\nfield year  " in properties
+    assert indexes.splitlines()[2].split() == ["year", "0", "0"]
+
+
 def test_help_lists_every_command(server: Server):
     text = out(shell(server.url, "-c", r"\d")) and shell(server.url, "-c", r"\?").stdout.decode()
     for name in (r"\?", r"\c", r"\copy", r"\d", r"\e", r"\format", r"\i", r"\l", r"\o", r"\plot", r"\q", r"\timing"):

@@ -27,6 +27,7 @@ TAB = "\t"
 ENTER = "\r"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|[()][A-Za-z0-9]|[=>78])|\r|\x07")
 _DEADLINE_S = 15.0
+_NOT_INHERITED = ("PAGER", "LESS", "NO_COLOR", "COLUMNS", "LINES")  # what a run of tests may have set
 
 
 class Terminal:
@@ -36,7 +37,7 @@ class Terminal:
         """`state` is XDG_STATE_HOME; `more` are further variables of the environment."""
         self._ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        environment = {key: value for key, value in os.environ.items() if key not in ("PAGER", "LESS", "NO_COLOR")}
+        environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
         environment |= {"TERM": "xterm", "XDG_STATE_HOME": str(state), "PROMPT_TOOLKIT_NO_CPR": "1", **more}
         self.process = subprocess.Popen(
             [str(REDDB), "shell", *words],

@@ -18,6 +18,18 @@ from tests.server.harness import Server, wait_for
 OpenTerminal = Callable[..., Terminal]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One of our own: what is listed, completed and paged depends on all collections there are."""
+    folder = tmp_path_factory.mktemp("server")
+    server = Server(folder / "data", folder, cores=1).start()
+    yield server
+    try:
+        server.stop()
+    finally:
+        server.close()
+
+
 @pytest.fixture
 def terminal(server: Server, tmp_path: Path) -> Iterator[OpenTerminal]:
     """Opens terminals that are gone after the test."""

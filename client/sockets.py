@@ -14,6 +14,7 @@ Invariant: a request ends within `timeout_s` of its last progress.
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -44,7 +45,13 @@ class SocketTransport:
         self._correlation = 0
         self._is_closed = False
         self._has_set = False  # in the session of this connection
+        self._server_version = ""
         self._connect()
+
+    @property
+    def server_version(self) -> str:
+        """The release of the server that greeted last."""
+        return self._server_version
 
     def request(self, message: Message) -> Sequence[Message]:
         deadline = time.monotonic() + self._timeout_s
@@ -60,6 +67,24 @@ class SocketTransport:
                     self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             time.sleep(_PAUSE_S)
+
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as this side can tell without asking."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        try:
+            if poll.poll(0) and not self._socket.recv(1, socket.MSG_PEEK):
+                self._disconnect()
+        except OSError:  # reset by the server
+            self._disconnect()
+        return self._socket is not None
+
+    def connect(self) -> None:
+        """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        if not self.is_connected():
+            self._connect()
 
     def close(self) -> None:
         self._is_closed = True
@@ -101,6 +126,7 @@ class SocketTransport:
         (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
         if not isinstance(welcome, Welcome):
             raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+        self._server_version = welcome.server
 
     def _exchange(self, message: Message) -> list[Message]:
         assert self._socket is not None

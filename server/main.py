@@ -118,11 +118,22 @@ def serve(
 @main.command()
 @click.argument("url", default=_DEFAULT_URL)
 @click.option("-c", "--command", help="Run these statements and exit.")
-def shell(url: str, command: str | None) -> None:
-    """Type statements, each ended by a semicolon, and see their results."""
-    from reddb.client.shell import run_shell
+@click.option("-f", "--file", help="Run the statements of this file and exit; - is the standard input.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "vertical", "csv", "json", "ndjson", "arrow"]),
+    default="table",
+    show_default=True,
+    help="How results are shown.",
+)
+def shell(url: str, command: str | None, file: str | None, form: str) -> None:
+    """Type statements, each ended by a semicolon, and see their results; URL is red://host:port or file:DIR."""
+    from reddb.client.shell.run import run_shell
 
-    sys.exit(run_shell(url, command))
+    if command is not None and file is not None:
+        raise click.UsageError("-c and -f exclude each other")
+    sys.exit(run_shell(url, command, file, form))
 
 
 @main.command()

@@ -30,6 +30,7 @@ EF_MAX = 100_000  # candidates re-ranked per segment
 FILTER_CACHE_BYTES = 64 * MIB  # masks of predicates that one core keeps
 QUERIES_MAX = 1_000  # query vectors in one search request
 SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
+GROUPS_MAX = 1_048_576  # groups of one SELECT, or distinct values that one count tells apart: 8 MiB a key
 
 # --- writes ------------------------------------------------------------------------------------------------
 BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing
@@ -45,7 +46,8 @@ DEAD_SHARE_MAX = 0.2  # of a sealed segment's rows; beyond it the segment is wri
 
 TRANSACTION_STATEMENTS_MAX = 10_000  # between BEGIN and COMMIT
 TRANSACTION_ROWS_MAX = BATCH_ROWS_MAX  # rows that its statements write: what is left of them is one batch of one record
-TRANSACTION_BYTES_MAX = 256 * MIB  # of those statements as they go to the owner, in one frame
+TRANSACTION_BYTES_MAX = 128 * MIB  # of those statements as they go to the owner, in one frame
+RETURNING_BYTES_MAX = 128 * MIB  # vectors and payloads that RETURNING gives, which may come from another core
 
 # --- time --------------------------------------------------------------------------------------------------
 DURATION_US_MAX = 36_525 * 86_400 * 1_000_000  # a hundred years
@@ -56,6 +58,10 @@ STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
 PARAMETERS_MAX = 65_535
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
+STATEMENT_TIMEOUT_MS_MAX = 2**31 - 1  # 24 days
+PREPARED_MAX = 1_024  # prepared statements of one connection, by name and by number each
+PREPARED_CHARS_MAX = 16 * MIB  # of their texts, by name and by number each: the longest statement fits
+STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 
 # --- wire --------------------------------------------------------------------------------------------------
 FRAME_HEADER_BYTES = 16
@@ -74,6 +80,7 @@ WAL_RECORD_BYTES_MAX = 1 * GIB
 
 # --- processes ---------------------------------------------------------------------------------------------
 CORES_MAX = 64
+PEER_ANSWER_S = 1.0  # how long a core has to say what it knows; one that does not is named in the answer
 READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
 RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession
@@ -89,7 +96,9 @@ assert GROWING_SEGMENTS_MAX * SEGMENT_ROWS < PARTITION_ROWS_MAX
 assert SEGMENT_ROWS % 32 == 0, "FastScan packs rows in blocks of 32"
 assert BATCH_ROWS_MAX * 512 * 4 <= FRAME_BYTES_MAX, "a full batch of 512-d rows must fit a frame"
 assert SEGMENT_PAYLOAD_BYTES >= FRAME_BYTES_MAX, "the payloads of a batch must fit an empty segment"
+assert max(TRANSACTION_BYTES_MAX, RETURNING_BYTES_MAX) <= FRAME_BYTES_MAX // 2, "they go to another core in one frame"
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
+assert STATEMENT_BYTES_MAX <= PREPARED_CHARS_MAX
 assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

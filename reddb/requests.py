@@ -6,6 +6,7 @@ Invariant: nothing here waits, writes or touches a socket.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -14,17 +15,20 @@ import numpy as np
 from reddb import errors, limits
 from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
+from reddb.partition.changes import Changed
 from reddb.partition.operations import Operation
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
 from reddb.query import binder
 from reddb.query.execute import Table
-from reddb.query.plan import Plan, WriteKind
+from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate, bind_predicate
+from reddb.query.returning import returned
 from reddb.query.values import Values
+from reddb.query.write_plans import Asked, ChangePlan, RowsPlan, WriteKind, WritePlan
 from reddb.rows import RowBatch
 from reddb.types import Collection, SearchOptions, Vectors
-from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Upsert
+from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Statement, Upsert
 
 Write: TypeAlias = Insert | Upsert | Delete
 
@@ -34,11 +38,54 @@ WRITES: dict[WriteKind, type[Write]] = {
     WriteKind.UPSERT: Upsert,
     WriteKind.DELETE: Delete,
 }
+_KINDS = {message: kind for kind, message in WRITES.items()}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plan(query: Query, catalog: Mapping[str, Collection]) -> Plan:
     """Parse and bind a statement. Raises an input error that points at the place."""
-    return binder.bind(_parse(query.text), query.text, query.parameters, catalog)
+    return binder.bind(parsed(query.text), query.text, query.parameters, catalog)
+
+
+def plan_again(statement: Statement, target: Collection) -> RowsPlan:
+    """What another core made of a statement about rows of this collection, at the instant at which it did."""
+    now = _EPOCH + timedelta(microseconds=statement.now_us)
+    tree = parsed(statement.text)
+    bound = binder.bind(tree, statement.text, statement.parameters, {}, lambda: now, target)
+    assert isinstance(bound, WritePlan | ChangePlan)
+    return bound
+
+
+def statement_of(asked: Asked, target: Collection) -> Statement:
+    """The message from which `plan_again` makes the plan again."""
+    parameters = asked.parameters if isinstance(asked.parameters, dict) else list(asked.parameters)
+    return Statement(target.id, asked.text, parameters, (asked.now - _EPOCH) // timedelta(microseconds=1))
+
+
+def write_plan(message: Write, collection: Collection) -> WritePlan:
+    """The rows of a message as a plan."""
+    return WritePlan(collection, _KINDS[type(message)], RowBatch.decode(message.batch))
+
+
+def write_message(plan: WritePlan) -> Write:
+    """The plan, which is plain, as a message."""
+    return WRITES[plan.kind](plan.collection.name, b"".join(plan.batch.encode()))
+
+
+def changed_result(changed: Changed, plan: RowsPlan) -> list[Result]:
+    """The answer to a statement that wrote rows, in parts; with RETURNING it has rows too."""
+    if plan.returning is None:
+        return [affected(changed.count)]
+    assert changed.rows is not None
+    parts = results(returned(plan.returning, changed.rows))
+    parts[0].affected = changed.count
+    return parts
+
+
+def parsed(text: str) -> ast.Statement:
+    """The statement that a text says. Raises SYNTAX and what else `parse` raises."""
+    # A long text holds literals and is not seen again; keeping it would push out the short ones.
+    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
 def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection:
@@ -75,7 +122,8 @@ def _filter_of(message: Search, collection: Collection) -> Predicate | None:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
         return None
     condition = _parse_condition(message.where)
-    return bind_predicate(condition, Values(message.where, condition, message.parameters), collection.fields)
+    values = Values(message.where, condition, message.parameters)
+    return bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
 
 
 def hits(message: Search, found: list[Found], report: SearchReport | None = None) -> Hits:
@@ -124,11 +172,6 @@ def _stored(view: View, addresses: Addresses, with_payloads: bool, with_vectors:
     vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
     payloads = view.payload_column(addresses) if with_payloads else None
     return b"".join(RowBatch(view.id_column(addresses), vectors, payloads).encode())
-
-
-def _parse(text: str) -> ast.Statement:
-    # A long text holds literals and is not seen again; keeping it would push out the short ones.
-    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
 _parse_condition = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse_condition)

@@ -21,15 +21,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from time import perf_counter
 
 import structlog
 
 from reddb import errors
-from reddb.partition.changes import prepare_change
+from reddb.metrics import Metrics
+from reddb.partition.changes import Change, Changed
 from reddb.partition.operations import Group, Operation, Prepared
-from reddb.partition.reader import PartitionReader
+from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
-from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch
 
 _log = structlog.get_logger()
@@ -40,10 +41,11 @@ _ENCODE_TURN_S = 0.02  # what encoding may add to the wait of a request on a bus
 class Committer:
     """Writes one partition's operations."""
 
-    def __init__(self, partition: Partition, pool: Executor, written: Callable[[], None]) -> None:
+    def __init__(self, partition: Partition, pool: Executor, metrics: Metrics, written: Callable[[], None]) -> None:
         """`written` is called after each group, when there may be something to seal."""
         self.partition = partition
         self._pool = pool
+        self._metrics = metrics
         self._written = written
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Prepared, asyncio.Future[int]] = {}
@@ -74,24 +76,29 @@ class Committer:
             return 0
         return await self._write_soon(prepared)
 
-    async def change(self, plan: ChangePlan, reader: PartitionReader) -> int:
-        """The same for rows by predicate; returns how many there were."""
-        held = await self.hold(lambda: prepare_change(self.partition, reader.view(), plan))
+    async def change(self, prepare: Callable[[], Change]) -> Changed:
+        """The same for what must read first."""
+        held = await self.hold(prepare)
         return await held.commit()
 
-    async def hold(self, prepare: Callable[[], list[Prepared]]) -> Held:
+    async def sweep(self) -> int:
+        """Delete some of the rows that have expired; returns how many. Raises a disk error."""
+        return (await self.change(lambda: Change.of(prepare_sweep(self.partition)))).count
+
+    async def hold(self, prepare: Callable[[], Change]) -> Held:
         """Prepare operations; nothing else is written until they are committed or aborted. Raises what it raises."""
         await self._holding.acquire()
         try:
             await self._quiet.wait()
             self._refuse_if_closed()
-            prepared = [item for item in prepare() if item.ids]
+            change = prepare()
         except BaseException:
             self._holding.release()
             raise
+        prepared = [item for item in change.prepared if item.ids]
         if prepared:
             self._quiet.clear()
-        self._held = Held(self, prepared)
+        self._held = Held(self, prepared, change.changed)
         return self._held
 
     def decide(self, prepared: list[Prepared], *, commit: bool) -> list[asyncio.Future[int]]:
@@ -140,6 +147,7 @@ class Committer:
 
     async def _write_groups(self) -> None:
         while (group := self.partition.take_group()) is not None:
+            began = perf_counter()
             try:
                 await self._loop.run_in_executor(self._pool, group.write, self.partition.wal)
             except errors.RedDBError as error:
@@ -148,9 +156,12 @@ class Committer:
                 _log.exception("writing the log failed in an unforeseen way")
                 self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
             else:
+                self._metrics.commits += 1
+                self._metrics.commit_seconds += perf_counter() - began
                 self.partition.complete(group)
                 self._flush_later(group)
                 for prepared in group.operations:
+                    self._metrics.rows_written += prepared.result
                     future = self._waiting.pop(prepared)
                     if not future.done():  # done: whoever asked has gone
                         future.set_result(prepared.result)
@@ -209,17 +220,19 @@ class Committer:
 class Held:
     """Operations that a partition has checked and waits for."""
 
-    def __init__(self, committer: Committer, prepared: list[Prepared]) -> None:
+    def __init__(self, committer: Committer, prepared: list[Prepared], changed: Changed) -> None:
         self._committer = committer
         self._prepared = prepared
+        self._changed = changed
         self._is_over = False
 
-    async def commit(self) -> int:
-        """Store them; returns the rows affected. Raises a disk error, or UNKNOWN_COLLECTION if it was dropped."""
+    async def commit(self) -> Changed:
+        """Store them; returns what they changed. Raises a disk error, or UNKNOWN_COLLECTION if it was dropped."""
         if self._is_over:
             raise errors.UNKNOWN_COLLECTION.error("the collection was dropped")
         self._is_over = True
-        return sum(await asyncio.gather(*self._committer.decide(self._prepared, commit=True)))
+        await asyncio.gather(*self._committer.decide(self._prepared, commit=True))
+        return self._changed
 
     async def abort(self) -> None:
         """Forget them; once it is over, nothing happens."""

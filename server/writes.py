@@ -20,18 +20,32 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
 
 from reddb import errors
-from reddb.partition.changes import prepare_change
-from reddb.partition.operations import Prepared
+from reddb.partition.changes import Change, Changed, concerned, merged, prepare_change
 from reddb.partition.placement import Share, of_batch, shares, stored_in_part
-from reddb.query.plan import ChangePlan, WorkPlan
-from reddb.requests import OPERATIONS, Write, collection_named, plan
+from reddb.partition.transaction import prepare_transaction
+from reddb.query.plan import WorkPlan
+from reddb.query.write_plans import RowsPlan, TransactionPlan, WritePlan
+from reddb.requests import (
+    OPERATIONS,
+    Write,
+    collection_named,
+    plan,
+    plan_again,
+    statement_of,
+    write_message,
+    write_plan,
+)
 from reddb.rows import RowBatch
 from reddb.server.committer import Held
 from reddb.server.mailbox import PeerLink
-from reddb.server.partitions import Partitions
+from reddb.server.partitions import Owned, Partitions
 from reddb.types import Collection
+from reddb.wire import messages
 from reddb.wire.messages import (
     Decide,
     Delete,
@@ -40,11 +54,16 @@ from reddb.wire.messages import (
     Message,
     Part,
     Query,
+    Statement,
+    Transact,
     Upsert,
     Written,
     decode_message,
     encode_body,
 )
+
+# What the owner of a partition is asked to do. A Query is work on its segments.
+Job: TypeAlias = Write | Query | RowsPlan | TransactionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +73,8 @@ class _HeldAway:
     link: PeerLink
     number: int
 
-    async def commit(self) -> int:
-        answer = await self.link.request(Decide(self.number, True))
-        assert isinstance(answer, Written)
-        return answer.count
+    async def commit(self) -> Changed:
+        return _changed(await self.link.request(Decide(self.number, True)))
 
     async def abort(self) -> None:
         with contextlib.suppress(errors.RedDBError):  # the link broke, which ends the hold over there
@@ -69,7 +86,7 @@ class _Asked:
     """What one partition shall do; `share` says which rows of the batch it is about."""
 
     partition: int
-    message: Message
+    job: Job
     share: Share | None = None
 
 
@@ -88,17 +105,23 @@ class Writes:
         """Store rows; returns when they are on disk and searchable."""
         collection = collection_named(message.collection, self._catalog())
         if collection.number("partitions") == 1:
-            return await self._at(collection, 0, message)
+            # An alias may mean another collection by the time that the owner reads the message.
+            named = message if message.collection == collection.name else type(message)(collection.name, message.batch)
+            return Written((await self._at(collection, 0, named)).count)
         asked = [
-            _Asked(share.partition, type(message)(message.collection, b"".join(share.batch.encode())), share)
+            _Asked(share.partition, type(message)(collection.name, b"".join(share.batch.encode())), share)
             for share in shares(collection, OPERATIONS[type(message)], RowBatch.decode(message.batch))
         ]
-        return await self._do(collection, asked)
+        return Written(sum(part.count for part in await self._do(collection, asked)))
 
-    async def change_rows(self, message: Query, bound: ChangePlan) -> Written:
-        """Run a statement that the owners of the rows must run themselves."""
-        numbers = range(bound.collection.number("partitions"))
-        return await self._do(bound.collection, [_Asked(number, message) for number in numbers])
+    async def change(self, bound: RowsPlan) -> Changed:
+        """Do what the owners of the rows must do themselves."""
+        parts = await self._do(bound.collection, [_Asked(number, bound) for number in concerned(bound)])
+        return merged(parts, bound)
+
+    async def transact(self, bound: TransactionPlan) -> Changed:
+        """Do a transaction, which is about rows of one partition."""
+        return await self._at(bound.collection, bound.partition, bound)
 
     async def work(self, message: Query, bound: WorkPlan) -> None:
         """Let the owners do what ALTER COLLECTION asks for; returns when all have."""
@@ -116,6 +139,10 @@ class Writes:
             self._links[core].close()
         self._links[core] = link
 
+    def link(self, core: int) -> PeerLink | None:
+        """The way to another core, if there is one."""
+        return self._links.get(core)
+
     async def link_lost(self, link: PeerLink) -> None:
         """Nobody will decide any more what that core had held."""
         lost = [number for number, (holder, _) in self._held.items() if holder is link]
@@ -127,16 +154,15 @@ class Writes:
         if isinstance(message, Decide):
             _, held = self._held.pop(message.hold)
             if message.commit:
-                return Written(await held.commit())
+                return _told(await held.commit())
             await held.abort()
-            return Written(0)
+            return _told(Changed(0))
         if not isinstance(message, Part):
-            return await self._here(self._collection_of(message), 0, message)
-        asked = decode_message(message.kind, message.body)
-        collection = self._collection_of(asked)
+            return _told(await self._here(*self._job(message, 0), 0))
+        collection, job = self._job(decode_message(message.kind, message.body), message.partition)
         if not message.hold:
-            return await self._here(collection, message.partition, asked)
-        held = await self._hold_here(collection, message.partition, asked)
+            return _told(await self._here(collection, job, message.partition))
+        held = await self._hold_here(collection, job, message.partition)
         if not link.is_open:
             await held.abort()
             raise errors.UNAVAILABLE.error("the core that asked is gone")
@@ -146,11 +172,11 @@ class Writes:
 
     # -------------------------------------------------------------------------------------------------------
 
-    async def _do(self, collection: Collection, asked: list[_Asked]) -> Written:
+    async def _do(self, collection: Collection, asked: list[_Asked]) -> list[Changed]:
         if len(asked) == 1:
             (only,) = asked
             try:
-                return await self._at(collection, only.partition, only.message)
+                return [await self._at(collection, only.partition, only.job)]
             except errors.RedDBError as error:
                 raise _in_words_of_the_batch(error, only) from error
         held: list[Held | _HeldAway] = []
@@ -164,73 +190,118 @@ class Writes:
             await asyncio.gather(*(item.abort() for item in held))
             raise
         outcomes = await asyncio.gather(*(item.commit() for item in held), return_exceptions=True)
-        stored = [item.partition for item, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, int)]
+        changed = [outcome for outcome in outcomes if isinstance(outcome, Changed)]
+        stored = [item.partition for item, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, Changed)]
         for outcome in outcomes:
             if isinstance(outcome, errors.RedDBError):
                 raise stored_in_part(outcome, stored)
             if isinstance(outcome, BaseException):
                 raise outcome
-        return Written(sum(outcome for outcome in outcomes if isinstance(outcome, int)))
+        return changed
 
-    async def _at(self, collection: Collection, number: int, message: Message) -> Written:
+    async def _at(self, collection: Collection, number: int, job: Job) -> Changed:
         """Let the owner of a partition do it."""
         owner = self._partitions.owner(collection, number)
         if owner == self._core:
-            return await self._here(collection, number, message)
+            return await self._here(collection, job, number)
+        message = _message(job)
         # The client's own bytes go on as they are where the collection says which partition is meant.
-        is_plain = collection.number("partitions") == 1
+        is_plain = message is job and collection.number("partitions") == 1
         passed_on = message if is_plain else Part(number, False, message.KIND, encode_body(message))
-        answer = await self._link(owner).request(passed_on)
-        assert isinstance(answer, Written)
-        return answer
+        return _changed(await self._link(owner).request(passed_on))
 
     async def _hold(self, collection: Collection, asked: _Asked) -> Held | _HeldAway:
         owner = self._partitions.owner(collection, asked.partition)
         if owner == self._core:
-            return await self._hold_here(collection, asked.partition, asked.message)
-        link = self._link(owner)
-        answer = await link.request(Part(asked.partition, True, asked.message.KIND, encode_body(asked.message)))
+            return await self._hold_here(collection, asked.job, asked.partition)
+        link, message = self._link(owner), _message(asked.job)
+        answer = await link.request(Part(asked.partition, True, message.KIND, encode_body(message)))
         assert isinstance(answer, Holding)
         return _HeldAway(link, answer.hold)
 
-    async def _here(self, collection: Collection, number: int, message: Message) -> Written:
+    async def _here(self, collection: Collection, job: Job, number: int) -> Changed:
         owned = await self._partitions.owned(collection, number)
-        if isinstance(message, Query):
-            bound = plan(message, self._catalog())
-            if isinstance(bound, WorkPlan):
-                await owned.settler.work(bound.work)
-                return Written(0)
-            assert isinstance(bound, ChangePlan)
-            return Written(await owned.committer.change(bound, owned.reader))
-        assert isinstance(message, Insert | Upsert | Delete)
-        return Written(await owned.committer.submit(OPERATIONS[type(message)], RowBatch.decode(message.batch)))
+        if isinstance(job, Query):
+            bound = plan(job, self._catalog())
+            assert isinstance(bound, WorkPlan)
+            await owned.settler.work(bound.work)
+            return Changed(0)
+        if isinstance(job, Insert | Upsert | Delete):
+            return Changed(await owned.committer.submit(OPERATIONS[type(job)], RowBatch.decode(job.batch)))
+        return await owned.committer.change(lambda: _prepare(owned, job))
 
-    async def _hold_here(self, collection: Collection, number: int, message: Message) -> Held:
+    async def _hold_here(self, collection: Collection, job: Job, number: int) -> Held:
         owned = await self._partitions.owned(collection, number)
-        partition = owned.committer.partition
+        return await owned.committer.hold(lambda: _prepare(owned, job))
 
-        def prepare() -> list[Prepared]:
-            if isinstance(message, Query):
+    def _job(self, message: Message, partition: int) -> tuple[Collection, Job]:
+        """What another core asks for, and of which collection. Raises UNKNOWN_COLLECTION if it was dropped."""
+        match message:
+            case Query():
                 bound = plan(message, self._catalog())
-                assert isinstance(bound, ChangePlan)
-                return prepare_change(partition, owned.reader.view(), bound)
-            assert isinstance(message, Insert | Upsert | Delete)
-            return [partition.prepare(OPERATIONS[type(message)], RowBatch.decode(message.batch))]
-
-        return await owned.committer.hold(prepare)
-
-    def _collection_of(self, message: Message) -> Collection:
-        if isinstance(message, Query):
-            bound = plan(message, self._catalog())
-            assert isinstance(bound, ChangePlan | WorkPlan)
-            return bound.collection
+                assert isinstance(bound, WorkPlan)
+                return bound.collection, message
+            case Statement():
+                collection = self._with_id(message.collection)
+                return collection, plan_again(message, collection)
+            case Transact():
+                collection = self._with_id(message.collection)
+                steps = tuple(_step(decode_message(kind, body), collection) for kind, body in message.steps)
+                return collection, TransactionPlan(collection, partition, steps)
         assert isinstance(message, Insert | Upsert | Delete)
-        return collection_named(message.collection, self._catalog())
+        return collection_named(message.collection, self._catalog()), message
+
+    def _with_id(self, number: int) -> Collection:
+        for collection in self._catalog().values():
+            if collection.id == number:
+                return collection
+        raise errors.UNKNOWN_COLLECTION.error("the collection was dropped; nothing was stored")
 
     def _link(self, owner: int) -> PeerLink:
         if owner not in self._links:
             raise errors.UNAVAILABLE.error(f"core {owner}, which owns the rows, is starting; nothing was done")
         return self._links[owner]
+
+
+def _prepare(owned: Owned, job: Job) -> Change:
+    partition = owned.committer.partition
+    if isinstance(job, Insert | Upsert | Delete):
+        return Change.of([partition.prepare(OPERATIONS[type(job)], RowBatch.decode(job.batch))])
+    assert not isinstance(job, Query), "work on segments is not held"
+    if isinstance(job, TransactionPlan):
+        return prepare_transaction(partition, owned.reader.view(), job)
+    return prepare_change(partition, owned.reader.view(), job)
+
+
+def _message(job: Job) -> Message:
+    """The job as another core is asked to do it."""
+    if isinstance(job, Insert | Upsert | Delete | Query):
+        return job
+    if isinstance(job, TransactionPlan):
+        steps = [_message(step) for step in job.steps]
+        return Transact(job.collection.id, [[step.KIND, encode_body(step)] for step in steps])
+    if job.asked is None:
+        assert isinstance(job, WritePlan)
+        return write_message(job)
+    return statement_of(job.asked, job.collection)
+
+
+def _step(message: Message, collection: Collection) -> RowsPlan:
+    if isinstance(message, Statement):
+        return plan_again(message, collection)
+    assert isinstance(message, Insert | Upsert | Delete)
+    return write_plan(message, collection)
+
+
+def _told(changed: Changed) -> messages.Changed:
+    rows = None if changed.rows is None else b"".join(changed.rows.encode())
+    return messages.Changed(changed.count, rows, changed.positions.tobytes())
+
+
+def _changed(answer: Message) -> Changed:
+    assert isinstance(answer, messages.Changed)
+    rows = None if answer.rows is None else RowBatch.decode(answer.rows)
+    return Changed(answer.count, rows, np.frombuffer(answer.positions, np.int64))
 
 
 def _in_words_of_the_batch(error: errors.RedDBError, asked: _Asked) -> errors.RedDBError:

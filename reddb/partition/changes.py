@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from reddb import errors, limits
 from reddb.checks import check_batch
 from reddb.partition.effects import Effect, changed_rows, conflict_effect
-from reddb.partition.operations import OPERATIONS, Operation, Prepared
+from reddb.partition.operations import OPERATIONS, Prepared
 from reddb.partition.placement import Share, of_batch, partition_of
 from reddb.partition.view import Addresses, View
 from reddb.partition.writer import Partition
 from reddb.query.returning import Returning
 from reddb.query.write_plans import ChangePlan, RowsPlan, WritePlan
 from reddb.rows import RowBatch, joined
-from reddb.types import RowId
+from reddb.types import Collection, RowId
 
 _ROWS_AT_ONCE = 8192  # of one WAL record: an update carries the vectors again
 
@@ -47,10 +47,10 @@ class Change:
     prepared: list[Prepared]
     changed: Changed
 
-
-def prepared_change(prepared: Prepared) -> Change:
-    """A plain operation as a change."""
-    return Change([prepared], Changed(prepared.result))
+    @classmethod
+    def of(cls, prepared: list[Prepared]) -> Change:
+        """Operations of which only the number of rows is told."""
+        return cls(prepared, Changed(sum(item.result for item in prepared)))
 
 
 def prepare_change(partition: Partition, view: View, plan: RowsPlan) -> Change:
@@ -61,18 +61,19 @@ def prepare_change(partition: Partition, view: View, plan: RowsPlan) -> Change:
     assert partition.is_quiet
     try:
         effects = _written(partition, view, plan) if isinstance(plan, WritePlan) else _changes(partition, view, plan)
+        if plan.returning is not None:
+            _check_size(effects, plan.returning)
     except BaseException:
         group = partition.take_group()
         if group is not None:
             partition.abort(group)
         raise
-    prepared = [item for item, _ in effects]
-    count = sum(item.result for item in prepared)
+    told = Change.of([item for item, _ in effects])
     if plan.returning is None:
-        return Change(prepared, Changed(count))
-    rows = [item.batch if effect.before is None else effect.before for item, effect in effects]
+        return told
+    rows = joined([_empty(partition.collection, plan.returning), *_wanted(effects, plan.returning)])
     positions = np.concatenate([np.empty(0, np.int64), *(effect.positions for _, effect in effects)])
-    return Change(prepared, Changed(count, _wanted(joined(rows), plan.returning), positions))
+    return Change(told.prepared, Changed(told.changed.count, rows, positions))
 
 
 def merged(parts: Sequence[Changed], plan: RowsPlan) -> Changed:
@@ -154,9 +155,7 @@ class Newest:
         return batch_of(self._view, self._view.get(ids))
 
 
-def batch_of(
-    view: View, addresses: Addresses, *, with_payloads: bool = True, with_vectors: bool = True
-) -> RowBatch:
+def batch_of(view: View, addresses: Addresses, *, with_payloads: bool = True, with_vectors: bool = True) -> RowBatch:
     """The rows at these addresses as a batch; with dim 0 where vectors are not asked for."""
     vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
     return RowBatch(view.id_column(addresses), vectors, view.payload_column(addresses) if with_payloads else None)
@@ -170,7 +169,26 @@ def needs_payloads(plan: ChangePlan) -> bool:
     return not plan.deletes or plan.returning is not None
 
 
-def _wanted(rows: RowBatch, returning: Returning) -> RowBatch:
-    return rows if returning.needs_vectors else RowBatch(rows.ids, np.empty((len(rows), 0), np.float32), rows.payloads)
+def _wanted(effects: list[tuple[Prepared, Effect]], returning: Returning) -> list[RowBatch]:
+    """The rows that are given: as they will be, of a delete as they were."""
+    rows = [item.batch if effect.before is None else effect.before for item, effect in effects]
+    if returning.needs_vectors:
+        return rows
+    return [RowBatch(batch.ids, np.empty((len(batch), 0), np.float32), batch.payloads) for batch in rows]
 
 
+def _empty(collection: Collection, returning: Returning) -> RowBatch:
+    return RowBatch(np.empty(0, np.int64), np.empty((0, collection.dim * returning.needs_vectors), np.float32))
+
+
+def _check_size(effects: list[tuple[Prepared, Effect]], returning: Returning) -> None:
+    """Raises LIMIT_EXCEEDED where the rows would not fit into an answer: it must be said before they are stored."""
+    size = sum(
+        batch.vectors.nbytes + (0 if batch.payloads is None else batch.payloads.content.nbytes)
+        for batch in _wanted(effects, returning)
+    )
+    if size > limits.RETURNING_BYTES_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"RETURNING gives rows of at most {limits.RETURNING_BYTES_MAX} bytes, not {size}; nothing was written",
+            hint="change fewer rows at a time, or leave the vector out",
+        )

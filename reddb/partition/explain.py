@@ -38,8 +38,10 @@ def _search(plan: SearchPlan, reader: Reader, *, analyze: bool) -> list[tuple[st
         ("filter", "none" if plan.predicate is None else plan.predicate.describe()),
     ]
     if not analyze:
-        steps += [(_place(view, segment.partition, segment.id), describe(segment)) for segment in view.segments]
-        return steps
+        return steps + [
+            (_place(view, segment.partition, segment.id), describe(segment) + _waiting(view, place))
+            for place, segment in enumerate(view.segments)
+        ]
     report = SearchReport()
     began = perf_counter()
     (found,) = reader.search(query_vector(plan, view), options, plan.predicate, report)
@@ -82,6 +84,11 @@ def _read(plan: GetPlan | ScanPlan | CountPlan, reader: Reader, *, analyze: bool
 def _place(view: View, partition: int, segment: int) -> str:
     """Which segment; several partitions may each have one of this number."""
     return f"partition {partition}, segment {segment}" if view.parts else f"segment {segment}"
+
+
+def _waiting(view: View, place: int) -> str:
+    expired = view.expired_rows(place)
+    return f"; {expired} rows have expired and wait to be deleted" if expired else ""
 
 
 def describe(segment: SegmentView) -> str:

@@ -7,23 +7,22 @@ Invariant: every value is computed from the rows as they were before any of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from reddb import errors
-from reddb.fields import unpack_payload
 from reddb.grammar import ast
+from reddb.query.batch_rows import BatchRows
 from reddb.query.binding import Binding
 from reddb.query.bound import ANY, FAMILIES_OF, Bound
 from reddb.query.expressions import Scope, bind_expression
-from reddb.query.operands import VECTOR, Column, Operand, Source, to_plain
-from reddb.query.sources import FoundRows
+from reddb.query.operands import VECTOR, Column, Operand, to_plain
 from reddb.rows import RowBatch, payload_column
 from reddb.storage.payload_columns import Family, column_path
-from reddb.types import RESERVED_NAMES, Collection, Payload
+from reddb.types import RESERVED_NAMES, Collection, Vectors
 
 _EXCLUDED = "excluded"
 
@@ -127,10 +126,10 @@ def assigned(
     """The rows (n) with the assignments made; `excluded` are as many. They are not checked yet."""
     source = _Rows(rows, excluded)
     vectors = rows.vectors
-    payloads = [dict(payload) for payload in source.payloads]
+    payloads = [dict(payload) for payload in source.stored.payloads]
     for assignment in assignments:
-        values = _values(assignment.value, source)
-        if assignment.name == "vector":
+        values = source.values(assignment.value)
+        if assignment.name == VECTOR:
             vectors = np.concatenate([np.atleast_2d(vector) for vector in values]) if values else vectors
             continue
         for payload, value in zip(payloads, values, strict=True):
@@ -146,55 +145,28 @@ class _Rows:
 
     def __init__(self, rows: RowBatch, excluded: RowBatch | None) -> None:
         self.rows = len(rows)
-        self.payloads = payloads_of(rows)
-        self._stored = source_of(rows)
-        self.excluded = None if excluded is None else _Rows(excluded, None)
+        self.stored = BatchRows(rows)
+        self._excluded = None if excluded is None else BatchRows(excluded)
 
     def families(self, path: str) -> Mapping[str, Any]:
+        if path == VECTOR:
+            return {VECTOR: self.vectors()}
         name, _, inner = path.partition(".")
-        if self.excluded is None or name != _EXCLUDED:
-            return self._stored.families(path)
-        return {VECTOR: self.excluded.vectors()} if inner == VECTOR else self.excluded.families(inner)
+        if self._excluded is None or name != _EXCLUDED:
+            return self.stored.families(path)
+        return {VECTOR: self._excluded.vectors()} if inner == VECTOR else self._excluded.families(inner)
 
-    def vectors(self) -> Any:
-        return self._stored.vectors()
+    def vectors(self) -> Vectors:
+        return self.stored.vectors()
 
-    def column(self, path: tuple[str, ...]) -> list[Any]:
-        if self.excluded is not None and path[0] == _EXCLUDED:
-            return self.excluded.column(path[1:])
-        if path == (VECTOR,):
-            return list(self.vectors())
-        return [value_at(payload, path) for payload in self.payloads]
-
-
-def _values(value: Assigned, source: _Rows) -> list[Any]:
-    match value:
-        case Fixed():
-            return [value.value] * source.rows
-        case Copied(("id",)) | Copied(("excluded", "id")):
-            return to_plain(source.families("id"), source.rows)
-        case Copied():
-            return source.column(value.path)
-        case Computed():
-            return to_plain(value.operand.values(source), source.rows)
-
-
-def payloads_of(rows: RowBatch) -> list[Payload]:
-    """Each row's payload, {} where it has none."""
-    return [{}] * len(rows) if rows.payloads is None else [unpack_payload(item) for item in rows.payloads.split()]
-
-
-def source_of(rows: RowBatch) -> Source:
-    """The rows as columns, which are made when they are first asked for."""
-    contents: Callable[[], list[bytes]] = (
-        (lambda: [b""] * len(rows)) if rows.payloads is None else rows.payloads.split
-    )
-    return FoundRows(rows.id_list(), contents, lambda: rows.vectors)
-
-
-def value_at(payload: Payload, path: tuple[str, ...]) -> Any:
-    """The value of a path; None where a step of it is missing or no map."""
-    value: Any = payload
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+    def values(self, value: Assigned) -> list[Any]:
+        """The value for each row."""
+        match value:
+            case Fixed():
+                return [value.value] * self.rows
+            case Copied((name, *rest)) if self._excluded is not None and name == _EXCLUDED and rest:
+                return self._excluded.plain(tuple(rest))
+            case Copied():
+                return self.stored.plain(value.path)
+            case Computed():
+                return to_plain(value.operand.values(self), self.rows)

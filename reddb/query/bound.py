@@ -40,6 +40,8 @@ FAMILIES_OF: dict[FieldType, Families] = {
     FieldType.INTS: frozenset({Family.INTS}),
     FieldType.JSON: ANY,
 }
+_WORDS: dict[str, str] = {Family.TEXTS: "TEXT[]", Family.INTS: "INT[]", VECTOR: "a vector"}
+VECTOR_HINT = "a vector and a list are compared by a distance: vector <=> [ … ] < 0.1"
 BOOL: Families = frozenset({Family.BOOL})
 
 
@@ -159,7 +161,7 @@ class Binder(ABC):
         is_array = left.families <= arrays or right.families <= arrays
         hint = "'x' IN tags and tags && ['x', 'y'] look into an array" if is_array else None
         if VECTOR in left.families | right.families:
-            hint = "a vector and a list are compared by a distance: vector <=> [ … ] < 0.1"
+            hint = VECTOR_HINT
         message = f"{left.operand} is {left.type} and does not compare with {right.operand}, which is {right.type}"
         self.refuse(errors.INVALID_VALUE, message, right.node, hint)
 
@@ -171,12 +173,23 @@ class Binder(ABC):
                 message = "the string is not valid Unicode"
             case datetime():
                 message = "a timestamp has a time zone"
+            case list() | tuple() | np.ndarray():
+                hint = "'x' IN tags and tags && ['x', 'y'] look into an array"
+                self.refuse(errors.INVALID_VALUE, "one value is expected here, not a list", node, hint)
             case _:
                 message = f"one value is expected here, not a {type(value).__name__}"
         self.refuse(errors.INVALID_VALUE, message, node)
 
     def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
         raise self.values.error(code, message, node, hint)
+
+
+def in_words(families: Families) -> str:
+    """What values of these families are."""
+    if families == ANY:
+        return "any value"
+    words = sorted(_WORDS.get(family, family.upper()) for family in families)
+    return " or ".join(words)
 
 
 def nearest(given: str, names: list[str]) -> str | None:

@@ -11,9 +11,11 @@ import numpy as np
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query import evaluate
-from reddb.query.bound import ANY, Binder, Bound, plain_items
-from reddb.query.operands import ITEMS_OF, NULL, Column, Constant, Operand
+from reddb.query.bound import ANY, VECTOR_HINT, Binder, Bound, plain_items
+from reddb.query.operands import ITEMS_OF, NULL, VECTOR, Column, Constant, Operand
 from reddb.storage.payload_columns import Family
+
+_NEVER = Constant(Family.BOOL, False)
 
 _MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _WHOLE_FLOAT32_MAX = 2**24  # below it a float32 is the integer that was written
@@ -52,17 +54,29 @@ def bind_condition(binder: Binder, node: ast.Predicate | ast.Not | ast.And | ast
         case ast.RowComparison():
             return _row_comparison(binder, node)
         case ast.IsNull():
-            return _negated(evaluate.IsNull(binder.bind(node.operand).operand), node.negated)
+            bound = binder.bind(node.operand)
+            is_null = _NEVER if VECTOR in bound.families else evaluate.IsNull(bound.operand)
+            return _negated(is_null, node.negated)
         case ast.Near():
             hint = "ORDER BY … LIMIT finds the nearest rows"
             binder.refuse(errors.NOT_SUPPORTED, "NEAR stands alone or beside an AND, in a WHERE", node, hint)
 
 
 def _comparison(binder: Binder, operator: str, left_node: ast.Expression, right_node: ast.Expression) -> Operand:
-    left, right = binder.bind(left_node), binder.bind(right_node)
+    return _compared(operator, *_pair(binder, left_node, right_node))
+
+
+def _pair(binder: Binder, left_node: ast.Expression, right_node: ast.Expression) -> tuple[Bound, Bound]:
+    """Two sides that compare."""
+    left = binder.bind(left_node)
+    if VECTOR in left.families:
+        binder.refuse(
+            errors.INVALID_VALUE, f"{left.operand} is a vector, and vectors do not compare", left_node, VECTOR_HINT
+        )
+    right = binder.bind(right_node)
     left, right = binder.meet(left, right), binder.meet(right, left)
     binder.check_comparable(left, right)
-    return _compared(operator, left, right)
+    return left, right
 
 
 def _compared(operator: str, left: Bound, right: Bound) -> Operand:
@@ -76,12 +90,7 @@ def _compared(operator: str, left: Bound, right: Bound) -> Operand:
 
 def _row_comparison(binder: Binder, node: ast.RowComparison) -> Operand:
     """`(a, b) > (1, 2)` as `a >= 1 AND (a > 1 OR a = 1 AND b > 2)`, whose first condition an index can answer."""
-    pairs = []
-    for left_node, right_node in zip(node.left, node.right, strict=True):
-        left, right = binder.bind(left_node), binder.bind(right_node)
-        left, right = binder.meet(left, right), binder.meet(right, left)
-        binder.check_comparable(left, right)
-        pairs.append((left, right))
+    pairs = [_pair(binder, left, right) for left, right in zip(node.left, node.right, strict=True)]
     if node.operator == "=":
         return evaluate.All(tuple(_compared("=", *pair) for pair in pairs))
     if node.operator == "<>":
@@ -101,7 +110,7 @@ def _among(binder: Binder, node: ast.Expression, items: list[Bound]) -> Operand:
         binder.check_comparable(bound, item)
     constants = _constants(items)
     if not items:  # even for NULL: the OR of nothing
-        return Constant(Family.BOOL, False)
+        return _NEVER
     parts: list[Operand] = [_compared("=", bound, item) for item in items if not item.is_constant]
     if constants:
         among = evaluate.Among(bound.operand, constants)

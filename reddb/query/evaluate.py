@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.query.operands import (
     ITEMS_OF,
     UNKNOWN,
+    Compound,
     Constant,
     Operand,
     Source,
@@ -28,10 +31,13 @@ from reddb.query.operands import (
     Values,
     are_comparable,
     as_float,
+    atom,
     decoded,
     each,
+    is_true,
     truth,
 )
+from reddb.query.sources import ChosenRows
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 
 _KERNELS: dict[str, Callable[[Any, Any], Any]] = {
@@ -45,7 +51,7 @@ _KERNELS: dict[str, Callable[[Any, Any], Any]] = {
 _SHOWN_ITEMS = 8  # of a list
 
 
-class Condition(ABC):
+class Condition(Compound, ABC):
     """An operand that is a truth."""
 
     __slots__ = ()
@@ -72,7 +78,7 @@ class Compare(Condition):
         return compare(self.operator, self.left.values(source), self.right.values(source))
 
     def __str__(self) -> str:
-        return f"{_atom(self.left)} {self.operator} {_atom(self.right)}"
+        return f"{atom(self.left)} {self.operator} {atom(self.right)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Among(Condition):
         return _among(self.operand.values(source), self.constants)
 
     def __str__(self) -> str:
-        return f"{_atom(self.operand)} IN ({_listed(self.constants)})"
+        return f"{atom(self.operand)} IN ({_listed(self.constants)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ class Contains(Condition):
         return _any_item(self.array.values(source), equal)
 
     def __str__(self) -> str:
-        return f"{_atom(self.item)} IN {_atom(self.array)}"
+        return f"{atom(self.item)} IN {atom(self.array)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class Overlaps(Condition):
         return _any_item(self.array.values(source), lambda items, rows: _among(items, self.constants))
 
     def __str__(self) -> str:
-        return f"{_atom(self.array)} && [{_listed(self.constants)}]"
+        return f"{atom(self.array)} && [{_listed(self.constants)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ class Match(Condition):
 
     def __str__(self) -> str:
         pattern = Constant(Family.TEXT, self.pattern)
-        return f"{_atom(self.operand)} {'ILIKE' if self.ignore_case else 'LIKE'} {pattern}"
+        return f"{atom(self.operand)} {'ILIKE' if self.ignore_case else 'LIKE'} {pattern}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,7 @@ class IsNull(Condition):
         return pc.invert(reduce(pc.or_, present, pa.scalar(False)))
 
     def __str__(self) -> str:
-        return f"{_atom(self.operand)} IS NULL"
+        return f"{atom(self.operand)} IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ class Not(Condition):
         return pc.invert(truth(self.operand, source))
 
     def __str__(self) -> str:
-        return f"NOT {_atom(self.operand)}"
+        return f"NOT {atom(self.operand)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ class All(Condition):
     operands: tuple[Operand, ...]
 
     def truth(self, source: Source) -> Truth:
-        return reduce(pc.and_kleene, (truth(operand, source) for operand in self.operands))
+        return _joined(pc.and_kleene, self.operands, source, decides=False)
 
     def __str__(self) -> str:
         return " AND ".join(map(_term, self.operands))
@@ -186,7 +192,7 @@ class AnyOf(Condition):
     operands: tuple[Operand, ...]
 
     def truth(self, source: Source) -> Truth:
-        return reduce(pc.or_kleene, (truth(operand, source) for operand in self.operands))
+        return _joined(pc.or_kleene, self.operands, source, decides=True)
 
     def __str__(self) -> str:
         return " OR ".join(map(_term, self.operands))
@@ -204,10 +210,6 @@ class Decided(Condition):
 
     def __str__(self) -> str:
         return str(self.condition)
-
-
-def _atom(operand: Operand) -> str:
-    return f"({operand})" if isinstance(operand, Condition) else str(operand)
 
 
 def _term(operand: Operand) -> str:
@@ -236,6 +238,38 @@ def like_regex(pattern: str) -> str:
 
 
 # --- over arrays -------------------------------------------------------------------------------------------
+
+
+def _joined(
+    kernel: Callable[[Any, Any], Truth], operands: tuple[Operand, ...], source: Source, *, decides: bool
+) -> Truth:
+    """The truths of all operands together; an error in a row that another one decides is none: `b <> 0 AND a / b > 1`.
+
+    Rejected: evaluating each operand where those before it decide nothing, which would copy columns for every AND.
+    """
+    joined: Truth = pa.scalar(not decides)
+    failing: list[Operand] = []
+    for operand in operands:
+        try:
+            joined = kernel(joined, truth(operand, source))
+        except errors.RedDBError as error:
+            if error.code is not errors.INVALID_VALUE:
+                raise
+            failing.append(operand)
+    for operand in failing:
+        decided = is_true(pc.equal(joined, decides), source.rows)
+        joined = kernel(joined, _truth_in(np.flatnonzero(~decided), operand, source))
+    return joined
+
+
+def _truth_in(rows: NDArray[np.int64], operand: Operand, source: Source) -> Truth:
+    """The truth of an operand in these rows (n,), UNKNOWN in all others."""
+    truths = truth(operand, ChosenRows(source, rows))
+    if isinstance(truths, pa.Scalar):
+        return truths
+    places = np.full(source.rows, -1)
+    places[rows] = np.arange(len(rows))
+    return truths.take(pa.array(places, mask=places < 0))
 
 
 def _first_known(parts: list[Truth]) -> Truth:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -58,6 +58,17 @@ class Operand(Protocol):
     def values(self, source: Source) -> Values: ...
 
 
+class Compound:
+    """An operand that stands in parentheses within another one's text."""
+
+    __slots__ = ()
+
+
+def atom(operand: Operand) -> str:
+    """The text of an operand within another's."""
+    return f"({operand})" if isinstance(operand, Compound) else str(operand)
+
+
 def truth(operand: Operand, source: Source) -> Truth:
     """Where the operand is TRUE, FALSE or, as null, UNKNOWN."""
     return operand.values(source).get(Family.BOOL, UNKNOWN)
@@ -88,7 +99,7 @@ class Column:
     path: str
 
     def values(self, source: Source) -> Values:
-        return source.families(self.path)
+        return {VECTOR: source.vectors()} if self.path == VECTOR else source.families(self.path)
 
     def __str__(self) -> str:
         return self.path
@@ -141,11 +152,19 @@ def as_float(values: Any) -> Any:
     return pc.cast(values, pa.float64(), safe=False)
 
 
+def is_true(truth: Truth, rows: int) -> NDArray[np.bool_]:
+    """Where a truth is TRUE, and not UNKNOWN: bool (rows,)."""
+    if isinstance(truth, pa.Scalar):
+        return np.full(rows, truth.as_py() is True)
+    mask: NDArray[np.bool_] = truth.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask
+
+
 def present(values: Values, rows: int) -> NDArray[np.bool_]:
     """Which of the rows have a value, bool (rows,)."""
     found = np.zeros(rows, np.bool_)
     for family, array in values.items():
-        found |= True if family == VECTOR else np.asarray(pc.is_valid(array))
+        found |= True if family == VECTOR else array.is_valid if isinstance(array, pa.Scalar) else array.is_valid()
     return found
 
 
@@ -158,19 +177,13 @@ def to_plain(values: Values, rows: int) -> list[Any]:
         return list(values[VECTOR])
     plain: list[Any] = [None] * rows
     for family, array in values.items():
-        if isinstance(array, pa.Scalar):
-            value = array.as_py()
-            if value is None:
-                continue
-            here: list[Any] = [value] * rows
-        else:
-            here = array.to_pylist()
+        here = [array.as_py()] * rows if isinstance(array, pa.Scalar) else array.to_pylist()
         if family == Family.OTHER and any(here):
             message = "a map, or a list of values of several types, cannot be part of an expression"
             raise errors.NOT_SUPPORTED.error(message, hint="select it alone")
-        plain = (
-            here
-            if len(values) == 1
-            else [new if new is not None else old for new, old in zip(here, plain, strict=True)]
-        )
+        if family == Family.TIMESTAMP:
+            here = [item and item.replace(tzinfo=UTC) for item in here]  # Arrow's zone of the same name is another one
+        if len(values) == 1:
+            return here
+        plain = [old if new is None else new for old, new in zip(plain, here, strict=True)]
     return plain

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb.fields import Fields
@@ -19,6 +18,7 @@ from reddb.query import operands
 from reddb.query.expressions import Scope, bind_condition_of
 from reddb.query.operands import Operand, Source
 from reddb.query.values import Values
+from reddb.types import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,19 @@ class Predicate:
 
     def evaluate(self, source: Source) -> NDArray[np.bool_]:
         """Which rows the expression is TRUE for, bool (source.rows,)."""
-        truth = operands.truth(self.condition, source)
-        if isinstance(truth, pa.Scalar):
-            return np.full(source.rows, truth.as_py() is True)
-        mask: NDArray[np.bool_] = truth.fill_null(False).to_numpy(zero_copy_only=False)
-        return mask
+        return operands.is_true(operands.truth(self.condition, source), source.rows)
 
     def describe(self) -> str:
         """The expression with its values, for EXPLAIN; long texts and lists are cut short."""
         return str(self.condition)
 
 
-def bind_predicate(expression: ast.Expression, values: Values, fields: Fields) -> Predicate:
-    """Bind the expression of a WHERE; raises what `bind_expression` does, and INVALID_VALUE if it is no truth."""
-    condition = bind_condition_of(expression, values, Scope(fields))
+def bind_predicate(
+    expression: ast.Expression, values: Values, fields: Fields, metric: Metric | None = None, dim: int = 0
+) -> Predicate:
+    """Bind the expression of a WHERE; with the metric and the dimensions of a collection it may ask for distances.
+
+    Raises what `bind_expression` does, and INVALID_VALUE if it is no truth.
+    """
+    condition = bind_condition_of(expression, values, Scope(fields, metric, dim))
     return Predicate(condition, frozenset(operands.columns(condition)))

@@ -1,4 +1,4 @@
-"""Sources that expressions are evaluated over: rows that were found, wherever they lie."""
+"""Sources that expressions are evaluated over: rows that were found, wherever they lie, and some rows of another."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reddb.query.operands import Source, decoded
 from reddb.storage.payload_columns import Family, PayloadColumns
 from reddb.types import RowId, Vectors
 
@@ -47,6 +48,27 @@ class FoundRows:
         if self._fetched is None:
             self._fetched = self._vectors()
         return self._fetched
+
+
+class ChosenRows:
+    """Some rows of another source, by their numbers (n,)."""
+
+    def __init__(self, source: Source, chosen: NDArray[np.int64]) -> None:
+        self.rows = len(chosen)
+        self._source = source
+        self._chosen = chosen
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        wanted = pa.array(self._chosen)
+        return {family: taken(array, wanted) for family, array in self._source.families(path).items()}
+
+    def vectors(self) -> Vectors:
+        return self._source.vectors()[self._chosen]
+
+
+def taken(array: pa.Array, rows: pa.Array) -> pa.Array:
+    """The rows of an array, without its dictionary: an operation on that would cost as much as on all rows."""
+    return decoded(array.take(rows))
 
 
 def id_families(ids: Sequence[RowId]) -> dict[str, pa.Array]:

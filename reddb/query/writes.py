@@ -9,7 +9,7 @@ import numpy as np
 
 from reddb import errors
 from reddb.durations import DURATION_HINT, duration, parse_duration
-from reddb.fields import TIMESTAMP_HINT, parse_timestamp
+from reddb.fields import EXPIRES_AT, TIMESTAMP_HINT, parse_timestamp
 from reddb.grammar import ast
 from reddb.query.assignments import bind_assignments
 from reddb.query.binding import Binding
@@ -19,8 +19,6 @@ from reddb.query.sources import FoundRows
 from reddb.query.write_plans import Asked, ChangePlan, OnConflict, WriteKind, WritePlan
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.types import RESERVED_NAMES, Collection, RowId, Vectors
-
-EXPIRES_AT = "expires_at"
 
 _NO_COLUMNS = Scope(is_closed=True, hint="VALUES has no columns: what is stored already is named in UPDATE")
 _ONE_ROW = FoundRows([0], lambda: [b""], lambda: np.empty((1, 0), np.float32))
@@ -93,7 +91,7 @@ def _check_columns(binding: Binding, statement: ast.Insert, names: list[str]) ->
     for column in statement.columns:
         if column.text in RESERVED_NAMES - {"id", "vector"}:
             binding.refuse(errors.UNKNOWN_COLUMN, f"the column {column.text} is computed, not stored", column)
-        if column.text == EXPIRES_AT and statement.expiry is not None:
+        if column.text == EXPIRES_AT.name and statement.expiry is not None:
             binding.refuse(errors.INVALID_VALUE, "expires_at is given twice, as a column and by WITH", statement.expiry)
 
 
@@ -128,10 +126,10 @@ def _expiry(binding: Binding, statement: ast.Insert) -> dict[str, Any]:
     if clause is None:
         return {}
     if isinstance(clause, ast.Ttl):
-        return {EXPIRES_AT: binding.values.now + timedelta(microseconds=_ttl_us(binding, clause))}
+        return {EXPIRES_AT.name: binding.values.now + timedelta(microseconds=_ttl_us(binding, clause))}
     instant = _plain(binding, clause.instant)
     try:
-        return {EXPIRES_AT: parse_timestamp(instant)}
+        return {EXPIRES_AT.name: parse_timestamp(instant)}
     except ValueError:
         message = f"EXPIRES AT takes a timestamp with a time zone, not {instant!r}"
         binding.refuse(errors.INVALID_VALUE, message, clause.instant, TIMESTAMP_HINT)

@@ -120,12 +120,41 @@ class Get(Message):
     with_vectors: bool
 
 
+@dataclass(slots=True)
+class Cancel(Message):
+    """Stop the request of that correlation number on this connection; it is answered by QUERY_CANCELLED.
+
+    This message has no answer of its own. A number that is answered already, or a request that writes, goes on as if
+    nothing had been said.
+    """
+
+    KIND = 0x09
+    correlation: int
+
+
+@dataclass(slots=True)
+class Prepare(Message):
+    """Keep a statement while the connection lasts, or until too many others were prepared. Answered by Prepared."""
+
+    KIND = 0x0A
+    text: str
+
+
+@dataclass(slots=True)
+class Execute(Message):
+    """Run what was prepared, with `parameters` as in Query. Answered as Query is, or by UNKNOWN_STATEMENT."""
+
+    KIND = 0x0B
+    statement: int
+    parameters: list[Any] | dict[str, Any]
+
+
 # --- sent by one core to another ---------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Part(Message):
-    """What one partition of several shall do: the message of that `kind` with this body. Answered by Written.
+    """What one partition of several shall do: the message of that `kind` with this body. Answered by Changed.
 
     With `hold` it is checked and waits for Decide; answered by Holding.
     """
@@ -139,11 +168,53 @@ class Part(Message):
 
 @dataclass(slots=True)
 class Decide(Message):
-    """Do what was held, or forget it. Answered by Written."""
+    """Do what was held, or forget it. Answered by Changed."""
 
     KIND = 0x42
     hold: int
     commit: bool
+
+
+@dataclass(slots=True)
+class Tell(Message):
+    """What this core has to say for a view (`reddb.query.views`). Answered by Result."""
+
+    KIND = 0x43
+    view: str
+
+
+@dataclass(slots=True)
+class Stop(Message):
+    """Stop the query of this id. Answered by Written: 1 if it is being stopped, 0 if there is no such query."""
+
+    KIND = 0x44
+    query: int
+
+
+@dataclass(slots=True)
+class Statement(Message):
+    """A statement about rows of the collection with this id, whatever its text calls it; `now_us` is its `now()`.
+
+    Stands in a Part. Answered by Changed.
+    """
+
+    KIND = 0x45
+    collection: int
+    text: str
+    parameters: list[Any] | dict[str, Any]
+    now_us: int
+
+
+@dataclass(slots=True)
+class Transact(Message):
+    """The statements of a transaction: kind and body of an Insert, Upsert, Delete or Statement each.
+
+    Stands in a Part. Answered by Changed.
+    """
+
+    KIND = 0x46
+    collection: int
+    steps: list[Any]
 
 
 @dataclass(slots=True)
@@ -152,6 +223,16 @@ class Holding(Message):
 
     KIND = 0xC1
     hold: int
+
+
+@dataclass(slots=True)
+class Changed(Message):
+    """How many rows were written; for RETURNING those rows as RowBatch bytes, with int64 places in the statement."""
+
+    KIND = 0xC2
+    count: int
+    rows: bytes | None
+    positions: bytes
 
 
 # --- sent by the server ------------------------------------------------------------------------------------
@@ -208,6 +289,15 @@ class Rows(Message):
 
     KIND = 0x88
     batch: bytes
+
+
+@dataclass(slots=True)
+class Prepared(Message):
+    """Execute names this number; `parameters` are what the statement wants values for, as `$1` or `:name`."""
+
+    KIND = 0x8A
+    statement: int
+    parameters: list[str]
 
 
 @dataclass(slots=True)

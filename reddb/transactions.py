@@ -1,0 +1,190 @@
+"""BEGIN, COMMIT and ROLLBACK: what one session collects, to be stored all at once or not at all.
+
+    BEGIN       from here on writes are collected: bound at once, so that a mistake is told at once, and stored later
+    COMMIT      the owner runs them in order over the newest rows (`reddb.partition.transaction`): one log record
+    ROLLBACK    forgets them; so does the end of the connection
+
+A transaction is about the rows of one partition, because one record of one log is what makes it whole. Reads see what
+is committed. After a mistake nothing more is collected: the session is told so until COMMIT or ROLLBACK.
+
+Invariant: nothing here waits, and nothing is stored before COMMIT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reddb import errors, limits
+from reddb.partition.changes import concerned
+from reddb.query.plan import (
+    CreatePlan,
+    DropPlan,
+    IndexPlan,
+    Plan,
+    SettingsPlan,
+    WorkPlan,
+)
+from reddb.query.write_plans import (
+    ChangePlan,
+    RowsPlan,
+    TransactionCommand,
+    TransactionPlan,
+    WriteKind,
+    WritePlan,
+)
+from reddb.requests import Write, collection_named, write_plan
+from reddb.types import Collection
+from reddb.wire.messages import Delete, Written
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A request that is done for now; `affected` counts the rows of an INSERT or UPSERT."""
+
+    affected: int | None = None
+
+
+Step: TypeAlias = Plan | TransactionPlan | Collected
+
+
+class Transaction:
+    """What was collected since BEGIN."""
+
+    def __init__(self) -> None:
+        self._steps: list[RowsPlan] = []
+        self._collection: Collection | None = None
+        self._partition = 0
+        self._rows = 0
+        self._bytes = 0
+        self._error: errors.RedDBError | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Collect nothing more: one of the statements was wrong."""
+        if self._error is None and isinstance(error, errors.RedDBError):
+            self._error = error
+
+    def check(self) -> None:
+        """Raises TRANSACTION_ABORTED after a mistake."""
+        if self._error is not None:
+            message = f"an earlier statement of the transaction failed: {self._error.message}"
+            raise errors.TRANSACTION_ABORTED.error(message, hint="ROLLBACK, then begin again")
+
+    def plan(self) -> TransactionPlan | None:
+        """What COMMIT does; None if nothing was collected. Raises TRANSACTION_ABORTED after a mistake."""
+        if self._error is not None:
+            message = f"the transaction was rolled back, for a statement of it failed: {self._error.message}"
+            raise errors.TRANSACTION_ABORTED.error(message)
+        if self._collection is None:
+            return None
+        return TransactionPlan(self._collection, self._partition, tuple(self._steps))
+
+    def add(self, plan: RowsPlan) -> Collected:
+        """Collect a write. Raises NOT_SUPPORTED for one that cannot wait for COMMIT, or LIMIT_EXCEEDED."""
+        if plan.returning is not None:
+            raise errors.NOT_SUPPORTED.error("RETURNING has no rows to give before COMMIT, which writes them")
+        if isinstance(plan, ChangePlan) and plan.ids is None:
+            message = "UPDATE and DELETE in a transaction are by id"
+            raise errors.NOT_SUPPORTED.error(message, hint="WHERE id IN (…); by a condition they stand alone")
+        rows = len(plan.batch) if isinstance(plan, WritePlan) else len(plan.ids or ())
+        if rows:
+            self._check_place(plan)
+            self._count(plan, rows)
+            self._steps.append(plan)
+        inserts = isinstance(plan, WritePlan) and plan.kind is not WriteKind.DELETE
+        return Collected(rows if inserts else None)
+
+    def _check_place(self, plan: RowsPlan) -> None:
+        numbers = concerned(plan)
+        if self._collection is None:
+            self._collection, self._partition = plan.collection, numbers[0]
+        if plan.collection.id != self._collection.id:
+            names = f"{self._collection.name!r}, and this is {plan.collection.name!r}"
+            message = f"a transaction is about one collection: it has rows of {names}"
+            raise errors.NOT_SUPPORTED.error(message)
+        if numbers != [self._partition]:
+            parts = plan.collection.number("partitions")
+            message = (
+                f"a transaction is about rows of one partition, whose log makes it whole, and {plan.collection.name!r} "
+                f"has {parts}: these rows are in partition {', '.join(map(str, {self._partition, *numbers}))}"
+            )
+            hint = (
+                "a collection with partitions = 1 takes any rows in a transaction; a single statement may be about all"
+            )
+            raise errors.NOT_SUPPORTED.error(message, hint=hint)
+
+    def _count(self, plan: RowsPlan, rows: int) -> None:
+        self._rows += rows
+        self._bytes += _size(plan)
+        for what, count, most in (
+            ("statements", len(self._steps) + 1, limits.TRANSACTION_STATEMENTS_MAX),
+            ("rows", self._rows, limits.TRANSACTION_ROWS_MAX),
+            ("bytes", self._bytes, limits.TRANSACTION_BYTES_MAX),
+        ):
+            if count > most:
+                raise errors.LIMIT_EXCEEDED.error(f"a transaction has at most {most} {what}, not {count}")
+
+
+class Transactions:
+    """The transaction of one session, if it is in one."""
+
+    def __init__(self) -> None:
+        self.current: Transaction | None = None
+
+    def step(self, plan: Plan) -> Step:
+        """Collect the plan, or give what is to be done now; outside of a transaction that is the plan.
+
+        Raises what is wrong with it; the caller then lets the transaction `fail`.
+        """
+        if isinstance(plan, TransactionCommand):
+            return self._command(plan)
+        if self.current is None:
+            return plan
+        self.current.check()
+        if isinstance(plan, WritePlan | ChangePlan):
+            return self.current.add(plan)
+        if isinstance(plan, DEFINITIONS):
+            message = "a transaction has no statements that define or change a collection"
+            raise errors.NOT_SUPPORTED.error(message, hint="they stand before BEGIN or behind COMMIT")
+        return plan
+
+    def collect(self, message: Write, catalog: Mapping[str, Collection]) -> Written:
+        """Rows that came as a message, within a transaction. Raises what is wrong with them, which makes it fail."""
+        assert self.current is not None
+        try:
+            self.current.check()
+            if isinstance(message, Delete):
+                hint = "DELETE FROM … WHERE id IN (…)"
+                raise errors.NOT_SUPPORTED.error("how many rows a delete finds is known at COMMIT only", hint=hint)
+            collected = self.current.add(write_plan(message, collection_named(message.collection, catalog)))
+        except errors.RedDBError as error:
+            self.current.fail(error)
+            raise
+        return Written(collected.affected or 0)
+
+    def _command(self, command: TransactionCommand) -> Step:
+        if command is TransactionCommand.BEGIN:
+            if self.current is not None:
+                raise errors.TRANSACTION_STATE.error("this session is in a transaction already", hint="COMMIT ends it")
+            self.current = Transaction()
+            return Collected()
+        if self.current is None:
+            message = f"{command.upper()} ends a transaction, and this session is in none"
+            raise errors.TRANSACTION_STATE.error(message, hint="BEGIN begins one")
+        ended, self.current = self.current, None
+        if command is TransactionCommand.ROLLBACK:
+            return Collected()
+        return ended.plan() or Collected(0)
+
+
+DEFINITIONS = (CreatePlan, DropPlan, SettingsPlan, IndexPlan, WorkPlan)
+
+
+def _size(plan: RowsPlan) -> int:
+    """Bytes of what goes to the owner, about."""
+    size = 0
+    if isinstance(plan, WritePlan):
+        size = plan.batch.vectors.nbytes
+        size += 0 if plan.batch.payloads is None else plan.batch.payloads.content.nbytes
+    return size if plan.asked is None else size + len(plan.asked.text)

@@ -202,5 +202,5 @@ def test_returning_what_there_is_not(db: Any, name: str) -> None:
     create(db, name)
     insert = f"INSERT INTO {name} (id, vector) VALUES (1, [1, 2])"
     refused(db, f"{insert} RETURNING distance", "UNKNOWN_COLUMN", "distance")
-    refused(db, f"{insert} RETURNING count(*)", "", "count")
+    refused(db, f"{insert} RETURNING count(*)", "INVALID_VALUE", "count")
     assert rows_of(db, name) == {}

@@ -150,6 +150,7 @@ class Partition:
         A delete takes a batch with dim 0; ids that are not there, or have expired, are left out of it. An insert in
         the place of expired rows is logged as the upsert that it is, for they are still there.
         """
+        assert operation is not Operation.TRANSACTION, "it is more than one batch"
         if operation is Operation.DELETE:
             check_count(batch)
             check_ids(batch.ids)

@@ -6,6 +6,7 @@ make many files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -44,8 +45,9 @@ class State:
     lsn: int = 0
     rows: Rows = field(default_factory=dict)
 
-    def after(self, operation: Operation, rows: Rows) -> State:
-        kept = {key: row for key, row in self.rows.items() if key not in rows}
+    def after(self, operation: Operation, rows: Rows, gone: Sequence[Any] = ()) -> State:
+        """`gone` are the ids that a transaction deletes."""
+        kept = {key: row for key, row in self.rows.items() if key not in rows and key not in gone}
         return State(self.lsn + 1, kept if operation is Operation.DELETE else kept | rows)
 
 

@@ -218,12 +218,19 @@ class Run:
         before = self._coming[-1] if self._coming else under_way
         rows = {key: self._make_row(text) for key in keys}
         known = [key for key in keys if key in before.rows]
-        if operation is Operation.DELETE:
-            batch, affected = deletion(keys), len(known)
-        else:
-            batch, affected = make_batch(keys, *zip(*rows.values(), strict=True)), len(keys)
+        gone = known[: len(known) // 2] if operation is Operation.TRANSACTION else []
+        for key in gone:
+            del rows[key]
+        affected = len(known) if operation is Operation.DELETE else len(keys)
         try:
-            prepared = self._partition.prepare(operation, batch)
+            if operation is Operation.DELETE:
+                prepared = self._partition.prepare(operation, deletion(keys))
+            else:
+                batch = make_batch(list(rows), *zip(*rows.values(), strict=True))
+                if operation is Operation.TRANSACTION:
+                    prepared = self._partition.prepare_transaction(gone, batch, affected)
+                else:
+                    prepared = self._partition.prepare(operation, batch)
         except errors.RedDBError as error:
             if error.code is not errors.DUPLICATE_ID or operation is not Operation.INSERT or not known:
                 raise
@@ -231,7 +238,7 @@ class Run:
         if prepared.result != affected or (operation is Operation.INSERT and known):
             raise Violation(f"{operation.name} of {keys} affects {prepared.result} rows; there were {known}")
         if prepared.ids:
-            self._coming.append(before.after(operation, rows))
+            self._coming.append(before.after(operation, rows, gone))
             self._lost.append((operation, keys, text))
             self._tell(f"{operation.name} {keys} will be LSN {self._coming[-1].lsn}")
 

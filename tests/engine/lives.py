@@ -32,7 +32,9 @@ from reddb.partition.search import Found, SearchReport
 from reddb.partition.sweep import prepare_sweep
 from reddb.partition.view import View
 from reddb.partition.writer import Partition
+from reddb.query.assignments import Assignment, Fixed
 from reddb.query.plan import ChangePlan
+from reddb.query.write_plans import Asked
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.rows import RowBatch, make_batch
@@ -46,6 +48,7 @@ faiss.omp_set_num_threads(1)  # as in a core
 
 STEPS = ("run", "open", "prepare", "write", "complete", "clean", "retire")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ASKED = Asked("", (), EPOCH)  # nothing is bound again here
 FOREVER = datetime.max.replace(tzinfo=UTC)
 START_US = 1_800_000_000_000_000  # what a clock says first
 TOLERANCE = 1e-9  # relative, of distances; absolute below 1
@@ -142,12 +145,13 @@ class Life:
         return self._write(Operation.DELETE, deletion(ids), None)
 
     def delete_where(self, where: Where) -> int:
-        return self._change(where, ChangePlan(self.collection, None, where.predicate(self.collection), deletes=True))
+        return self._change(where, ChangePlan(self.collection, ASKED, None, where.predicate(self.collection)), {})
 
     def update(self, where: Where, **values: Any) -> int:
         """UPDATE … SET: a value None takes the key away."""
         predicate = where.predicate(self.collection)
-        return self._change(where, ChangePlan(self.collection, None, predicate, deletes=False, values=values))
+        assignments = tuple(Assignment(name, Fixed(value)) for name, value in values.items())
+        return self._change(where, ChangePlan(self.collection, ASKED, None, predicate, assignments), values)
 
     def freeze(self) -> None:
         assert self.owner.freeze()
@@ -163,16 +167,16 @@ class Life:
             self._expire()
         return prepared.result
 
-    def _change(self, where: Where, plan: ChangePlan) -> int:
-        prepared = prepare_change(self.owner, self.readers[0].view(), plan)
+    def _change(self, where: Where, plan: ChangePlan, values: dict[str, Any]) -> int:
+        change = prepare_change(self.owner, self.readers[0].view(), plan)
         self._commit()
         for row_id in [row_id for row_id, (_, payload) in self.rows.items() if where.holds(row_id, payload)]:
             vector, payload = self.rows.pop(row_id)
             if not plan.deletes:
-                changed = {**payload, **plan.values}
+                changed = {**payload, **values}
                 self.rows[row_id] = vector, {name: value for name, value in changed.items() if value is not None}
         self._expire()
-        return sum(item.result for item in prepared)
+        return change.changed.count
 
     def _commit(self) -> None:
         group = self.owner.take_group()

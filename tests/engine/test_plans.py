@@ -12,6 +12,7 @@ from reddb import errors, limits
 from reddb.fields import Field, Fields, FieldType
 from reddb.grammar import parse
 from reddb.query.binder import bind
+from reddb.query.assignments import Assignment, Fixed
 from reddb.query.plan import (
     ChangePlan,
     CountPlan,
@@ -153,9 +154,10 @@ def test_a_filter_stands_in_the_plan(where):
     assert search.predicate == scan.predicate
     assert plan(f"VECTOR SEARCH docs SIMILAR TO [1, 2] WHERE {where}").predicate == scan.predicate
     assert plan(f"SELECT count(*) FROM docs WHERE {where}") == CountPlan(DOCS, None, "count", scan.predicate)
-    assert plan(f"DELETE FROM docs WHERE {where}") == ChangePlan(DOCS, None, scan.predicate, deletes=True)
+    delete = plan(f"DELETE FROM docs WHERE {where}")
+    assert delete == ChangePlan(DOCS, delete.asked, None, scan.predicate)
     update = plan(f"UPDATE docs SET a = 1 WHERE {where}")
-    assert update == ChangePlan(DOCS, None, scan.predicate, deletes=False, values={"a": 1})
+    assert update == ChangePlan(DOCS, update.asked, None, scan.predicate, (Assignment("a", Fixed(1)),))
 
 
 def test_ids_of_a_search_are_a_filter():

@@ -1,9 +1,12 @@
-"""EXPLAIN: how a read is done, from what the engine itself reports.
+"""EXPLAIN: how a statement is done, as a tree, from what the engine itself reports.
 
-    EXPLAIN            the segments as they are now, and how each would be searched
-    EXPLAIN ANALYZE    does it, and shows what was done and how long each phase took
+    EXPLAIN                     the segments as they are now, how each would be searched, how many rows should match
+    EXPLAIN ANALYZE             does it, and adds the rows and the microseconds of each step; a write changes nothing
+    EXPLAIN ANALYZE (RECALL)    compares with the exact answer as well
 
-Invariant: no figure here is made up: it was counted or measured by the search itself.
+Invariants:
+  * No figure in square brackets is made up: it was counted or measured by the statement itself.
+  * What is only estimated says "about".
 """
 
 from __future__ import annotations
@@ -11,92 +14,120 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
+from reddb.partition.estimates import estimated_matches
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.reader import Reader
-from reddb.partition.search import SearchReport
+from reddb.partition.search import Found, SearchReport, SegmentReport
 from reddb.partition.view import SegmentView, View
-from reddb.query.execute import Table, query_vector, run
-from reddb.query.plan import CountPlan, ExplainPlan, GetPlan, ScanPlan, SearchPlan
+from reddb.query.plan_tree import From, PlanNode
+from reddb.query.predicate import Predicate
+from reddb.settings import resolve
+from reddb.types import Collection, SearchOptions, Vectors
 
-_COLUMNS = ["step", "detail"]
-
-
-def explain(plan: ExplainPlan, reader: Reader) -> Table:
-    """Rows of what and how."""
-    inner = plan.plan
-    if isinstance(inner, SearchPlan):
-        steps = _search(inner, reader, analyze=plan.analyze)
-    else:
-        steps = _read(inner, reader, analyze=plan.analyze)
-    return Table(_COLUMNS, [[step, str(detail)] for step, detail in steps])
+_WAYS = {
+    "exact": "scanned exactly",
+    "turbo": "scan of turbo codes",
+    "hnsw": "graph over {codes}",
+    "ivf": "inverted file over {codes}",
+}
 
 
-def _search(plan: SearchPlan, reader: Reader, *, analyze: bool) -> list[tuple[str, Any]]:
-    options, view = plan.options, reader.view()
-    steps: list[tuple[str, Any]] = [
-        ("search", f"{plan.collection.name}, k {options.k}, {plan.collection.metric}"),
-        ("filter", "none" if plan.predicate is None else plan.predicate.describe()),
+def search_node(view: View, options: SearchOptions, predicate: Predicate | None) -> PlanNode:
+    """A search that was not run."""
+    node = PlanNode("Search", view.collection.name, _asked(view.collection, options))
+    node.children = [
+        *([] if predicate is None else [filter_node(view, predicate)]),
+        *(_segment_node(view, segment) for segment in view.segments),
     ]
-    if not analyze:
-        steps += [(_place(view, segment.partition, segment.id), describe(segment)) for segment in view.segments]
-        return steps
+    return node
+
+
+def measured_search(
+    reader: Reader, query: Vectors, options: SearchOptions, predicate: Predicate | None
+) -> tuple[PlanNode, Found]:
+    """A search that was run, and what it found."""
     report = SearchReport()
     began = perf_counter()
-    (found,) = reader.search(query_vector(plan, view), options, plan.predicate, report)
-    total_us = 1e6 * (perf_counter() - began)
-    for segment in report.segments:
-        matches = "" if segment.matches is None else f", {segment.matches} match the filter"
-        detail = f"{segment.strategy}, {segment.candidates} candidates{matches}, {segment.us:.0f} us"
-        steps.append((_place(view, segment.partition, segment.segment), detail))
-    return [
-        *steps,
-        ("segments visited", sum(segment.strategy != "none" for segment in report.segments)),
-        ("ranked by exact distance", report.ranked),
-        ("rows", len(found.addresses)),
-        ("exact", "true" if report.exact else "false"),
-        ("filter us", f"{report.filter_us:.0f}"),
-        ("candidates us", f"{report.candidates_us - report.filter_us:.0f}"),
-        ("rank us", f"{report.rank_us:.0f}"),
-        ("total us", f"{total_us:.0f}"),
+    (found,) = reader.search(query, options, predicate, report)
+    node = search_node(found.view, options, predicate)
+    node.measured = {"rows": len(found.addresses), "us": _us_since(began)}
+    done = {(segment.partition, segment.segment): segment for segment in report.segments}
+    node.children = [
+        *([] if predicate is None else [_measured_filter(found.view, predicate, report)]),
+        *(
+            _segment_node(found.view, segment, done.get((segment.partition, segment.id)))
+            for segment in found.view.segments
+        ),
+        PlanNode("Rank", "by exact distance", measured={"rows": report.ranked, "us": report.rank_us}),
     ]
+    return node, found
 
 
-def _read(plan: GetPlan | ScanPlan | CountPlan, reader: Reader, *, analyze: bool) -> list[tuple[str, Any]]:
-    predicate = None if isinstance(plan, GetPlan) else plan.predicate
-    ids = None if isinstance(plan, ScanPlan) else plan.ids
-    way = f"look up {len(ids)} ids" if ids is not None else "scan in the order the rows came"
-    if isinstance(plan, CountPlan) and ids is None:
-        way = "count live rows" if predicate is None else "count the rows of the filter's masks"
-    steps: list[tuple[str, Any]] = [
-        ("read", f"{plan.collection.name}: {way}"),
-        ("filter", "none" if predicate is None else predicate.describe()),
-        ("segments", len(reader.view().segments)),
-    ]
-    if analyze:
-        began = perf_counter()
-        table = run(plan, reader.view())
-        steps += [("rows", len(table.rows)), ("total us", f"{1e6 * (perf_counter() - began):.0f}")]
-    return steps
+def recall_of(
+    reader: Reader, query: Vectors, options: SearchOptions, predicate: Predicate | None, found: Found
+) -> PlanNode:
+    """How many of the nearest rows were found; of rows at one distance each counts as any other."""
+    exact = options._replace(exact=True, ef=None, recall=None)
+    began = perf_counter()
+    (truth,) = reader.search(query, exact, predicate)
+    us = _us_since(began)
+    wanted = len(truth.distances)
+    hit = int(np.count_nonzero(found.distances <= truth.distances[-1])) if wanted else 0
+    share = hit / wanted if wanted else 1.0
+    return PlanNode("Recall", measured={"recall": share, "found": hit, "wanted": wanted, "us": us})
 
 
-def _place(view: View, partition: int, segment: int) -> str:
-    """Which segment; several partitions may each have one of this number."""
-    return f"partition {partition}, segment {segment}" if view.parts else f"segment {segment}"
+def filter_node(view: View, predicate: Predicate) -> PlanNode:
+    """A filter that was not evaluated."""
+    total = sum(segment.count for segment in view.segments)
+    about = estimated_matches(view, predicate)
+    return PlanNode("Filter", predicate.describe(), {"way": f"about {about:,} of {total:,} rows match"})
 
 
-def describe(segment: SegmentView) -> str:
-    """What a segment is and how it is searched."""
+def _measured_filter(view: View, predicate: Predicate, report: SearchReport) -> PlanNode:
+    matches = sum(segment.matches or 0 for segment in report.segments)
+    return PlanNode("Filter", predicate.describe(), measured={"rows": matches, "us": report.filter_us})
+
+
+def _asked(collection: Collection, options: SearchOptions) -> dict[str, Any]:
+    """What the search is asked for, and who asked."""
+    details: dict[str, Any] = {"metric": str(collection.metric), "k": options.k}
+    if options.exact:
+        return {**details, "exact": From(True, "statement")}
+    if options.recall is not None:
+        return {**details, "recall": From(options.recall, "statement")}
+    if options.ef is not None:
+        return {**details, "ef": From(options.ef, "statement")}
+    defaults = resolve({}, collection.dim)
+    for name in ("ef", "oversample"):
+        value = collection.settings[name]
+        details[name] = From(value, "default" if value == defaults[name] else "collection")
+    return details
+
+
+def _segment_node(view: View, segment: SegmentView, done: SegmentReport | None = None) -> PlanNode:
+    name = f"{segment.partition}.{segment.id}" if view.parts else segment.id  # several partitions may have one number
+    state, way, why = _described(segment)
+    node = PlanNode("Segment", name, {"state": f"{state}, {segment.count:,} rows", "way": way, "why": why})
+    if done is not None:
+        node.details["way"] = done.strategy if done.strategy != "none" else "skipped, nothing matches"
+        node.measured = {"candidates": done.candidates, "us": done.us}
+    return node
+
+
+def _described(segment: SegmentView) -> tuple[str, str, str | None]:
+    """What a segment is, how it is searched, and why so."""
     index = segment.index
     if index is None:
-        return f"growing, {segment.count} rows: scanned exactly"
+        return "growing", "scanned exactly", None
     if isinstance(index, GrowingCodes):
         encoded = index.block.encoded if index.block.needed else 0
-        return f"growing, {segment.count} rows: {encoded} by turbo codes, the rest exactly"
+        return "growing", f"{encoded:,} by turbo codes, the rest exactly", None
     described = index.description
-    way = {
-        "exact": "scanned exactly",
-        "turbo": "scan of turbo codes",
-        "hnsw": f"graph over {described.codes}",
-        "ivf": f"inverted file over {described.codes}",
-    }
-    return f"sealed, {segment.count} rows: {way[described.kind]} ({described.why})"
+    return "sealed", _WAYS[described.kind].format(codes=described.codes), described.why or None
+
+
+def _us_since(began: float) -> float:
+    return 1e6 * (perf_counter() - began)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reddb.grammar.definitions import Definition
-from reddb.grammar.expressions import Expression, Identifier, Literal, Node, Parameter
+from reddb.grammar.expressions import Expression, Identifier, Literal, Node, Parameter, is_count
 from reddb.grammar.reads import Read, Show
 from reddb.grammar.writes import Transaction, Write
 
@@ -34,6 +34,9 @@ class Kill(Node):
     """Stop the query of this number."""
 
     id: Literal | Parameter
+
+    def __post_init__(self) -> None:
+        assert is_count(self.id)
 
 
 Plain: TypeAlias = Definition | Show | Write | Read

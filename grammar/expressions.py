@@ -278,6 +278,16 @@ class Or(Node):
         assert len(self.operands) >= 2
 
 
+def is_count(node: Literal | Parameter) -> bool:
+    """Whether this may say how many: a parameter, or a whole number from 0."""
+    return isinstance(node, Parameter) or (type(node.value) is int and node.value >= 0)
+
+
+def is_row_id(node: Literal | Parameter) -> bool:
+    """Whether this may be the id of a row: a parameter, a whole number or a string."""
+    return isinstance(node, Parameter) or type(node.value) in (int, str)
+
+
 Value: TypeAlias = Literal | VectorLiteral | ListLiteral | Parameter
 Operation: TypeAlias = Arithmetic | Negative | Call | Cast | Distance | Interval
 Predicate: TypeAlias = Comparison | RowComparison | InList | Member | Overlap | Between | Like | IsNull | Near

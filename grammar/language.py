@@ -25,8 +25,9 @@ STATEMENT, CONDITION = "start", "expression"
 
 _NUMBERS = frozenset({"UNSIGNED", "FLOAT"})
 _PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
-_OPERANDS = _NUMBERS | _PARAMETERS | {"SIGNED", "STRING", "NAME", "QUOTED_NAME", "DOT", "VECTOR_LITERAL"}
-_OPERAND_ENDS = (_OPERANDS | {"RPAR", "RSQB", "_NULL", "_TRUE", "_FALSE"}) - {"DOT"}
+_CONSTANTS = frozenset({"_NULL", "_TRUE", "_FALSE"})
+_OPERANDS = _NUMBERS | _PARAMETERS | _CONSTANTS | {"SIGNED", "STRING", "NAME", "QUOTED_NAME", "VECTOR_LITERAL"}
+_OPERAND_ENDS = _OPERANDS | {"RPAR", "RSQB"}
 _ARITHMETIC = frozenset({"SIGN", "STAR", "FACTOR", "CAST_SIGN"})
 _INT_MIN_DIGITS = str(-limits.ID_INT_MIN)
 
@@ -67,11 +68,12 @@ def _is_operator(before: str, number: Token) -> bool:
     if before in _OPERAND_ENDS:
         return True
     # The digits of the least integer are no number without their sign.
-    return before.startswith("_") and before[1:] not in reserved_words() and number.lstrip("0") != _INT_MIN_DIGITS
+    return before in names_of_keywords() and number.lstrip("0") != _INT_MIN_DIGITS
 
 
 def _bounded(stream: Iterator[Token]) -> Iterator[Token]:
     """The same tokens. Raises LIMIT_EXCEEDED."""
+    goes_on = _OPERANDS | {"DOT", "DISTANCE", "_CAST"} | names_of_keywords()
     outside: list[tuple[int, int]] = []  # for each open bracket, the NOTs right before it, and the operators
     depth = nots = operators = 0
     for token in stream:
@@ -94,7 +96,7 @@ def _bounded(stream: Iterator[Token]) -> Iterator[Token]:
             if kind in _ARITHMETIC:
                 operators += 1
                 depth += 1
-            elif operators and kind not in _OPERANDS:
+            elif operators and kind not in goes_on:
                 depth -= operators
                 operators = 0
         if depth > limits.STATEMENT_DEPTH_MAX:
@@ -128,7 +130,20 @@ def keywords() -> frozenset[str]:
 
 
 @cache
+def statement_words() -> frozenset[str]:
+    """The terminals that a statement may begin with."""
+    accepts = language().parse_interactive("", start=STATEMENT).accepts()  # type: ignore[no-untyped-call]
+    return frozenset(accepts)
+
+
+@cache
 def reserved_words() -> frozenset[str]:
     """The keywords that are a name only in double quotes, in upper case."""
+    return frozenset(word for word in keywords() if f"_{word}" not in names_of_keywords())
+
+
+@cache
+def names_of_keywords() -> frozenset[str]:
+    """The terminals of all other keywords."""
     names = {rule.expansion[0].name for rule in language().rules if rule.origin.name == "name"}
-    return frozenset(word for word in keywords() if f"_{word}" not in names)
+    return frozenset(names - {"NAME", "QUOTED_NAME"})

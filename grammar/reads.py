@@ -10,7 +10,16 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from reddb.grammar.definitions import Option, are_distinct
-from reddb.grammar.expressions import Expression, Identifier, Literal, Node, Parameter, VectorLiteral
+from reddb.grammar.expressions import (
+    Expression,
+    Identifier,
+    Literal,
+    Node,
+    Parameter,
+    VectorLiteral,
+    is_count,
+    is_row_id,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,10 @@ class Limit(Node):
     count: Literal | Parameter
     per_group: Literal | Parameter | None = None
 
+    def __post_init__(self) -> None:
+        assert is_count(self.count)
+        assert self.per_group is None or is_count(self.per_group)
+
 
 @dataclass(frozen=True, slots=True)
 class Select(Node):
@@ -64,6 +77,7 @@ class Select(Node):
 
     def __post_init__(self) -> None:
         assert self.items
+        assert self.offset is None or is_count(self.offset)
         assert are_distinct(self.options)
 
 
@@ -72,6 +86,9 @@ class StoredRow(Node):
     """The vector of a row that is stored already: `SIMILAR TO ID 7`."""
 
     id: Literal | Parameter
+
+    def __post_init__(self) -> None:
+        assert is_row_id(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class StoredRows(Node):
 
     def __post_init__(self) -> None:
         assert self.like
+        assert all(map(is_row_id, self.like + self.unlike))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +126,7 @@ class VectorSearch(Node):
     def __post_init__(self) -> None:
         for bound in (self.threshold, self.min_score):
             assert not isinstance(bound, Literal) or bound.is_number
+        assert self.offset is None or is_count(self.offset)
         assert are_distinct(self.options)
 
 

@@ -6,10 +6,12 @@ Invariant: `parse(render(statement)) == statement`, for every statement that can
 from __future__ import annotations
 
 from reddb.grammar import ast
+from reddb.grammar.language import keywords
 from reddb.grammar.render_expressions import (
     dotted_name_text,
     expression_text,
     name_text,
+    quoted,
     type_text,
     values_text,
     words,
@@ -71,12 +73,17 @@ def _explain(statement: ast.Explain) -> str:
 
 def _show(statement: ast.Show) -> str:
     if statement.subject is ast.Subject.SETTINGS and statement.name is not None:
-        return f"SHOW {dotted_name_text(statement.name.text)}"
+        return f"SHOW {_variable(statement.name.text)}"
     what = f"SHOW {statement.subject.upper()}"
     if statement.subject is ast.Subject.COLLECTION:
         return f"{what} {name_text(statement.name.text)}" if statement.name else what
     like = _clause("LIKE", statement.like)
     return words(what, f"FOR {name_text(statement.name.text)}" if statement.name else None, like)
+
+
+def _variable(name: str) -> str:
+    """The name of a setting where a keyword would be another statement."""
+    return quoted(name) if name.split(".")[0].upper() in keywords() else dotted_name_text(name)
 
 
 def _definition(statement: ast.Definition) -> str:

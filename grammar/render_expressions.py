@@ -51,7 +51,12 @@ def _is_plain(name: str) -> bool:
 
 def name_text(name: str) -> str:
     """A name, in double quotes where it must be."""
-    return name if _is_plain(name) else '"' + name.replace('"', '""') + '"'
+    return name if _is_plain(name) else quoted(name)
+
+
+def quoted(name: str) -> str:
+    """A name in double quotes."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def dotted_name_text(name: str) -> str:
@@ -113,7 +118,8 @@ def _operation(node: ast.Operation) -> str:
             own = _strength(node)
             return f"{expression_text(left, own)} {operator} {expression_text(right, own + 1)}"
         case ast.Negative(operand=operand):
-            return f"-{expression_text(operand, _DISTANCE)}"
+            text = expression_text(operand, _DISTANCE)
+            return f"-({text})" if text[0].isdigit() else f"-{text}"  # a sign before digits is part of the number
         case ast.Call(arguments=arguments):
             inside = "*" if node.star else words(node.distinct and "DISTINCT", values_text(arguments))
             return f"{name_text(node.name)}({inside})"

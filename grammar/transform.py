@@ -14,12 +14,14 @@ from lark import v_args
 
 from reddb import errors
 from reddb.grammar import ast
+from reddb.grammar.transform_definitions import Clause
 from reddb.grammar.transform_writes import WriteBuilder
 
 if TYPE_CHECKING:
     from lark.tree import Meta
 
-_EXPLAIN_HINT = "ANALYZE, RECALL and FORMAT json stand in the parentheses"
+_EXPLAIN_HINT = "ANALYZE, RECALL and FORMAT json (or text) stand in the parentheses"
+_SWITCH = {True: True, False: False, "on": True, "off": False, None: True}
 
 
 @v_args(meta=True)
@@ -28,31 +30,28 @@ class AstBuilder(WriteBuilder):
 
     # --- EXPLAIN -------------------------------------------------------------------------------------------
 
-    def analyze(self, meta: Meta, _: list[Any]) -> bool:
-        return True
+    def analyze(self, meta: Meta, _: list[Any]) -> Clause:
+        return "ANALYZE", self._span(meta), {"analyze": True}
 
-    def explain_option(self, meta: Meta, parts: list[ast.Identifier | None]) -> tuple[ast.Span, str, bool]:
-        """Which field of the node is set to what."""
-        words = [part.text for part in parts if part is not None]
-        match words:
-            case [("analyze" | "recall") as word]:
-                return self._span(meta), word, True
-            case [("analyze" | "recall") as word, ("true" | "false" | "on" | "off") as value]:
-                return self._span(meta), word, value in ("true", "on")
-            case ["format", ("json" | "text") as value]:
-                return self._span(meta), "json", value == "json"
-        message = f"EXPLAIN has no option {' '.join(words)}"
-        self._fail(errors.SYNTAX, message, self._span(meta), _EXPLAIN_HINT)
+    def explain_option(self, meta: Meta, parts: list[Any]) -> Clause:
+        name, word = parts
+        span = self._span(meta)
+        value = None if word is None else word.value
+        if name.text in ("analyze", "recall") and value in _SWITCH:
+            return name.text.upper(), span, {name.text: _SWITCH[value]}
+        if name.text == "format" and value in ("json", "text"):
+            return "FORMAT", span, {"json": value == "json"}
+        message = f"EXPLAIN has no option {self._text[span.start : span.end]}"
+        self._fail(errors.SYNTAX, message, span, _EXPLAIN_HINT)
 
     def explain(self, meta: Meta, parts: list[Any]) -> ast.Explain:
         analyze, *options, statement = parts
-        given = {"analyze": bool(analyze)}
-        for span, name, value in filter(None, options):
-            if name in given and given[name] and name != "analyze":
-                self._fail(errors.SYNTAX, f"{name} is given twice", span)
-            given[name] = value or given.get(name, False)
-        if given.get("recall") and not given["analyze"]:
-            span = next(span for span, name, _ in options if name == "recall")
+        clauses: list[Clause] = [] if options == [None] else options
+        if analyze is not None:
+            clauses = [analyze, *clauses]
+        given = self._gathered(clauses)
+        if given.get("recall") and not given.get("analyze"):
+            span = next(span for _, span, field in clauses if "recall" in field)
             self._fail(errors.SYNTAX, "RECALL is measured by ANALYZE", span, "EXPLAIN ANALYZE (RECALL) SELECT …")
         return ast.Explain(statement, span=self._span(meta), **given)
 

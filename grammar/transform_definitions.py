@@ -39,6 +39,9 @@ class DefinitionBuilder(ExpressionBuilder):
 
     # --- options -------------------------------------------------------------------------------------------
 
+    def on(self, meta: Meta, _: list[Any]) -> ast.Identifier:
+        return ast.Identifier("on", span=self._span(meta))
+
     def bare_word(self, meta: Meta, names: list[ast.Identifier]) -> ast.Literal:
         return ast.Literal(names[0].text, span=self._span(meta))
 
@@ -153,7 +156,12 @@ class DefinitionBuilder(ExpressionBuilder):
         return ast.DropField(names[0], span=self._span(meta))
 
     def alter_collection(self, meta: Meta, parts: list[Any]) -> ast.AlterCollection:
-        return ast.AlterCollection(*parts, span=self._span(meta))
+        return ast.AlterCollection(parts[0], parts[-1], span=self._span(meta))
+
+    def vector_column(self, meta: Meta, names: list[ast.Identifier]) -> None:
+        if names[0].text != "vector":
+            message = f"there is no column of vectors {names[0].text}"
+            self._fail(errors.UNKNOWN_COLUMN, message, self._span(meta), "the vector of a row is its column vector")
 
     def vacuum(self, meta: Meta, names: list[ast.Identifier]) -> ast.AlterCollection:
         return ast.AlterCollection(names[0], ast.Compact(span=self._span(meta)), span=self._span(meta))

@@ -156,8 +156,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
     # --- names ---------------------------------------------------------------------------------------------
 
     def name(self, meta: Meta, tokens: list[Token]) -> ast.Identifier:
-        span = self._span(meta)
-        token = tokens[0]
+        return self._identifier(tokens[0])
+
+    def _identifier(self, token: Token) -> ast.Identifier:
+        span = self._span(token)
         text = token[1:-1].replace('""', '"') if token.type == "QUOTED_NAME" else token.lower()
         if not text:
             self._fail(errors.SYNTAX, "a name is empty", span)
@@ -208,7 +210,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def signed(self, meta: Meta, parts: list[Any]) -> ast.Literal:
         sign, number = parts
-        return ast.Literal(-number.value if sign == "-" else number.value, span=self._span(meta))
+        value = -number.value if sign == "-" else number.value
+        if value == limits.ID_INT_MAX + 1 and isinstance(value, int):
+            self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", self._span(meta))
+        return ast.Literal(value, span=self._span(meta))
 
     def distinct(self, meta: Meta, _: list[Any]) -> bool:
         return True

@@ -84,6 +84,8 @@ class ReadBuilder(DefinitionBuilder):
     def show_stats(self, meta: Meta, parts: list[Any]) -> ast.Show:
         return self._show(meta, ast.Subject.STATS, parts)
 
+    show_vector_index = show_stats
+
     def show_indexes(self, meta: Meta, parts: list[Any]) -> ast.Show:
         return self._show(meta, ast.Subject.INDEXES, parts)
 
@@ -95,7 +97,7 @@ class ReadBuilder(DefinitionBuilder):
 
     def variable(self, meta: Meta, parts: list[Any]) -> ast.Identifier:
         first, *others = parts
-        return self.dotted_name(meta, [ast.Identifier(first.lower(), span=self._span(first)), *others])
+        return self.dotted_name(meta, [self._identifier(first), *others])
 
     def show_sessions(self, meta: Meta, parts: list[Any]) -> ast.Show:
         return self._show(meta, ast.Subject.SESSIONS, parts)
@@ -169,6 +171,6 @@ class ReadBuilder(DefinitionBuilder):
         return self.vector_search(meta, [collection, target, *clauses])
 
     def search_using(self, meta: Meta, parts: list[Any]) -> ast.VectorSearch:
-        collection, target, count, *clauses = parts
+        collection, _, target, count, *clauses = parts
         limits = [] if count is None else [self.limited(meta, [ast.Limit(count, span=count.span)])]
         return self.vector_search(meta, [collection, target, *limits, *clauses])

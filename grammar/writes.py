@@ -5,6 +5,7 @@ A node is a frozen dataclass with a `span`; the invariants are those of `ast.py`
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,8 +31,11 @@ class Ttl(Node):
     unit: Identifier | None = None
 
     def __post_init__(self) -> None:
-        assert not isinstance(self.amount, Literal) or self.amount.is_number or isinstance(self.amount.value, str)
-        assert self.unit is None or (isinstance(self.amount, Literal) and self.amount.is_number)
+        if isinstance(self.amount, Literal) and self.amount.is_number:
+            assert math.copysign(1, self.amount.value) > 0  # type: ignore[arg-type]
+        else:
+            assert self.unit is None
+            assert isinstance(self.amount, Parameter) or isinstance(self.amount.value, str)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_show
-from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
-from reddb.query.reads import bind_select, bind_vector_search
+from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
+from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan, SelectPlan, ViewPlan
+from reddb.query.reads import bind_select
 from reddb.query.values import Parameters, Values
+from reddb.query.vector_search import bind_vector_search
 from reddb.query.writes import bind_delete, bind_insert, bind_update
 from reddb.types import Collection
 
@@ -49,12 +50,16 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return bind_index(binding, statement)
         case ast.Show():
             return bind_show(binding, statement)
+        case ast.Kill():
+            return bind_kill(binding, statement)
         case _:
             binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
 
 
 def _explain(binding: Binding, statement: ast.Explain) -> ExplainPlan:
     plan = _bind(binding, statement.statement)
+    if isinstance(plan, SelectPlan | ViewPlan):
+        binding.refuse(errors.NOT_SUPPORTED, "this read cannot be explained yet", statement.statement)
     if not isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan):
         binding.refuse(errors.NOT_SUPPORTED, "only reads can be explained yet", statement.statement)
     return ExplainPlan(plan, statement.analyze)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -23,6 +20,7 @@ from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.storage import payload_columns
 from reddb.storage.payload_columns import PayloadColumns
+from tests.engine.row_oracle import COMPARE, Oracle
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TYPES = {"title": "TEXT", "year": "INT", "ok": "BOOL", "at": "TIMESTAMP", "tags": "TEXT[]", "nums": "INT[]"}
@@ -68,114 +66,6 @@ def chosen(where: str, payloads: list[dict[str, Any]], parameters: Any = ()) -> 
     return np.flatnonzero(bound(where, parameters).evaluate(rows_of(payloads))).tolist()
 
 
-# --- an evaluator that shares nothing with the engine ------------------------------------------------------
-
-EQUAL, ORDER = {"=": operator.eq, "<>": operator.ne}, {"<": operator.lt, "<=": operator.le}
-COMPARE = {**EQUAL, **ORDER, ">": operator.gt, ">=": operator.ge}
-LISTS = [["a", "B", None], [1, 2.5, "a"], [], [2**53, 0.0, NOON, True]]
-
-
-class Given(NamedTuple):
-    value: Any
-
-
-class Oracle:
-    """The truth of an expression for one row: True, False or None for UNKNOWN."""
-
-    def __init__(self, row_id: int | str, payload: dict[str, Any], parameters: dict[str, Any]) -> None:
-        self._row = {**payload, "id": row_id}
-        self._parameters = parameters
-
-    def truth(self, node: Any) -> bool | None:
-        match node:
-            case ast.And():
-                return negate(either([negate(self.truth(operand)) for operand in node.operands]))
-            case ast.Or():
-                return either([self.truth(operand) for operand in node.operands])
-            case ast.Not():
-                return negate(self.truth(node.operand))
-            case ast.Comparison():
-                return self._compare(node.operator, node.left, node.right)
-            case ast.Between():
-                low = self._compare(">=", node.operand, node.low)
-                high = self._compare("<=", node.operand, node.high)
-                return self._signed(negate(either([negate(low), negate(high)])), node.negated)
-            case ast.InList():
-                return self._signed(either([self._compare("=", node.operand, i) for i in node.items]), node.negated)
-            case ast.Member(array=ast.Parameter()):
-                equal = [self._compare("=", node.item, Given(item)) for item in self._value(node.array)]
-                return self._signed(either(equal), node.negated)
-            case ast.Member():
-                items = self._items(node.array)
-                found = None if items is None else either([compare("=", self._value(node.item), i) for i in items])
-                return self._signed(found, node.negated)
-            case ast.Overlap():
-                items = self._items(node.left)
-                wanted = self._value(node.right)
-                return None if items is None else either([compare("=", a, b) for a in items for b in wanted])
-            case ast.Like():
-                return self._signed(self._like(node), node.negated)
-            case ast.IsNull():
-                return (self._value(node.operand) is None) is not node.negated
-        value = self._value(node)
-        return value if isinstance(value, bool) else None
-
-    def _value(self, node: Any) -> Any:
-        match node:
-            case ast.Literal() | Given():
-                return node.value
-            case ast.Parameter():
-                return self._parameters[node.key]
-            case ast.Column():
-                return reduce(lambda at, key: at.get(key) if isinstance(at, dict) else None, node.path, self._row)
-        return self.truth(node)
-
-    def _compare(self, sign: str, left: Any, right: Any) -> bool | None:
-        one, other = self._value(left), self._value(right)
-        of_id = ast.Column(("id",)) in (left, right) and not isinstance(left, type(right))
-        if of_id and sign in ("=", "<>") and other is not None and compare(sign, one, other) is None:
-            return sign == "<>"
-        return compare(sign, one, other)
-
-    def _items(self, node: Any) -> list[Any] | None:
-        value = self._value(node)
-        return value if isinstance(value, list) and is_uniform(value) else None
-
-    def _like(self, node: ast.Like) -> bool | None:
-        value, pattern = self._value(node.operand), self._value(node.pattern)
-        if not isinstance(value, str) or pattern is None:
-            return None
-        tokens = re.findall(r"\\.|.", pattern, re.DOTALL)
-        parts = [{"%": ".*", "_": "."}.get(token) or re.escape(token[-1]) for token in tokens]
-        flags = re.DOTALL | (re.IGNORECASE if node.case_insensitive else 0)
-        return re.fullmatch("".join(parts), value, flags) is not None
-
-    @staticmethod
-    def _signed(value: bool | None, negated: bool) -> bool | None:
-        return negate(value) if negated else value
-
-
-def negate(value: bool | None) -> bool | None:
-    return None if value is None else not value
-
-
-def either(values: list[bool | None]) -> bool | None:
-    return True if True in values else None if None in values else False
-
-
-def is_uniform(items: list[Any]) -> bool:
-    return {type(item) for item in items} in (set(), {str}, {int})
-
-
-def compare(sign: str, left: Any, right: Any) -> bool | None:
-    kinds = {type(left), type(right)}
-    if kinds == {int, float}:
-        left, right = float(left), float(right)
-    elif len(kinds) > 1 or kinds & {list, dict, type(None)}:
-        return None
-    return bool(COMPARE[sign](left, right))
-
-
 # --- random rows and expressions ---------------------------------------------------------------------------
 
 texts = st.sampled_from(["", "a", "A", "ab", "b", "é", "É", "a%", "a\\", "\n", "a_b", "😀", "\uffff"])
@@ -192,6 +82,7 @@ row_ids = st.sampled_from([-1, 0, 1, 2**53 + 1, "a", "b", "0"])
 columns = st.sampled_from(
     [ast.Column(path) for path in [("a",), ("b",), ("m",), ("m", "x"), ("m.x",), ("m", "y.z"), ("s",), ("none",)]]
 )
+LISTS = [["a", "B", None], [1, 2.5, "a"], [], [2**53, 0.0, NOON, True]]
 ID = ast.Column(("id",))
 literals = scalars.map(ast.Literal)
 values = literals | st.just(ast.Parameter("moment"))

@@ -25,7 +25,7 @@ from reddb.introspection import metrics_rows, shown
 from reddb.metrics import Metrics, Sample
 from reddb.partition.clock import SteadyClock, system_time_us
 from reddb.partition.embedded import EmbeddedCollection
-from reddb.partition.explain import explain
+from reddb.partition.explain import explain_steps
 from reddb.partition.figures import PartitionState, owned_samples
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
@@ -194,7 +194,9 @@ class Database:
         if isinstance(plan, KillPlan):
             raise errors.INVALID_VALUE.error(f"no query {plan.query} runs", hint="SHOW QUERIES")
         if isinstance(plan, ExplainPlan):
-            return explain(plan, self._opened[plan.plan.collection.id].reader)
+            if isinstance(plan.plan, ViewPlan):
+                return self._finish(explain_steps(plan, None, self._view(plan.plan.view)))
+            return self._finish(explain_steps(plan, self._opened[plan.plan.collection.id].reader))
         if isinstance(plan, ViewPlan):
             return self._finish(view_steps(plan, self._view(plan.view)))
         assert isinstance(plan, ReadPlan)

@@ -116,7 +116,8 @@ class SessionState:
     def _as_set(self, plan: Any, tree: ast.Statement) -> Any:
         """The same plan, done as the session's variables say where its statement does not."""
         if isinstance(plan, ExplainPlan) and isinstance(tree, ast.Explain):
-            return replace(plan, plan=self._as_set(plan.plan, tree.statement))
+            inner = self._as_set(plan.plan, tree.statement)
+            return plan if inner is plan.plan else replace(plan, plan=inner, set_by="session")
         if not isinstance(tree, ast.Select | ast.VectorSearch):
             return plan
         if any(option.name.text in _HOW for option in tree.options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reddb.partition.explain import explain
+from reddb.partition.explain import explain_steps
 from reddb.query.execute import view_steps
 from reddb.query.plan import (
     ChangePlan,
@@ -46,7 +46,11 @@ async def run_statement(
             await service.kill(bound)
             return [affected(None)]
         case ExplainPlan():
-            return results(explain(bound, await service.reader(bound.plan.collection)))
+            if isinstance(bound.plan, ViewPlan):
+                table = await service.view(bound.plan.view, session)
+                return results(await in_slices(explain_steps(bound, None, table)))
+            reader = await service.reader(bound.plan.collection)
+            return results(await in_slices(explain_steps(bound, reader)))
         case TransactionPlan():
             return [affected((await service.writes.transact(bound)).count)]
         case ChangePlan():

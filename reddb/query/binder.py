@@ -13,7 +13,17 @@ from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
 from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
-from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan, SelectPlan, ViewPlan
+from reddb.query.plan import (
+    ChangePlan,
+    DropPlan,
+    ExplainPlan,
+    Plan,
+    ReadPlan,
+    SearchPlan,
+    SelectPlan,
+    ViewPlan,
+    WritePlan,
+)
 from reddb.query.reads import bind_select
 from reddb.query.values import Clock, Parameters, Values, utc_now
 from reddb.query.vector_search import bind_vector_search
@@ -74,9 +84,20 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
 
 
 def _explain(binding: Binding, statement: ast.Explain) -> ExplainPlan:
-    plan = _bind(binding, statement.statement)
-    if isinstance(plan, SelectPlan | ViewPlan):
-        binding.refuse(errors.NOT_SUPPORTED, "this read cannot be explained yet", statement.statement)
-    if not isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan):
-        binding.refuse(errors.NOT_SUPPORTED, "only reads can be explained yet", statement.statement)
-    return ExplainPlan(plan, statement.analyze)
+    inner = statement.statement
+    plan = _bind(binding, inner)
+    if not isinstance(plan, ReadPlan | ViewPlan | WritePlan | ChangePlan):
+        message = "only statements that read or write rows are explained"
+        binding.refuse(errors.NOT_SUPPORTED, message, inner)
+    if statement.recall and not _is_search(plan):
+        message = "RECALL is for searches by vector"
+        binding.refuse(errors.NOT_SUPPORTED, message, inner, "ORDER BY vector <=> $1 LIMIT 10")
+    limit_from = "statement" if isinstance(inner, ast.Read) and inner.limit is not None else "default"
+    return ExplainPlan(plan, statement.analyze, statement.recall, statement.json, limit_from)
+
+
+def _is_search(plan: Plan) -> bool:
+    """Whether an index may be asked for the nearest rows."""
+    if isinstance(plan, SelectPlan):
+        return plan.nearest is not None and plan.nearest.options is not None
+    return isinstance(plan, SearchPlan)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reddb import errors
-from reddb.fields import is_int, parse_timestamp
+from reddb.fields import TIMESTAMP_HINT, is_int, parse_timestamp
 from reddb.grammar import ast
 from reddb.query.bound import Binder, Bound, nearest
 from reddb.query.operands import NULL, VECTOR, Constant, Operand, Source, Values, as_float, decoded, each
@@ -114,8 +114,9 @@ class Cast:
             try:
                 converted.append(None if value is None else convert(value))
             except ValueError as error:
-                shown = Constant(Family(family), value)
-                raise errors.INVALID_VALUE.error(f"{shown} does not become {self.target.name} in {self}") from error
+                message = f"{Constant(Family(family), value)} does not become {self.target.name} in {self}"
+                hint = {"hint": TIMESTAMP_HINT} if self.target is Family.TIMESTAMP else {}
+                raise errors.INVALID_VALUE.error(message, **hint) from error
         type_ = ARROW_TYPES[self.target]
         return pa.scalar(converted[0], type_) if is_scalar else pa.array(converted, type_)
 

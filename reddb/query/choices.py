@@ -150,7 +150,7 @@ def bind_concat(binder: Binder, node: ast.Call) -> Bound:
 
 
 def _alike(binder: Binder, nodes: tuple[ast.Expression, ...]) -> tuple[tuple[Operand, ...], frozenset[str]]:
-    """Arguments that can stand for each other: all compare, and of INT and FLOAT all become FLOAT."""
+    """Arguments that can stand for each other: all compare, and where some are INT and some FLOAT all become FLOAT."""
     arguments = [binder.bind(node) for node in nodes]
     first = next((item for item in arguments if item.families == {Family.TIMESTAMP}), arguments[0])
     arguments = [binder.meet(item, first) for item in arguments]
@@ -162,7 +162,7 @@ def _alike(binder: Binder, nodes: tuple[ast.Expression, ...]) -> tuple[tuple[Ope
             binder.refuse(errors.INVALID_VALUE, "a vector stands in a distance only", argument.node)
     given = [item for item in arguments if item.operand != NULL]
     families = frozenset[str]().union(*(item.families for item in given)) if given else ANY
-    if families == NUMBERS:
+    if families == NUMBERS and all(len(item.families) == 1 for item in given):
         return tuple(_as_float(item) for item in arguments), FLOAT
     return tuple(item.operand for item in arguments), families
 

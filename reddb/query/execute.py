@@ -24,7 +24,7 @@ from reddb.query.read_plans import (
     ViewPlan,
 )
 from reddb.query.recommend import vector_of
-from reddb.query.select import Addresses, Rows, Steps, project, select_steps
+from reddb.query.select import Addresses, Rows, Steps, Trace, project, select_steps
 from reddb.query.show import show as show
 from reddb.query.show import show_one as show_one
 from reddb.query.table import NOTHING, TableOrigin
@@ -95,20 +95,25 @@ def found_table(plan: SearchPlan, found: Found) -> Table:
     return project(plan.projection, found.view.row_source(addresses[rows], distances=distances[rows]))
 
 
-def run_steps(plan: GetPlan | ScanPlan | CountPlan | SelectPlan | SearchPlan, view: View, search: Search) -> Steps:
+def run_steps(
+    plan: GetPlan | ScanPlan | CountPlan | SelectPlan | SearchPlan,
+    view: View,
+    search: Search,
+    trace: Trace | None = None,
+) -> Steps:
     """Run a read in slices of a few milliseconds: yields between them and returns the table."""
     match plan:
         case SearchPlan():
             (found,) = yield from search(query_vector(plan, view), plan.options, plan.predicate)
             return found_table(plan, found)
         case SelectPlan():
-            return (yield from _select_steps(plan, view, search))
+            return (yield from _select_steps(plan, view, search, trace))
         case CountPlan():
             count = view.count(plan.predicate) if plan.ids is None else np.count_nonzero(view.get(plan.ids) >= 0)
             return Table([plan.name], [[int(count)]])
         case ScanPlan():
             selection = Selection(plan.projection, plan.limit, plan.offset)
-            return (yield from select_steps(selection, _Stored(view, None, plan.predicate)))
+            return (yield from select_steps(selection, _Stored(view, None, plan.predicate), trace))
         case GetPlan():
             found_at = view.get(plan.ids)
             addresses = found_at[found_at >= 0][plan.offset :][: plan.limit]
@@ -130,9 +135,9 @@ def finish(steps: Generator[None, None, T]) -> T:
             return result
 
 
-def _select_steps(plan: SelectPlan, view: View, search: Search) -> Steps:
+def _select_steps(plan: SelectPlan, view: View, search: Search, trace: Trace | None) -> Steps:
     if plan.nearest is None:
-        return (yield from select_steps(plan.selection, _Stored(view, plan.ids, plan.predicate)))
+        return (yield from select_steps(plan.selection, _Stored(view, plan.ids, plan.predicate), trace))
     query, without = _resolved(plan.nearest, view)
     if plan.nearest.options is not None:
 
@@ -141,11 +146,12 @@ def _select_steps(plan: SelectPlan, view: View, search: Search) -> Steps:
             others = ~np.isin(found.addresses, without)
             return found.addresses[others], found.distances[others]
 
-        near = yield from nearest_steps(plan.selection, plan.nearest.options, view.row_source, ask, len(without))
+        of = plan.selection, plan.nearest.options, view.row_source, ask, len(without)
+        near = yield from nearest_steps(*of, trace)
         if near is not None:
             return near
     origin = _Stored(view, plan.ids, plan.predicate, (plan.nearest.metric, query[0]), without)
-    return (yield from select_steps(plan.selection, origin))
+    return (yield from select_steps(plan.selection, origin, trace))
 
 
 def _resolved(nearest: Nearest, view: View) -> tuple[Vectors, Addresses]:

@@ -80,7 +80,7 @@ class _Binder(Binder):
         try:
             values = bound.operand.values(_OneRow())
         except errors.RedDBError as error:
-            self.refuse(error.code, error.message, bound.node)
+            self.refuse(error.code, error.message, bound.node, error.detail.get("hint"))
         (value,) = to_plain(values, 1)
         return replace(bound, operand=self.constant(value, bound.node).operand)
 

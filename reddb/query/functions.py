@@ -110,7 +110,7 @@ def bind_call(binder: Binder, node: ast.Call) -> Bound:
     if node.star or node.distinct or given < function.least or (function.most is not None and given > function.most):
         number = "*" if node.star else "DISTINCT" if node.distinct else str(given)
         message = f"{node.name} takes {_counted(function)}, not {number}"
-        binder.refuse(errors.INVALID_VALUE, message, node, function.signature)
+        binder.refuse(errors.INVALID_VALUE, message, node, f"{function.signature}: {function.text}")
     return function.bind(binder, node)
 
 

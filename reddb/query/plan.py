@@ -120,10 +120,17 @@ class KillPlan:
 
 @dataclass(frozen=True, slots=True)
 class ExplainPlan:
-    """How a read is or would be done; `analyze` does it and measures."""
+    """How a statement is or would be done; `analyze` does it and measures, `recall` compares with the exact answer.
 
-    plan: SearchPlan | GetPlan | ScanPlan | CountPlan
+    `limit_from` and `set_by` say who asked for its LIMIT and for how it searches.
+    """
+
+    plan: ReadPlan | ViewPlan | WritePlan | ChangePlan
     analyze: bool
+    recall: bool = False
+    json: bool = False
+    limit_from: str = "default"
+    set_by: str = "statement"
 
 
 Plan: TypeAlias = (

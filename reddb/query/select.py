@@ -37,6 +37,13 @@ class Rows(Source, Protocol):
         """The keys of the payloads, in the order they first appear."""
 
 
+class Trace(Protocol):
+    """Who measures a selection."""
+
+    def chosen(self, rows: int) -> None:
+        """The rows of the answer are known, and are about to be shown."""
+
+
 class Origin(Protocol):
     """Where rows come from."""
 
@@ -46,14 +53,20 @@ class Origin(Protocol):
     def rows(self, addresses: Addresses) -> Rows: ...
 
 
-def select_steps(selection: Selection, origin: Origin) -> Steps:
+def select_steps(selection: Selection, origin: Origin, trace: Trace | None = None) -> Steps:
     """Run a selection: yields between blocks, returns the table. Raises LIMIT_EXCEEDED for too many rows."""
+    rows = yield from _chosen(selection, origin)
+    if trace is not None:
+        trace.chosen(rows.rows)
+    return project(selection.projection, rows)
+
+
+def _chosen(selection: Selection, origin: Origin) -> Generator[None, None, Rows | GroupRows]:
     if selection.per_group is not None:
-        return (yield from _groups_first(selection, origin))
+        return origin.rows((yield from _groups_first(selection, origin)))
     if selection.groupings:
         return (yield from _grouped(selection, origin))
-    addresses = yield from _first(selection, origin)
-    return project(selection.projection, origin.rows(addresses))
+    return origin.rows((yield from _first(selection, origin)))
 
 
 def project(projection: Projection, rows: Rows | GroupRows) -> Table:
@@ -116,7 +129,7 @@ def _refuse_all(selection: Selection) -> NoReturn:
 # --- groups ------------------------------------------------------------------------------------------------
 
 
-def _grouped(selection: Selection, origin: Origin) -> Steps:
+def _grouped(selection: Selection, origin: Origin) -> Generator[None, None, GroupRows]:
     first, *further = selection.groupings
     groups = Groups(first.keys, first.aggregates)
     for addresses, rows in _matching(selection.condition, origin):
@@ -135,7 +148,7 @@ def _grouped(selection: Selection, origin: Origin) -> Steps:
     if last is None and found.rows - selection.offset > limits.SCAN_ROWS_MAX:
         _refuse_all(selection)
     order = order_of(selection.order, key_values(selection.order, found), found.rows)
-    return project(selection.projection, found.taken(order[selection.offset : last]))
+    return found.taken(order[selection.offset : last])
 
 
 def _having(grouping: Grouping, found: GroupRows) -> GroupRows:
@@ -144,7 +157,7 @@ def _having(grouping: Grouping, found: GroupRows) -> GroupRows:
     return found.taken(np.flatnonzero(grouping.having.evaluate(found)))
 
 
-def _groups_first(selection: Selection, origin: Origin) -> Steps:
+def _groups_first(selection: Selection, origin: Origin) -> Generator[None, None, Addresses]:
     """The best rows of the first groups, in two passes: only when the groups are known can rows be dropped."""
     assert selection.per_group is not None
     assert selection.limit is not None
@@ -158,4 +171,4 @@ def _groups_first(selection: Selection, origin: Origin) -> Steps:
         if len(addresses):
             of_groups.add(addresses, rows)
         yield
-    return project(selection.projection, origin.rows(of_groups.rows()))
+    return of_groups.rows()

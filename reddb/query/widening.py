@@ -18,7 +18,7 @@ from reddb import limits
 from reddb.query.families import dense, identities
 from reddb.query.grouping import group_values
 from reddb.query.read_plans import Selection
-from reddb.query.select import Addresses, Rows, select_steps
+from reddb.query.select import Addresses, Rows, Trace, select_steps
 from reddb.query.table import Table
 from reddb.types import SearchOptions
 
@@ -35,6 +35,7 @@ def nearest_steps(
     row_source: Callable[[Addresses, None, Distances], Rows],
     ask: Callable[[SearchOptions], Nearest],
     left_out: int,
+    trace: Trace | None = None,
 ) -> Generator[None, None, Table | None]:
     """The table, or None where no number of nearest rows is sure to hold the answer.
 
@@ -49,7 +50,7 @@ def nearest_steps(
             addresses, distances = addresses[:sure], distances[:sure]
         origin = _Found(addresses, distances, row_source)
         if is_all or _is_enough(selection, origin):
-            return (yield from select_steps(selection, origin))
+            return (yield from select_steps(selection, origin, trace))
         k *= _FACTOR
     return None
 

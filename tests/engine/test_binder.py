@@ -246,7 +246,13 @@ REFUSED = [
     ),
     ("VECTOR SEARCH docs SIMILAR TO ID $1", (2.5,), "INVALID_ID", "an id is a 64-bit integer", "$1"),
     # filters
-    ("DELETE FROM docs WHERE vector = 1", (), "UNKNOWN_COLUMN", "there is no column vector here", "vector"),
+    (
+        "DELETE FROM docs WHERE vector = 1",
+        (),
+        "INVALID_VALUE",
+        "vector is a vector, and vectors do not compare",
+        "vector",
+    ),
     ("SELECT count(*) FROM docs WHERE score > 1", (), "UNKNOWN_COLUMN", "there is no column score here", "score"),
     ("SELECT id FROM docs WHERE a LIKE 5 LIMIT 1", (), "INVALID_VALUE", "a pattern is a string", "5"),
     ("VECTOR SEARCH docs SIMILAR TO [1, 2] WHERE a = $1", (), "INVALID_PARAMETER", "no value is given for $1", "$1"),
@@ -261,7 +267,13 @@ REFUSED = [
     ("ALTER COLLECTION docs SET (ef = 0)", (), "INVALID_SETTING", "ef must be an integer from 1", "ef = 0"),
     ("ALTER COLLECTION docs REBUILD WITH (bits = 4)", (), "INVALID_SETTING", "bits is fixed when", "bits = 4"),
     ("SHOW SEGMENTS FOR nope", (), "UNKNOWN_COLLECTION", "there is no collection 'nope'", "nope"),
-    ("EXPLAIN DELETE FROM docs WHERE id = 1", (), "NOT_SUPPORTED", "only reads can be explained yet", None),
+    (
+        "EXPLAIN SHOW COLLECTIONS",
+        (),
+        "NOT_SUPPORTED",
+        "only statements that read or write rows are explained",
+        None,
+    ),
     # parameters
     (SEARCH, (), "INVALID_PARAMETER", "no value is given for $1", "$1"),
     ("SELECT id FROM docs LIMIT :n", {}, "INVALID_PARAMETER", "no value is given for :n", ":n"),

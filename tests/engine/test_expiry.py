@@ -16,11 +16,13 @@ from reddb import errors
 from reddb.expiry import NEVER_US
 from reddb.partition import encoder, search, sweep
 from reddb.partition.clock import SteadyClock
-from reddb.partition.explain import explain
-from reddb.partition.figures import collection_figures, segments_table, stats_table
+from reddb.partition.explain import explain_steps
+from reddb.partition.figures import collection_figures, segment_rows, stats_rows
 from reddb.partition.operations import Operation
 from reddb.partition.reader import CollectionReader, PartitionReader
+from reddb.query.execute import finish
 from reddb.query.plan import CountPlan, ExplainPlan, Projection, SearchPlan
+from reddb.query.views import VIEWS
 from reddb.rows import make_batch
 from reddb.types import Kind, SearchOptions
 from tests.engine.lives import EPOCH, START_US, Life, Where
@@ -28,6 +30,8 @@ from tests.engine.partitions import Opened, collection, deletion
 from tests.storage.disks import MemoryDisk
 
 DIM, ROWS = 8, 1500
+# Of a row of SHOW SEGMENTS without its collection.
+LIVE, EXPIRED = (VIEWS["segments"].column_names.index(name) - 1 for name in ("live", "expired"))
 GENERATOR = np.random.default_rng(11)
 VECTORS = GENERATOR.normal(size=(ROWS, DIM)).astype(np.float32)
 QUERIES = GENERATOR.normal(size=(4, DIM)).astype(np.float32)
@@ -81,9 +85,8 @@ def check_everything(life: Life) -> None:
         gone = [n for n in range(ROWS) if n not in life.rows]
         assert (view.get(gone) == -1).all()
         assert reader.count() == len(life.rows) == collection_figures(reader)["rows"]
-        assert stats_table([(None, "ready", part) for part in reader.parts]).rows[0][3] == len(life.rows)
-        table = segments_table(reader)
-        assert sum(row[table.columns.index("live")] for row in table.rows) == len(life.rows)
+        assert stats_rows([(None, "ready", part) for part in reader.parts])[0][3] == len(life.rows)
+        assert sum(row[LIVE] for row in segment_rows(reader)) == len(life.rows)
 
 
 @pytest.mark.parametrize("state", ["growing", "sealed", "merged", "restarted", "swept"])
@@ -297,12 +300,12 @@ def test_what_has_expired_is_shown_until_it_is_swept(life):
     plan = SearchPlan(life.collection, QUERIES[:1], SearchOptions(3), 0, Projection(()))
 
     def seen() -> tuple[int, bool]:
-        table = segments_table(reader)
-        steps = explain(ExplainPlan(plan, analyze=False), reader).rows
-        return table.rows[0][table.columns.index("expired")], "30 rows have expired" in steps[-1][1]
+        lines = finish(explain_steps(ExplainPlan(plan, analyze=False), reader)).rows
+        return segment_rows(reader)[0][EXPIRED], "expired 30" in lines[-1][0]
 
     assert seen() == (30, True)
-    assert explain(ExplainPlan(CountPlan(life.collection, None, "count"), analyze=True), reader).rows
+    counted = ExplainPlan(CountPlan(life.collection, None, "count"), analyze=True)
+    assert finish(explain_steps(counted, reader)).rows[0][0].startswith("Count rows  [rows 70, ")
     life.sweep()
     assert seen() == (0, False)
 

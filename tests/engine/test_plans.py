@@ -79,7 +79,7 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
         ("ALTER COLLECTION docs REBUILD WITH (m = 8)", WorkPlan(DOCS, Work.REBUILD, {"m": 8})),
         (
             "EXPLAIN SELECT id FROM docs LIMIT 3",
-            ExplainPlan(ScanPlan(DOCS, 3, 0, shown("id")), False),
+            ExplainPlan(ScanPlan(DOCS, 3, 0, shown("id")), False, limit_from="statement"),
         ),
         ("EXPLAIN ANALYZE SELECT count(*) FROM docs", ExplainPlan(CountPlan(DOCS, None, "count"), True)),
         ("SELECT id FROM docs LIMIT 3", ScanPlan(DOCS, 3, 0, shown("id"))),

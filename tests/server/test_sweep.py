@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import reddb
+from reddb.metrics import Metrics
 from reddb.partition.operations import Operation
 from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.rows import make_batch
@@ -63,7 +64,7 @@ async def test_a_sweep_that_fails_is_made_again() -> None:
     now_us = START_US
     opened = Opened(collection(dim=DIM), disk=disk, now_us=lambda: now_us)
     with ThreadPoolExecutor(1) as pool:
-        committer = Committer(opened.partition, pool, lambda: sweeping.wake())
+        committer = Committer(opened.partition, pool, Metrics(), lambda: sweeping.wake())
         sweeping = Sweeper(committer)
         instant = EPOCH + timedelta(microseconds=START_US + 1000)
         batch = make_batch(np.arange(100), VECTORS[:100], [{"expires_at": instant}] * 100)

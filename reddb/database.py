@@ -52,7 +52,7 @@ class Database:
         """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
         use_one_thread()
         self._disk = disk or OsDisk()
-        self._folder = DataFolder.open(self._disk, Path(path))
+        self._folder = DataFolder.open(self._disk, Path(path), _random_u32)
         self._is_open = True
         self._catalog: dict[str, Collection] = {}
         self._opened: dict[int, EmbeddedCollection] = {}

@@ -74,7 +74,7 @@ class Settler:
         """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
         self._partition.check_manifest()
         if work is Work.CHECKPOINT:
-            if self._partition.collection.settings["durability"] == "none":
+            if not self._partition.collection.is_logged:
                 await self.work(Work.SEAL)  # rows that no log knows
             await self._checkpoint_soon()
             return

@@ -72,7 +72,7 @@ class PartitionState:
     def log(self) -> Log:
         assert self.manifest is not None
         identity = WalIdentity(self.collection.id, self.number)
-        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn)
+        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn, self.collection.is_logged)
 
 
 def check_partition(
@@ -159,7 +159,9 @@ class _PartitionCheck:
             elif name not in (manifests.NAME, "segments", "wal"):
                 self._unknown(self._folder / name)
         for name in self._disk.list_folder(self._folder / "wal"):
-            if not name.endswith(".wal"):
+            if name.endswith(".wal.tmp"):
+                self._garbage(self._folder / "wal" / name, "was never begun; the next start removes it")
+            elif not name.endswith(".wal"):
                 self._unknown(self._folder / "wal" / name)
         folders, files = find_garbage(self._disk, self._folder, self.state.manifest)
         self._garbage_files = set(files)

@@ -12,6 +12,7 @@
     the log                      copied aside, then cut where the chain breaks; files      the records behind it
                                  behind that are moved aside. Where the chain can be
                                  joined again, the file begins anew there                  nothing
+    all of the log is missing    begun empty behind what is sealed                         what it held
     a partition's folder         begun empty                                               its rows, if it had any
     VERSION                      written anew, if the catalog can be read                  nothing
     MANIFEST, catalog.sqlite     left alone: only a backup knows                           -
@@ -24,6 +25,7 @@ Invariants:
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -83,7 +85,7 @@ class _PartitionRepair:
     def run(self) -> None:
         state = self._state
         if state.is_missing:
-            begin_partition(self._disk, state.folder, state.collection, state.number)
+            begin_partition(self._disk, state.folder, state.collection, state.number, secrets.randbits(32))
             self._say(state.folder, "begun empty; what it held is lost, unless there is a backup")
             return
         if state.manifest is None:
@@ -91,7 +93,7 @@ class _PartitionRepair:
             self._say(state.folder / NAME, text)
             return
         if state.log_damage is not None:
-            repair_log(self._disk, state.log, state.log_damage, self._aside, self._report)
+            repair_log(self._disk, state.log, state.log_damage, self._aside, self._report, secrets.randbits(32))
         if state.codes:
             path = state.folder / code_snapshot.NAME
             self._say(path, f"{self._aside.move(path)}; codes are made anew, nothing is lost")

@@ -175,7 +175,7 @@ class EmbeddedPartition:
     def checkpoint(self) -> None:
         """Put what only memory and the log know into files. Raises a disk error."""
         self.owner.check_manifest()
-        if self.owner.collection.settings["durability"] == "none":
+        if not self.owner.collection.is_logged:
             self.seal()
         if can_checkpoint(self.owner):
             self._publish(TombstoneCheckpoint(self.owner))

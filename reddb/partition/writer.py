@@ -114,6 +114,7 @@ class Partition:
             partition.wal = Wal.open(
                 *(disk, folder / "wal", identity, partition._replay, random_u32),
                 *(partition.manifest.sealed_lsn, archive, now_us),
+                is_written=collection.is_logged,
             )
             partition.lsn = partition.wal.next_lsn - 1
             partition._restore_codes()
@@ -268,7 +269,7 @@ class Partition:
 
     def sync(self) -> None:
         """Return when all that was acknowledged is on the device, as far as it is logged. Raises DISK_FAILED."""
-        if self.collection.settings["durability"] != "none":
+        if self.collection.is_logged:
             self.wal.sync()
 
     def close(self) -> None:

@@ -157,7 +157,7 @@ class Run:
             try:
                 of = self._disk, PARTITION, self._collection, 0
                 if not self._has_begun:
-                    begin_partition(*of)
+                    begin_partition(*of, self._random.getrandbits(32))
                     self._has_begun = True
                 self._partition = Partition.open(*of, lambda: self._random.getrandbits(32))
                 break

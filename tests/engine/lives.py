@@ -88,7 +88,7 @@ class Life:
         self.disk = OsDisk()
         self.rows: Rows = {}
         if not folder.exists():
-            begin_partition(self.disk, folder, of, 0)
+            begin_partition(self.disk, folder, of, 0, salt=7)
         self._open()
 
     def _open(self) -> None:

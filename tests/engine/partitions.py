@@ -46,7 +46,7 @@ class Opened:
         self.disk = disk or OsDisk()
         self.folder = folder
         if not self.disk.list_folder(folder):
-            begin_partition(self.disk, folder, of, 0)
+            begin_partition(self.disk, folder, of, 0, salt)
         self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt)
         self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory)
 

@@ -49,7 +49,7 @@ class Archived(Opened):
         self.archive = folder / archive
         self.states: list[Rows] = [{}]
         self._random = Random(name)
-        opened = DataFolder.open(OsDisk(), self.data)
+        opened = DataFolder.open(OsDisk(), self.data, lambda: 7)
         if not opened.catalog.collections():
             opened.create("docs", Kind.TURBO, 4, Metric("l2"), resolve({}, 4), NO_FIELDS)
         opened.close()

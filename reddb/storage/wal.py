@@ -120,11 +120,12 @@ class Wal:
         now_us: Callable[[], int] = time_unknown,
         *,
         is_written: bool = True,
+        stored_lsn: int = 0,
     ) -> Wal:
         """Read every record beyond `after_lsn` in order into `replay`, cut a torn tail, sync what is trusted.
 
         `now_us` is asked once for each group: microseconds since 1970, which its records will hold. A log that
-        `is_written` has a file, or is damaged.
+        `is_written` has a file, and its records reach `stored_lsn`, which another file proves, or it is damaged.
 
         Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset, and changes nothing then.
         """
@@ -141,7 +142,8 @@ class Wal:
 
         try:
             for position, name in enumerate(names):
-                wal._read_file(folder / name, replay_needed, is_last=position == len(names) - 1, after_lsn=after_lsn)
+                is_last = position == len(names) - 1
+                wal._read_file(folder / name, replay_needed, max(after_lsn, stored_lsn) if is_last else None)
             wal._remove_unneeded(released)
             disk.sync_folder(folder)
         except BaseException:
@@ -211,6 +213,8 @@ class Wal:
         if self._is_written and is_over and (self._file is None or first_lsn_of(self._name) < self.next_lsn):
             self._begin_file()
         released, _ = log_files(self._disk, self._folder, lsn)
+        for name in released:
+            self._sizes.pop(name, None)
         self._remove(released)
 
     def _remove(self, names: Sequence[str]) -> None:
@@ -218,7 +222,6 @@ class Wal:
         for name in names:
             self._archive(self._folder / name)
             self._disk.remove_file(self._folder / name)
-            self._sizes.pop(name, None)
 
     def _remove_unneeded(self, released: Sequence[str]) -> None:
         """What a release left, and what was never begun."""
@@ -269,12 +272,14 @@ class Wal:
         self._sizes[name] = file.size
         return file
 
-    def _read_file(self, path: Path, replay: Callable[[Record], None], *, is_last: bool, after_lsn: int) -> None:
+    def _read_file(self, path: Path, replay: Callable[[Record], None], stored_lsn: int | None) -> None:
+        """`stored_lsn` is what the log must reach, given with its last file."""
+        is_last = stored_lsn is not None
         content = self._disk.read_file(path)
         found = read_log_file(path, content, self._identity, self.next_lsn, replay, is_last=is_last)
-        if is_last and found.next_lsn <= after_lsn:
+        if stored_lsn is not None and found.next_lsn <= stored_lsn:
             raise errors.CORRUPT_DATA.error(
-                f"{path.name} ends with LSN {found.next_lsn - 1}, but {after_lsn} was stored", path=str(path)
+                f"{path.name} ends with LSN {found.next_lsn - 1}, but {stored_lsn} was stored", path=str(path)
             )
         self._salt, self.next_lsn = found.salt, found.next_lsn
         if found.torn_bytes:

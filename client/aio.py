@@ -3,6 +3,10 @@
     async with reddb.aio.connect("red://127.0.0.1:5050") as db:
         hits = await db.search("docs", query, k=10)
 
+Where the session had set something (SET, PREPARE, BEGIN), the loss of its connection is told by CONNECTION_LOST, to the
+next request if none was under way: nothing goes on with other settings in silence. A task that is cancelled while it
+waits for an answer has the server stop the request; a write is not stopped half-way.
+
 Invariant: every method either returns the answer or raises a RedDBError.
 """
 
@@ -46,10 +50,15 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
+        self._has_set = False  # in the session of this connection
 
     async def execute(self, statement: str, params: Parameters = ()) -> Result:
         """As `Client.execute`."""
         return calls.result_of(await self._request(calls.query(statement, params)))
+
+    async def prepare(self, statement: str) -> AsyncPreparedStatement:
+        """As `Client.prepare`."""
+        return AsyncPreparedStatement(self, statement, await self._prepare(statement))
 
     async def insert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
         """As `Client.insert`."""
@@ -119,6 +128,10 @@ class AsyncClient:
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self.__aenter__().__await__()
 
+    async def _prepare(self, statement: str) -> messages.Prepared:
+        (answer,) = await self._request(messages.Prepare(statement))
+        return calls.prepared_of(answer)
+
     async def _count(self, message: messages.Message) -> int:
         (answer,) = await self._request(message)
         return calls.count_of(answer)
@@ -129,18 +142,23 @@ class AsyncClient:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    return await (await self._connected()).request(message)
+                    link = await self._connected()
+                    self._has_set = self._has_set or calls.sets_something(message)
+                    return await link.request(message)
             except TimeoutError:
                 raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s") from None
             except errors.RedDBError as error:
                 # NOT_READY says that nothing happened; anything else is the caller's to repeat.
                 if error.code is not errors.NOT_READY or loop.time() >= deadline:
+                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             await asyncio.sleep(_PAUSE_S)
 
     async def _connected(self) -> _Link:
         async with self._connecting:
             if self._link is None or self._link.is_lost:
+                if self._has_set:
+                    raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
                 self._link = await self._connect()
             return self._link
 
@@ -171,6 +189,29 @@ class AsyncClient:
         return link
 
 
+class AsyncPreparedStatement:
+    """As `PreparedStatement`."""
+
+    def __init__(self, client: AsyncClient, statement: str, prepared: messages.Prepared) -> None:
+        """Use `AsyncClient.prepare`."""
+        self._client = client
+        self._statement = statement
+        self._number = prepared.statement
+        self.parameters = prepared.parameters
+
+    async def execute(self, params: Parameters = ()) -> Result:
+        """As `PreparedStatement.execute`."""
+        message = messages.Execute(self._number, calls.plain(params))
+        try:
+            return calls.result_of(await self._client._request(message))
+        except errors.RedDBError as error:
+            if error.code is not errors.UNKNOWN_STATEMENT:
+                raise
+        # The connection was opened anew, or has prepared too many others since.
+        await self._client._prepare(self._statement)
+        return calls.result_of(await self._client._request(message))
+
+
 class _Link(asyncio.Protocol):
     """One connection: requests out, answers matched to them by correlation."""
 
@@ -190,8 +231,15 @@ class _Link(asyncio.Protocol):
         self._correlation += 1
         future: asyncio.Future[list[messages.Message]] = asyncio.get_running_loop().create_future()
         self._waiting[self._correlation] = future
-        self._transport.write(encode(message, self._correlation))
-        parts = await future
+        correlation = self._correlation
+        self._transport.write(encode(message, correlation))
+        try:
+            parts = await future
+        except asyncio.CancelledError:
+            # Its number stays among those that wait, so that the answer is known when it comes.
+            if not self.is_lost:
+                self._transport.write(encode(messages.Cancel(correlation), 0))
+            raise
         if isinstance(parts[0], messages.Failure):
             raise parts[0].to_error()
         return parts

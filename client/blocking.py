@@ -46,6 +46,10 @@ class Client:
         """Run one statement; `params` is a list for `$1` and `?`, a dict for `:name`."""
         return calls.result_of(self._request(calls.query(statement, params)))
 
+    def prepare(self, statement: str) -> PreparedStatement:
+        """Have a statement kept by the server, to be executed many times without being sent and parsed again."""
+        return PreparedStatement(self, statement)
+
     def insert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
         """Store new rows, all or none; `vectors` is (n, dim). Returns their number once they are on disk.
 
@@ -116,6 +120,10 @@ class Client:
     ) -> None:
         self.close()
 
+    def _prepare(self, statement: str) -> messages.Prepared:
+        (answer,) = self._request(messages.Prepare(statement))
+        return calls.prepared_of(answer)
+
     def _count(self, message: messages.Message) -> int:
         (answer,) = self._request(message)
         return calls.count_of(answer)
@@ -123,3 +131,27 @@ class Client:
     def _request(self, message: messages.Message) -> Sequence[messages.Message]:
         with self._turn:
             return self._transport.request(message)
+
+
+class PreparedStatement:
+    """A statement that a database keeps; `parameters` are what it wants values for, as `$1` or `:name`."""
+
+    def __init__(self, client: Client, statement: str) -> None:
+        """Use `Client.prepare`. Raises SYNTAX and what else the statement is refused with."""
+        self._client = client
+        self._statement = statement
+        prepared = client._prepare(statement)
+        self._number = prepared.statement
+        self.parameters = prepared.parameters
+
+    def execute(self, params: Parameters = ()) -> Result:
+        """Run it; `params` as in `Client.execute`."""
+        message = messages.Execute(self._number, calls.plain(params))
+        try:
+            return calls.result_of(self._client._request(message))
+        except errors.RedDBError as error:
+            if error.code is not errors.UNKNOWN_STATEMENT:
+                raise
+        # The connection was opened anew, or has prepared too many others since.
+        self._client._prepare(self._statement)
+        return calls.result_of(self._client._request(message))

@@ -5,6 +5,7 @@ Invariant: nothing here waits or touches a socket.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,12 +20,30 @@ from reddb.wire import messages
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Ids: TypeAlias = IdColumn | Sequence[RowId]
+# The words at the beginning, behind blanks and comments.
+_SETS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?:SET|PREPARE|BEGIN)\b", re.IGNORECASE | re.DOTALL)
+
+LOST_SESSION = "the connection was lost, and with it what its session had set"
+
 Payloads: TypeAlias = Sequence[Payload | None]
 
 
 def query(statement: str, parameters: Parameters) -> messages.Query:
-    plain = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
-    return messages.Query(statement, plain)
+    return messages.Query(statement, plain(parameters))
+
+
+def sets_something(message: messages.Message) -> bool:
+    """Whether a request leaves something behind in its session, which is gone when the connection is."""
+    return isinstance(message, messages.Query) and _SETS.match(message.text) is not None
+
+
+def plain(parameters: Parameters) -> list[Any] | dict[str, Any]:
+    return dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+
+
+def prepared_of(answer: messages.Message) -> messages.Prepared:
+    assert isinstance(answer, messages.Prepared)
+    return answer
 
 
 def rows_bytes(ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> bytes:
@@ -67,7 +86,6 @@ def search(
     with np.errstate(over="ignore"):  # an infinity is refused by the server, with its place
         array = np.ascontiguousarray(array, "<f4")
     is_single = array.ndim == 1
-    plain = dict(params) if isinstance(params, Mapping) else list(params)
     message_ = messages.Search(
         collection,
         array.shape[-1],
@@ -78,7 +96,7 @@ def search(
         with_payloads,
         with_vectors,
         where,
-        plain,
+        plain(params),
         None if recall is None else float(recall),
         with_report,
     )

@@ -1,27 +1,36 @@
 """The synchronous client's way to a server: one TCP connection, opened again when it was lost.
 
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
-repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone.
+repeated by itself, for its outcome is unknown. Where the session had set something (SET, PREPARE, BEGIN), the loss is
+told once, by CONNECTION_LOST: nothing goes on with other settings in silence. NOT_READY means nothing happened, so it
+is retried for anyone.
+
+Ctrl-C while a request is sent ends the connection. While its answer is awaited, it tells the server to stop, waits for
+that answer, and goes on as KeyboardInterrupt; the connection can be used afterwards. A write is not stopped half-way:
+it was stored or not, and a read tells.
 
 Invariant: a request ends within `timeout_s` of its last progress.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Sequence
 
 from reddb import errors
 from reddb._version import __version__
+from reddb.client import calls
 from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
-from reddb.wire.messages import MAGIC, VERSION, Failure, Get, Hello, Message, Ping, Search, Welcome
+from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Get, Hello, Message, Ping, Search, Welcome
 
 _RECEIVE_BYTES = 256 * 1024
 _PAUSE_S = 0.1  # between two attempts
 _READS = (Search, Get, Ping)
 _READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
+_CANCEL_S = 5.0  # how long an interrupted request may take to end, before its connection does
 GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 
 
@@ -35,7 +44,14 @@ class SocketTransport:
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._is_closed = False
+        self._has_set = False  # in the session of this connection
+        self._server_version = ""
         self._connect()
+
+    @property
+    def server_version(self) -> str:
+        """The release of the server that greeted last."""
+        return self._server_version
 
     def request(self, message: Message) -> Sequence[Message]:
         deadline = time.monotonic() + self._timeout_s
@@ -45,10 +61,30 @@ class SocketTransport:
                 return self._request_once(message)
             except errors.RedDBError as error:
                 losses += error.code is errors.CONNECTION_LOST
-                lost_read = error.code is errors.CONNECTION_LOST and isinstance(message, _READS) and losses < _READS_MAX
+                may_repeat = isinstance(message, _READS) and losses < _READS_MAX and not self._has_set
+                lost_read = error.code is errors.CONNECTION_LOST and may_repeat
                 if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
+                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             time.sleep(_PAUSE_S)
+
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as this side can tell without asking."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        try:
+            if poll.poll(0) and not self._socket.recv(1, socket.MSG_PEEK):
+                self._disconnect()
+        except OSError:  # reset by the server
+            self._disconnect()
+        return self._socket is not None
+
+    def connect(self) -> None:
+        """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        if not self.is_connected():
+            self._connect()
 
     def close(self) -> None:
         self._is_closed = True
@@ -58,7 +94,10 @@ class SocketTransport:
         if self._is_closed:
             raise errors.CONNECTION_LOST.error("this client was closed")
         if self._socket is None:
+            if self._has_set:
+                raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
             self._connect()
+        self._has_set = self._has_set or calls.sets_something(message)
         return self._exchange(message)
 
     def _connect(self) -> None:
@@ -87,13 +126,16 @@ class SocketTransport:
         (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
         if not isinstance(welcome, Welcome):
             raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
+        self._server_version = welcome.server
 
     def _exchange(self, message: Message) -> list[Message]:
         assert self._socket is not None
         self._correlation += 1
         data = encode(message, self._correlation)
+        is_sent = False
         try:
             self._socket.sendall(data)
+            is_sent = True
             parts = self._receive()
         except TimeoutError as error:
             self._disconnect()  # a late answer must not be taken for that of the next request
@@ -101,9 +143,26 @@ class SocketTransport:
         except OSError as error:
             self._disconnect()
             raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
+        except KeyboardInterrupt:
+            if is_sent:
+                self._cancel()
+            else:
+                self._disconnect()  # the server may have half a message
+            raise
         if isinstance(parts[0], Failure):
             raise parts[0].to_error()
         return parts
+
+    def _cancel(self) -> None:
+        """Have the request stopped and take its answer off the connection, or end the connection."""
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(_CANCEL_S)
+            self._socket.sendall(encode(Cancel(self._correlation), 0))
+            self._receive()
+            self._socket.settimeout(self._timeout_s)
+        except (errors.RedDBError, OSError, KeyboardInterrupt):  # the next request opens another one
+            self._disconnect()
 
     def _receive(self) -> list[Message]:
         assert self._socket is not None
@@ -117,6 +176,9 @@ class SocketTransport:
                 if isinstance(event, Broken):
                     self._disconnect()
                     raise event.error
+                if event.correlation != self._correlation and event.correlation:
+                    self._disconnect()
+                    raise errors.PROTOCOL.error("an answer came that belongs to another request")
                 parts.append(event.message)
                 if not event.more:
                     return parts

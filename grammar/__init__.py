@@ -4,6 +4,7 @@
     render                 a statement to canonical text
     split_statements       a script to the texts of its statements, for the shell
     excerpt                a span of the source as line, column and picture, for the stages after this one
+    lexical_spans          the keywords, names, strings, … of a text, finished or not, for colours
     keywords               the words of the language; `reserved_words` of them are names only in double quotes
 
 May import: reddb.errors, reddb.limits, lark and numpy. It knows nothing of collections, columns and types.
@@ -13,12 +14,15 @@ from reddb.grammar import ast
 from reddb.grammar.language import keywords, reserved_words
 from reddb.grammar.parser import parse, parse_condition, parse_script, split_statements
 from reddb.grammar.render import render
+from reddb.grammar.spans import SpanKind, lexical_spans
 from reddb.grammar.syntax_errors import excerpt, located
 
 __all__ = [
+    "SpanKind",
     "ast",
     "excerpt",
     "keywords",
+    "lexical_spans",
     "located",
     "parse",
     "parse_condition",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
+ARITHMETIC = ("+", "-", "*", "/", "%")
 DISTANCES = {"<->": "l2", "<=>": "cosine", "<#>": "negative inner product", "<+>": "manhattan"}
 VECTOR_DTYPE = np.dtype("<f4")
 
@@ -114,6 +115,59 @@ class Column(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Interval(Node):
+    """`INTERVAL '2 h'`: a length of time, as it was written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`name(arguments)`, an aggregate too: `count(*)` has `star` and no arguments, `count(DISTINCT x)` has one."""
+
+    name: str
+    arguments: tuple[Expression, ...] = ()
+    distinct: bool = False
+    star: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.name
+        assert not self.star or (not self.arguments and not self.distinct)
+        assert not self.distinct or len(self.arguments) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Node):
+    """`CAST(operand AS type)` or `operand::type`; `type` is as in a `FieldDefinition`."""
+
+    operand: Expression
+    type: Identifier
+
+    def __post_init__(self) -> None:
+        assert self.type.text == self.type.text.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Negative(Node):
+    """`-operand`; a negative number is a `Literal`."""
+
+    operand: Expression
+
+    def __post_init__(self) -> None:
+        assert not isinstance(self.operand, Literal) or not self.operand.is_number
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Node):
+    operator: str
+    left: Expression
+    right: Expression
+
+    def __post_init__(self) -> None:
+        assert self.operator in ARITHMETIC
+
+
+@dataclass(frozen=True, slots=True)
 class Distance(Node):
     operator: str
     left: Expression
@@ -134,9 +188,30 @@ class Comparison(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class RowComparison(Node):
+    """`(a, b) > (1, 2)`: the first pair that differs decides."""
+
+    operator: str
+    left: tuple[Expression, ...]
+    right: tuple[Expression, ...]
+
+    def __post_init__(self) -> None:
+        assert self.operator in COMPARISONS
+        assert len(self.left) == len(self.right) >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class Near(Node):
+    """`vector NEAR $1`, a condition that asks for the nearest rows."""
+
+    operand: Expression
+    target: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class InList(Node):
     operand: Expression
-    items: tuple[Value, ...]
+    items: tuple[Expression, ...]
     negated: bool = False
 
     def __post_init__(self) -> None:
@@ -203,6 +278,17 @@ class Or(Node):
         assert len(self.operands) >= 2
 
 
+def is_count(node: Literal | Parameter) -> bool:
+    """Whether this may say how many: a parameter, or a whole number from 0."""
+    return isinstance(node, Parameter) or (type(node.value) is int and node.value >= 0)
+
+
+def is_row_id(node: Literal | Parameter) -> bool:
+    """Whether this may be the id of a row: a parameter, a whole number or a string."""
+    return isinstance(node, Parameter) or type(node.value) in (int, str)
+
+
 Value: TypeAlias = Literal | VectorLiteral | ListLiteral | Parameter
-Predicate: TypeAlias = Comparison | InList | Member | Overlap | Between | Like | IsNull
-Expression: TypeAlias = Value | Column | Distance | Predicate | Not | And | Or
+Operation: TypeAlias = Arithmetic | Negative | Call | Cast | Distance | Interval
+Predicate: TypeAlias = Comparison | RowComparison | InList | Member | Overlap | Between | Like | IsNull | Near
+Expression: TypeAlias = Value | Column | Operation | Predicate | Not | And | Or

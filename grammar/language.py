@@ -2,8 +2,8 @@
 
 Invariants:
   * The keywords, and which of them are reserved, are read from the grammar; there is no second list.
-  * Brackets and NOTs nest at most STATEMENT_DEPTH_MAX deep, known before a tree is built, and between two of them
-    lie at most four nodes (OR, AND, a predicate, a distance): whoever walks the AST may recurse.
+  * Brackets, NOTs and arithmetic nest at most STATEMENT_DEPTH_MAX deep, known before a tree is built, and between two
+    of them lie at most four nodes (OR, AND, a predicate, a distance): whoever walks the AST may recurse.
 """
 
 from __future__ import annotations
@@ -23,39 +23,88 @@ if TYPE_CHECKING:
 # What a text may be as a whole; rules of statements.lark.
 STATEMENT, CONDITION = "start", "expression"
 
+_NUMBERS = frozenset({"UNSIGNED", "FLOAT"})
+_PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
+_CONSTANTS = frozenset({"_NULL", "_TRUE", "_FALSE"})
+_OPERANDS = _NUMBERS | _PARAMETERS | _CONSTANTS | {"SIGNED", "STRING", "NAME", "QUOTED_NAME", "VECTOR_LITERAL"}
+_OPERAND_ENDS = _OPERANDS | {"RPAR", "RSQB"}
+_ARITHMETIC = frozenset({"SIGN", "STAR", "FACTOR", "CAST_SIGN"})
+_INT_MIN_DIGITS = str(-limits.ID_INT_MIN)
 
-class _DepthGuard(PostLex):
-    """Counts open brackets and the NOTs before them while the tokens pass by.
 
-    A count of the brackets in the text would not see `NOT NOT NOT …`, which nests as well.
+class _Tokens(PostLex):
+    """Makes numbers of signs and digits, and bounds how deep brackets, NOTs and arithmetic nest, as tokens pass by.
+
+    A count of the brackets in the text would not see `NOT NOT NOT …` and `1 + 1 + 1 + …`, which nest as well.
     """
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        open_nots: list[int] = []  # for each open bracket, the NOTs right before it
-        depth = nots = 0
-        for token in stream:
-            kind = token.type
-            if kind == "_NOT":
-                nots += 1
-                depth += 1
-            elif kind in {"LPAR", "LSQB"}:
-                open_nots.append(nots)
-                nots = 0
-                depth += 1
-            elif kind in {"RPAR", "RSQB"} and open_nots:
-                depth -= nots + 1
-                nots = open_nots.pop()
-                depth -= nots
-                nots = 0
-            elif nots:
-                depth -= nots
-                nots = 0
-            if depth > limits.STATEMENT_DEPTH_MAX:
-                raise errors.LIMIT_EXCEEDED.error(
-                    "brackets and NOTs nest deeper than STATEMENT_DEPTH_MAX, which is "
-                    f"{limits.STATEMENT_DEPTH_MAX} levels"
-                )
+        return _bounded(_with_signs(stream))
+
+
+def _with_signs(stream: Iterator[Token]) -> Iterator[Token]:
+    """A sign and the number behind it are one token, unless the sign is an operator: `a -5` subtracts."""
+    before = ""
+    sign: Token | None = None
+    for token in stream:
+        if sign is not None and token.type in _NUMBERS and not _is_operator(before, token):
+            joined = Token.new_borrow_pos("FLOAT" if token.type == "FLOAT" else "SIGNED", sign + token, token)
+            joined.start_pos, joined.line, joined.column = sign.start_pos, sign.line, sign.column
+            token, sign = joined, None
+        if sign is not None:
+            yield sign
+            before, sign = sign.type, None
+        if token.type == "SIGN":
+            sign = token
+        else:
             yield token
+            before = token.type
+    if sign is not None:
+        yield sign
+
+
+def _is_operator(before: str, number: Token) -> bool:
+    """Whether an operand ends before the sign of a number; a keyword that is also a name may be a column."""
+    if before in _OPERAND_ENDS:
+        return True
+    # The digits of the least integer are no number without their sign.
+    return before in names_of_keywords() and number.lstrip("0") != _INT_MIN_DIGITS
+
+
+def _bounded(stream: Iterator[Token]) -> Iterator[Token]:
+    """The same tokens. Raises LIMIT_EXCEEDED."""
+    goes_on = _OPERANDS | {"DOT", "DISTANCE", "_CAST"} | names_of_keywords()
+    outside: list[tuple[int, int]] = []  # for each open bracket, the NOTs right before it, and the operators
+    depth = nots = operators = 0
+    for token in stream:
+        kind = token.type
+        if kind == "_NOT":
+            nots += 1
+            depth += 1
+        elif kind in {"LPAR", "LSQB"}:
+            outside.append((nots, operators))
+            nots = operators = 0
+            depth += 1
+        elif kind in {"RPAR", "RSQB"} and outside:
+            depth -= nots + operators + 1
+            nots, operators = outside.pop()
+            depth -= nots
+            nots = 0
+        else:
+            depth -= nots
+            nots = 0
+            if kind in _ARITHMETIC:
+                operators += 1
+                depth += 1
+            elif operators and kind not in goes_on:
+                depth -= operators
+                operators = 0
+        if depth > limits.STATEMENT_DEPTH_MAX:
+            raise errors.LIMIT_EXCEEDED.error(
+                "brackets, NOTs and arithmetic nest deeper than STATEMENT_DEPTH_MAX, which is "
+                f"{limits.STATEMENT_DEPTH_MAX} levels"
+            )
+        yield token
 
 
 @cache
@@ -69,7 +118,7 @@ def language() -> Lark:
         start=[STATEMENT, CONDITION],
         parser="lalr",
         lexer="basic",
-        postlex=_DepthGuard(),
+        postlex=_Tokens(),
         propagate_positions=True,
     )
 
@@ -81,7 +130,20 @@ def keywords() -> frozenset[str]:
 
 
 @cache
+def statement_words() -> frozenset[str]:
+    """The terminals that a statement may begin with."""
+    accepts = language().parse_interactive("", start=STATEMENT).accepts()  # type: ignore[no-untyped-call]
+    return frozenset(accepts)
+
+
+@cache
 def reserved_words() -> frozenset[str]:
     """The keywords that are a name only in double quotes, in upper case."""
+    return frozenset(word for word in keywords() if f"_{word}" not in names_of_keywords())
+
+
+@cache
+def names_of_keywords() -> frozenset[str]:
+    """The terminals of all other keywords."""
     names = {rule.expansion[0].name for rule in language().rules if rule.origin.name == "name"}
-    return frozenset(word for word in keywords() if f"_{word}" not in names)
+    return frozenset(names - {"NAME", "QUOTED_NAME"})

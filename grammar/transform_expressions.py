@@ -73,6 +73,11 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
             self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", span)
         return ast.Literal(value, span=span)
 
+    def SIGN(self, token: Token) -> str:
+        return str(token)
+
+    STAR = FACTOR = CAST_SIGN = SIGN
+
     def FLOAT(self, token: Token) -> ast.Literal:
         span = self._span(token)
         value = float(token)
@@ -151,8 +156,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
     # --- names ---------------------------------------------------------------------------------------------
 
     def name(self, meta: Meta, tokens: list[Token]) -> ast.Identifier:
-        span = self._span(meta)
-        token = tokens[0]
+        return self._identifier(tokens[0])
+
+    def _identifier(self, token: Token) -> ast.Identifier:
+        span = self._span(token)
         text = token[1:-1].replace('""', '"') if token.type == "QUOTED_NAME" else token.lower()
         if not text:
             self._fail(errors.SYNTAX, "a name is empty", span)
@@ -186,9 +193,83 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
     def negated(self, meta: Meta, _: list[Any]) -> bool:
         return True
 
-    def distance(self, meta: Meta, parts: list[Any]) -> ast.Distance:
+    def distance_of(self, meta: Meta, parts: list[Any]) -> ast.Distance:
         left, operator, right = parts
         return ast.Distance(str(operator), left, right, span=self._span(meta))
+
+    def arithmetic(self, meta: Meta, parts: list[Any]) -> ast.Arithmetic:
+        left, operator, right = parts
+        return ast.Arithmetic(str(operator), left, right, span=self._span(meta))
+
+    def sign(self, meta: Meta, parts: list[Any]) -> ast.Expression:
+        """A sign that the lexer could not take for a part of a number."""
+        sign, operand = parts
+        if isinstance(operand, ast.Literal) and operand.is_number:
+            return self.signed(meta, parts)
+        return operand if sign == "+" else ast.Negative(operand, span=self._span(meta))
+
+    def signed(self, meta: Meta, parts: list[Any]) -> ast.Literal:
+        sign, number = parts
+        value = -number.value if sign == "-" else number.value
+        if value == limits.ID_INT_MAX + 1 and isinstance(value, int):
+            self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", self._span(meta))
+        return ast.Literal(value, span=self._span(meta))
+
+    def distinct(self, meta: Meta, _: list[Any]) -> bool:
+        return True
+
+    def call(self, meta: Meta, parts: list[Any]) -> ast.Call:
+        name, *arguments = parts
+        span = self._span(meta)
+        match arguments:
+            case [None]:
+                return ast.Call(name.text, span=span)
+            case [ast.Star()]:
+                return ast.Call(name.text, star=True, span=span)
+            case [True, argument]:
+                return ast.Call(name.text, (argument,), distinct=True, span=span)
+        return ast.Call(name.text, tuple(arguments), span=span)
+
+    def interval(self, meta: Meta, parts: list[Any]) -> ast.Interval:
+        return ast.Interval(parts[0].value, span=self._span(meta))
+
+    def array(self, meta: Meta, parts: list[Any]) -> Any:
+        return parts[0]
+
+    def brackets(self, meta: Meta, _: list[Any]) -> str:
+        return "[]"
+
+    def type(self, meta: Meta, parts: list[Any]) -> ast.Identifier:
+        name, brackets = parts
+        text = name.text.upper() + (brackets or "")
+        self._check_name(text, self._span(meta))
+        return ast.Identifier(text, span=self._span(meta))
+
+    def cast(self, meta: Meta, parts: list[Any]) -> ast.Cast:
+        operand, _, type_name = parts
+        return ast.Cast(operand, type_name, span=self._span(meta))
+
+    def cast_as(self, meta: Meta, parts: list[Any]) -> ast.Cast:
+        return ast.Cast(*parts, span=self._span(meta))
+
+    def row_value(self, meta: Meta, items: list[Any]) -> tuple[ast.Expression, ...]:
+        return tuple(items)
+
+    def row_comparison(self, meta: Meta, parts: list[Any]) -> ast.RowComparison:
+        left, operator, right = parts
+        if len(left) != len(right):
+            message = f"{len(left)} values are compared with {len(right)}"
+            self._fail(errors.SYNTAX, message, self._span(meta))
+        return ast.RowComparison("<>" if operator == "!=" else str(operator), left, right, span=self._span(meta))
+
+    def near(self, meta: Meta, parts: list[Any]) -> ast.Near:
+        return ast.Near(*parts, span=self._span(meta))
+
+    def contains(self, meta: Meta, parts: list[Any]) -> ast.Member:
+        array, item = parts
+        if not isinstance(array, ast.Column | ast.Parameter):
+            self._fail(errors.SYNTAX, "CONTAINS looks into a column", array.span, "tags CONTAINS 'x'")
+        return ast.Member(item, array, span=self._span(meta))
 
     def comparison(self, meta: Meta, parts: list[Any]) -> ast.Comparison:
         left, operator, right = parts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from reddb._version import __version__
 from reddb.client import aio
-from reddb.client.blocking import Client
+from reddb.client.blocking import Client, PreparedStatement
 from reddb.client.rows import Hit, Hits, Result, Row
 from reddb.client.sockets import SocketTransport
 from reddb.client.url import ServerAddress, parse_url
@@ -22,6 +22,7 @@ __all__ = [
     "ErrorKind",
     "Hit",
     "Hits",
+    "PreparedStatement",
     "RedDBError",
     "Result",
     "Row",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reddb import errors, limits
+from reddb.expiry import may_expire
 from reddb.fields import check_row, unpack_payload
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
@@ -23,7 +24,7 @@ _SQUARE_MAX = 1e-6 * limits.COORDINATE_MAX**2
 def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
     """Check all that needs no look at the stored rows, and give the batch as it is to be stored.
 
-    Values of declared fields are normalised and defaults put in. Raises an input or limit error naming the row.
+    Values of fields are normalised and defaults put in. Raises an input or limit error naming the row.
     """
     check_count(batch)
     check_ids(batch.ids)
@@ -32,7 +33,7 @@ def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
         return batch
     contents = [b""] * len(batch) if batch.payloads is None else batch.payloads.split()
     payloads = [_check_content(row, content) for row, content in enumerate(contents)]
-    if not len(collection.fields):
+    if not len(collection.fields) and not may_expire(batch.payloads):
         return batch
     checked = [check_row(collection.fields, payload, row) for row, payload in enumerate(payloads)]
     for row, payload in enumerate(checked):

@@ -11,51 +11,84 @@ Invariant: a request is done, and a write is on disk, when `request` returns.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 from reddb import errors, requests
 from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
+from reddb.introspection import metrics_rows, shown
+from reddb.metrics import Metrics, Sample
+from reddb.partition.clock import SteadyClock, system_time_us
 from reddb.partition.embedded import EmbeddedCollection
-from reddb.partition.explain import explain
-from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
-from reddb.partition.search import SearchReport
-from reddb.query.execute import Table, found_table, query_vector, run, show, show_one
+from reddb.partition.explain import explain_steps
+from reddb.partition.figures import PartitionState, owned_samples
+from reddb.partition.reader import Reader
+from reddb.partition.search import Found, SearchReport, Steps
+from reddb.query.execute import Table, found_table, query_vector, view_steps
 from reddb.query.plan import (
     ChangePlan,
-    CountPlan,
     CreatePlan,
     DropPlan,
     ExplainPlan,
-    GetPlan,
     IndexPlan,
+    KillPlan,
     Plan,
-    ScanPlan,
+    ReadPlan,
     SearchPlan,
     SettingsPlan,
-    Shown,
     ShowPlan,
+    ViewPlan,
     WorkPlan,
     WritePlan,
 )
+from reddb.query.table import NOTHING
+from reddb.query.views import VIEWS, Maker
 from reddb.rows import RowBatch
+from reddb.session import SessionState, timed_out
+from reddb.settings import SettingValue
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
-from reddb.wire.messages import Delete, Get, Insert, Message, Ping, Pong, Query, Search, Upsert, Written
+from reddb.wire.messages import (
+    Delete,
+    Execute,
+    Get,
+    Insert,
+    Message,
+    Ping,
+    Pong,
+    Prepare,
+    Query,
+    Search,
+    Upsert,
+    Written,
+)
+
+T = TypeVar("T")
 
 
 class Database:
     """An open data folder, as a transport of the client."""
 
-    def __init__(self, path: str | Path, disk: Disk | None = None) -> None:
-        """Open or create the folder and recover its rows. Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA."""
+    def __init__(self, path: str | Path, disk: Disk | None = None, now_us: Callable[[], int] = system_time_us) -> None:
+        """Open or create the folder and recover its rows; `now_us` says when rows expire.
+
+        Raises DATA_IN_USE, UNSUPPORTED_FORMAT or CORRUPT_DATA.
+        """
         use_one_thread()
+        self._now_us = SteadyClock(now_us)
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path), _random_u32)
         self._is_open = True
         self._catalog: dict[str, Collection] = {}
         self._opened: dict[int, EmbeddedCollection] = {}
+        self._session = SessionState()
+        self._since = datetime.now(UTC)
+        self._metrics = Metrics()
         try:
             self._folder.remove_dropped()
             for collection in self._folder.catalog.collections():
@@ -68,9 +101,19 @@ class Database:
         """Answer one message. Raises the RedDBError that a server would send."""
         if not self._is_open:
             raise errors.CONNECTION_LOST.error("this database was closed")
+        self._metrics.requests[type(message).__name__.lower()] += 1
+        try:
+            return self._answer(message)
+        except errors.RedDBError as error:
+            self._metrics.errors[error.name] += 1
+            raise
+
+    def _answer(self, message: Message) -> Sequence[Message]:
         match message:
-            case Query():
+            case Query() | Execute():
                 return self._query(message)
+            case Prepare():
+                return [self._session.prepare(message)]
             case Insert() | Upsert() | Delete():
                 return [Written(self._write(message))]
             case Search():
@@ -78,7 +121,8 @@ class Database:
                 queries, options, predicate = requests.search_of(message, collection)
                 reader = self._opened[collection.id].reader
                 report = SearchReport() if message.with_report else None
-                return [requests.hits(message, reader.search(queries, options, predicate, report), report)]
+                steps = reader.search_steps(queries, self._session.options(message, options), predicate, report)
+                return [requests.hits(message, self._found(steps, len(queries)), report)]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
                 return [requests.rows_of(message, self._opened[collection.id].reader.view())]
@@ -96,13 +140,35 @@ class Database:
             self._is_open = False
             self._folder.close()
 
-    def _query(self, message: Query) -> Sequence[Message]:
-        plan = requests.plan(message, self._catalog)
+    # --- what views ask ------------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> Mapping[str, Collection]:
+        return self._catalog
+
+    @property
+    def server_settings(self) -> Mapping[str, SettingValue | None]:
+        return {"data": str(self._folder.path)}
+
+    def reader_now(self, collection: Collection) -> Reader | None:
+        return self._opened[collection.id].reader
+
+    def states(self, collection: Collection) -> Sequence[PartitionState]:
+        return [(None, "ready", part) for part in self._opened[collection.id].reader.parts]
+
+    # --- statements ----------------------------------------------------------------------------------------
+
+    def _query(self, message: Query | Execute) -> Sequence[Message]:
+        _, plan = self._session.plan(message, self._catalog)
+        if plan is None:
+            return [requests.affected(None)]
         if isinstance(plan, WritePlan):
             batch = b"".join(plan.batch.encode())
             return [requests.affected(self._write(requests.WRITES[plan.kind](plan.collection.name, batch)))]
         if isinstance(plan, ChangePlan):
-            return [requests.affected(self._opened[plan.collection.id].change(plan))]
+            written = self._opened[plan.collection.id].change(plan)
+            self._metrics.rows_written += written
+            return [requests.affected(written)]
         if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan):
             self._change(plan)
             return [requests.affected(None)]
@@ -111,31 +177,67 @@ class Database:
     def _read(self, plan: Plan) -> Table:
         if isinstance(plan, ShowPlan):
             return self._show(plan)
+        if isinstance(plan, KillPlan):
+            raise errors.INVALID_VALUE.error(f"no query {plan.query} runs", hint="SHOW QUERIES")
         if isinstance(plan, ExplainPlan):
-            return explain(plan, self._opened[plan.plan.collection.id].reader)
-        assert isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan)
+            if isinstance(plan.plan, ViewPlan):
+                return self._finish(explain_steps(plan, None, self._view(plan.plan.view)))
+            return self._finish(explain_steps(plan, self._opened[plan.plan.collection.id].reader))
+        if isinstance(plan, ViewPlan):
+            return self._finish(view_steps(plan, self._view(plan.view)))
+        assert isinstance(plan, ReadPlan)
         reader = self._opened[plan.collection.id].reader
         if isinstance(plan, SearchPlan):
-            (found,) = reader.search(query_vector(plan, reader.view()), plan.options, plan.predicate)
+            steps = reader.search_steps(query_vector(plan, reader.view()), plan.options, plan.predicate)
+            (found,) = self._found(steps, 1)
             return found_table(plan, found)
-        return run(plan, reader.view())
+        return self._finish(reader.read_steps(plan))
 
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
         batch = RowBatch.decode(message.batch)
-        return self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
+        written = self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
+        self._metrics.rows_written += written
+        return written
+
+    def _view(self, name: str | None) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else self._show(ShowPlan(VIEWS[name]))
 
     def _show(self, plan: ShowPlan) -> Table:
-        if plan.what is Shown.COLLECTIONS or plan.collection is None:
-            return show((item, self._opened[item.id].reader.count()) for _, item in sorted(self._catalog.items()))
-        reader = self._opened[plan.collection.id].reader
-        if plan.what is Shown.SEGMENTS:
-            return segments_table(reader)
-        if plan.what is Shown.STATS:
-            return stats_table([(None, "ready", part) for part in reader.parts])
-        if plan.what is Shown.INDEXES:
-            return indexes_table(reader)
-        return show_one(plan.collection, collection_figures(reader))
+        if plan.view.made_by is not Maker.CORES:
+            return shown(self, plan, self._session)
+        columns = plan.view.column_names
+        if plan.view.name == "sessions":
+            name = self._session.values.get("application_name", "")
+            return Table(columns, [[0, None, "embedded", name, self._since, "active", 1]])
+        if plan.view.name == "queries":
+            return Table(columns, [])  # nobody can ask while another query runs: there is one thread
+        parts = [part for opened in self._opened.values() for part in opened.reader.parts]
+        gauges = [Sample("reddb_core_up", "", 1), Sample("reddb_sessions", "", 1), *owned_samples(parts)]
+        return Table(columns, metrics_rows(None, self._metrics, iter(gauges)))
+
+    def _found(self, steps: Steps, queries: int) -> list[Found]:
+        """What a search for so many queries gives."""
+        began = time.perf_counter()
+        found: list[Found] = self._finish(steps)
+        self._metrics.searches += queries
+        self._metrics.search_seconds.observe(time.perf_counter() - began)
+        return found
+
+    def _finish(self, steps: Generator[None, None, T]) -> T:
+        """What the steps return. Raises STATEMENT_TIMEOUT when the session's time for a statement is over."""
+        timeout_ms = self._session.statement_timeout_ms
+        end = time.monotonic() + timeout_ms / 1000 if timeout_ms else inf
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                returned: T = stop.value
+                return returned
+            if time.monotonic() > end:
+                steps.close()
+                raise timed_out(timeout_ms)
 
     # --- changes of the catalog ----------------------------------------------------------------------------
 
@@ -190,7 +292,8 @@ class Database:
         self._folder.remove_dropped()
 
     def _open(self, collection: Collection) -> None:
-        self._opened[collection.id] = EmbeddedCollection(self._disk, self._folder.path, collection, _random_u32)
+        of = self._disk, self._folder.path, collection
+        self._opened[collection.id] = EmbeddedCollection(*of, _random_u32, self._now_us)
         self._catalog[collection.name] = collection
 
 

@@ -103,10 +103,15 @@ UNKNOWN_COLUMN = _declare(1010, "UNKNOWN_COLUMN", _K.INPUT, "The place allows no
 INVALID_NAME = _declare(1011, "INVALID_NAME", _K.INPUT, "A name has a wrong form or length.")
 INVALID_VALUE = _declare(1012, "INVALID_VALUE", _K.INPUT, "A value is of a wrong type or out of range.")
 INVALID_URL = _declare(1013, "INVALID_URL", _K.INPUT, "A connection URL cannot be read.")
+UNKNOWN_STATEMENT = _declare(1020, "UNKNOWN_STATEMENT", _K.INPUT, "This session has no such prepared statement.")
 
 DUPLICATE_ID = _declare(2001, "DUPLICATE_ID", _K.CONFLICT, "An inserted id exists already, or twice in one batch.")
 COLLECTION_EXISTS = _declare(2002, "COLLECTION_EXISTS", _K.CONFLICT, "A collection of this name exists already.")
 DATA_IN_USE = _declare(2003, "DATA_IN_USE", _K.CONFLICT, "Another process has this data folder open.")
+QUERY_CANCELLED = _declare(2010, "QUERY_CANCELLED", _K.CONFLICT, "The query was stopped because someone asked for it.")
+CANNOT_CANCEL = _declare(
+    2011, "CANNOT_CANCEL", _K.CONFLICT, "The query writes or changes something, which is not stopped half-way."
+)
 
 LIMIT_EXCEEDED = _declare(3001, "LIMIT_EXCEEDED", _K.LIMIT, "A documented limit was exceeded.")
 TOO_MANY_CONNECTIONS = _declare(
@@ -128,6 +133,9 @@ TOO_MANY_FILES = _declare(
     _K.LIMIT,
     "The process or the machine has no file descriptor left; nothing of the write was stored.",
     retryable=True,
+)
+STATEMENT_TIMEOUT = _declare(
+    3010, "STATEMENT_TIMEOUT", _K.LIMIT, "The query took longer than statement_timeout and was stopped."
 )
 
 UNAVAILABLE = _declare(

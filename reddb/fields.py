@@ -9,6 +9,8 @@
     INT[]        a list of integers of 64 bits
     JSON         any value that a payload can hold
 
+Every payload may have the key `expires_at`, a TIMESTAMP that nobody declares: the instant at which the row is gone.
+
 A payload is a MessagePack map; its timestamps are MessagePack's own (extension -1), and no other extension is let in.
 
 Invariants:
@@ -86,9 +88,10 @@ class Fields:
 
     def get(self, name: str) -> Field | None:
         """The field of this name, or None where the name is a free key."""
-        return next((field for field in self.declared if field.name == name), None)
+        return next((field for field in (*self.declared, EXPIRES_AT) if field.name == name), None)
 
 
+EXPIRES_AT = Field("expires_at", FieldType.TIMESTAMP)
 NO_FIELDS = Fields()
 
 
@@ -158,15 +161,13 @@ _RULES: dict[FieldType, tuple[str, Callable[[Any], Any]]] = {
 
 
 def check_row(fields: Fields, payload: Payload, row: int) -> Payload:
-    """The payload with defaults put in and the values of declared fields normalised; free keys stay as they are.
+    """The payload with defaults put in and the values of fields normalised; free keys stay as they are.
 
     A default is shared with its field, not copied: a payload is packed, never changed. Raises INVALID_PAYLOAD naming
     row and field.
     """
-    if not fields.declared:
-        return payload
     checked = dict(payload)
-    for field in fields.declared:
+    for field in (*fields.declared, EXPIRES_AT):
         value = payload.get(field.name)
         if value is not None:
             try:

@@ -30,6 +30,7 @@ EF_MAX = 100_000  # candidates re-ranked per segment
 FILTER_CACHE_BYTES = 64 * MIB  # masks of predicates that one core keeps
 QUERIES_MAX = 1_000  # query vectors in one search request
 SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
+GROUPS_MAX = 1_048_576  # groups of one SELECT, or distinct values that one count tells apart: 8 MiB a key
 
 # --- writes ------------------------------------------------------------------------------------------------
 BATCH_ROWS_MAX = 65_536  # rows of one insert, upsert or delete; one WAL record, so all or nothing
@@ -49,6 +50,10 @@ STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
 PARAMETERS_MAX = 65_535
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
+STATEMENT_TIMEOUT_MS_MAX = 2**31 - 1  # 24 days
+PREPARED_MAX = 1_024  # prepared statements of one connection, by name and by number each
+PREPARED_CHARS_MAX = 16 * MIB  # of their texts, by name and by number each: the longest statement fits
+STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 
 # --- wire --------------------------------------------------------------------------------------------------
 FRAME_HEADER_BYTES = 16
@@ -67,6 +72,7 @@ WAL_RECORD_BYTES_MAX = 1 * GIB
 
 # --- processes ---------------------------------------------------------------------------------------------
 CORES_MAX = 64
+PEER_ANSWER_S = 1.0  # how long a core has to say what it knows; one that does not is named in the answer
 READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
 RESTART_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th restart in quick succession
@@ -85,4 +91,5 @@ assert SEGMENT_PAYLOAD_BYTES >= FRAME_BYTES_MAX, "the payloads of a batch must f
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
+assert STATEMENT_BYTES_MAX <= PREPARED_CHARS_MAX
 assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

@@ -38,7 +38,13 @@ WRITES: dict[WriteKind, type[Write]] = {
 
 def plan(query: Query, catalog: Mapping[str, Collection]) -> Plan:
     """Parse and bind a statement. Raises an input error that points at the place."""
-    return binder.bind(_parse(query.text), query.text, query.parameters, catalog)
+    return binder.bind(parsed(query.text), query.text, query.parameters, catalog)
+
+
+def parsed(text: str) -> ast.Statement:
+    """The statement that a text says. Raises SYNTAX and what else `parse` raises."""
+    # A long text holds literals and is not seen again; keeping it would push out the short ones.
+    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
 def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection:
@@ -75,7 +81,8 @@ def _filter_of(message: Search, collection: Collection) -> Predicate | None:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
         return None
     condition = _parse_condition(message.where)
-    return bind_predicate(condition, Values(message.where, condition, message.parameters), collection.fields)
+    values = Values(message.where, condition, message.parameters)
+    return bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
 
 
 def hits(message: Search, found: list[Found], report: SearchReport | None = None) -> Hits:
@@ -124,11 +131,6 @@ def _stored(view: View, addresses: Addresses, with_payloads: bool, with_vectors:
     vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
     payloads = view.payload_column(addresses) if with_payloads else None
     return b"".join(RowBatch(view.id_column(addresses), vectors, payloads).encode())
-
-
-def _parse(text: str) -> ast.Statement:
-    # A long text holds literals and is not seen again; keeping it would push out the short ones.
-    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
 _parse_condition = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse_condition)

@@ -177,10 +177,15 @@ def check(given: Mapping[str, Any]) -> dict[str, SettingValue]:
     """The given settings, each known and within its bounds. Raises INVALID_SETTING."""
     for name in given:
         if name not in SETTINGS:
-            near = get_close_matches(name, SETTINGS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"settings are: {', '.join(SETTINGS)}"
-            raise errors.INVALID_SETTING.error(f"unknown setting {name!r}", setting=name, hint=hint)
+            raise unknown_setting(name, SETTINGS)
     return {name: SETTINGS[name].check(value) for name, value in given.items()}
+
+
+def unknown_setting(name: str, known: Mapping[str, Any]) -> errors.RedDBError:
+    """The error for a name that is none of these, with the nearest one."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"settings are: {', '.join(known)}"
+    return errors.INVALID_SETTING.error(f"unknown setting {name!r}", setting=name, hint=hint)
 
 
 def check_online(given: Mapping[str, Any], before: Mapping[str, SettingValue]) -> dict[str, SettingValue]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.fields import NO_FIELDS, Field, Fields
+from reddb.fields import EXPIRES_AT, NO_FIELDS, Field, Fields
 
 RowId: TypeAlias = int | str
 Payload: TypeAlias = dict[str, Any]
@@ -47,6 +47,8 @@ class Metric(StrEnum):
 
 # Columns that every row or result has of its own, so that no payload key may be called so.
 RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})
+# What no declared field may be called: these, and the key that is a field of every collection.
+RESERVED_FIELD_NAMES = RESERVED_NAMES | {EXPIRES_AT.name}
 
 METRIC_ALIASES = {
     "euclidean": Metric.L2,

@@ -21,13 +21,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from time import perf_counter
 
 import structlog
 
 from reddb import errors
+from reddb.metrics import Metrics
 from reddb.partition.changes import prepare_change
 from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.reader import PartitionReader
+from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
 from reddb.rows import RowBatch
@@ -40,10 +43,11 @@ _ENCODE_TURN_S = 0.02  # what encoding may add to the wait of a request on a bus
 class Committer:
     """Writes one partition's operations."""
 
-    def __init__(self, partition: Partition, pool: Executor, written: Callable[[], None]) -> None:
+    def __init__(self, partition: Partition, pool: Executor, metrics: Metrics, written: Callable[[], None]) -> None:
         """`written` is called after each group, when there may be something to seal."""
         self.partition = partition
         self._pool = pool
+        self._metrics = metrics
         self._written = written
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Prepared, asyncio.Future[int]] = {}
@@ -77,6 +81,11 @@ class Committer:
     async def change(self, plan: ChangePlan, reader: PartitionReader) -> int:
         """The same for rows by predicate; returns how many there were."""
         held = await self.hold(lambda: prepare_change(self.partition, reader.view(), plan))
+        return await held.commit()
+
+    async def sweep(self) -> int:
+        """Delete some of the rows that have expired; returns how many. Raises a disk error."""
+        held = await self.hold(lambda: prepare_sweep(self.partition))
         return await held.commit()
 
     async def hold(self, prepare: Callable[[], list[Prepared]]) -> Held:
@@ -140,6 +149,7 @@ class Committer:
 
     async def _write_groups(self) -> None:
         while (group := self.partition.take_group()) is not None:
+            began = perf_counter()
             try:
                 await self._loop.run_in_executor(self._pool, group.write, self.partition.wal)
             except errors.RedDBError as error:
@@ -148,9 +158,12 @@ class Committer:
                 _log.exception("writing the log failed in an unforeseen way")
                 self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
             else:
+                self._metrics.commits += 1
+                self._metrics.commit_seconds += perf_counter() - began
                 self.partition.complete(group)
                 self._flush_later(group)
                 for prepared in group.operations:
+                    self._metrics.rows_written += prepared.result
                     future = self._waiting.pop(prepared)
                     if not future.done():  # done: whoever asked has gone
                         future.set_result(prepared.result)

@@ -52,6 +52,7 @@ class CoreOptions:
     parent: int
     builder_bytes: int
     archive_dir: str | None
+    settings: dict[str, int | str | None]
 
 
 class Core:
@@ -69,6 +70,7 @@ class Core:
             self._send_keeping,
             options.builder_bytes,
             None if options.archive_dir is None else Path(options.archive_dir),
+            options.settings,
         )
         self._partitions = self._service.partitions
         self._sessions: set[Session] = set()
@@ -148,7 +150,7 @@ class Core:
 
     async def _link(self, core: int, end: socket.socket) -> None:
         writes = self._service.writes
-        link = PeerLink(core, writes.serve_peer, writes.link_lost)
+        link = PeerLink(core, self._service.serve_peer, writes.link_lost)
         await self._loop.create_unix_connection(lambda: link, sock=end)
         writes.set_link(core, link)
 

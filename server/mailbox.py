@@ -1,8 +1,9 @@
 """The link between two cores: wire messages over a Unix socket, requests and answers both ways.
 
-Only writes travel here: a core that took a write for a partition it does not own hands the client's own bytes to the
-owner and passes the answer back. Where a collection has several partitions, the owner gets its `Part`, which may be
-held until a `Decide` (`reddb.server.writes`).
+Of what clients ask only writes travel here: a core that took a write for a partition it does not own hands the
+client's own bytes to the owner and passes the answer back. Where a collection has several partitions, the owner gets
+its `Part`, which may be held until a `Decide` (`reddb.server.writes`). Beside them cores ask each other for what they
+`Tell` of themselves, and to `Stop` a query (`reddb.server.inspection`).
 
 Invariant: every request ends: with the owner's answer, or with UNAVAILABLE when the link breaks.
 """

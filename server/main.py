@@ -21,6 +21,7 @@ import click
 from reddb import limits
 from reddb._version import __version__
 from reddb.errors import CORRUPT_DATA, RedDBError
+from reddb.session_settings import SERVER_SETTINGS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DEFAULT_URL = "red://127.0.0.1:5050"
@@ -33,32 +34,40 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="The data folder.")
-@click.option("--cores", type=click.IntRange(1, limits.CORES_MAX), default=None, help="Default: all of this machine.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=5050, show_default=True, help="0 takes a free one.")
-@click.option("--insecure", is_flag=True, help="Allow an address that others can reach: there are no users yet.")
 @click.option(
-    "--builders", type=click.IntRange(1), default=None, help="Builders at work at a time. Default: a core each."
+    "--data", required=True, type=click.Path(path_type=Path, file_okay=False), help=SERVER_SETTINGS["data"].meaning
 )
+@click.option("--cores", type=click.IntRange(1, limits.CORES_MAX), default=None, help=SERVER_SETTINGS["cores"].meaning)
+@click.option(
+    "--host", default=SERVER_SETTINGS["host"].default, show_default=True, help=SERVER_SETTINGS["host"].meaning
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=SERVER_SETTINGS["port"].default,
+    show_default=True,
+    help=SERVER_SETTINGS["port"].meaning,
+)
+@click.option("--insecure", is_flag=True, help="Allow an address that others can reach: there are no users yet.")
+@click.option("--builders", type=click.IntRange(1), default=None, help=SERVER_SETTINGS["builders"].meaning)
 @click.option(
     "--builder-memory-mib",
     type=click.IntRange(0),
-    default=0,
-    help="Memory that each core's builder of segments may take; 0, the default, sets no bound.",
+    default=SERVER_SETTINGS["builder_memory_mib"].default,
+    help=SERVER_SETTINGS["builder_memory_mib"].meaning,
 )
 @click.option(
     "--hung-after-s",
     type=click.IntRange(2),
-    default=limits.HUNG_AFTER_S,
+    default=SERVER_SETTINGS["hung_after_s"].default,
     show_default=True,
-    help="Seconds without a sign of life after which a core is killed and started anew.",
+    help=SERVER_SETTINGS["hung_after_s"].meaning,
 )
 @click.option(
     "--archive-dir",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="Keep the log in this folder when it is needed no more, so that any moment can be restored.",
+    help=SERVER_SETTINGS["archive_dir"].meaning,
 )
 def serve(
     data: Path,
@@ -75,7 +84,8 @@ def serve(
     import uvloop
 
     from reddb.server import logs
-    from reddb.server.supervisor import ServeOptions, Supervisor
+    from reddb.server.options import ServeOptions
+    from reddb.server.supervisor import Supervisor
 
     if not __debug__:
         raise click.ClickException("the server does not run under python -O: its assertions guard your data")
@@ -108,11 +118,22 @@ def serve(
 @main.command()
 @click.argument("url", default=_DEFAULT_URL)
 @click.option("-c", "--command", help="Run these statements and exit.")
-def shell(url: str, command: str | None) -> None:
-    """Type statements, each ended by a semicolon, and see their results."""
-    from reddb.client.shell import run_shell
+@click.option("-f", "--file", help="Run the statements of this file and exit; - is the standard input.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "vertical", "csv", "json", "ndjson", "arrow"]),
+    default="table",
+    show_default=True,
+    help="How results are shown.",
+)
+def shell(url: str, command: str | None, file: str | None, form: str) -> None:
+    """Type statements, each ended by a semicolon, and see their results; URL is red://host:port or file:DIR."""
+    from reddb.client.shell.run import run_shell
 
-    sys.exit(run_shell(url, command))
+    if command is not None and file is not None:
+        raise click.UsageError("-c and -f exclude each other")
+    sys.exit(run_shell(url, command, file, form))
 
 
 @main.command()

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import structlog
@@ -27,12 +28,15 @@ import structlog
 from reddb import errors, limits
 from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
+from reddb.metrics import Metrics
+from reddb.partition.clock import SteadyClock
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.recovery import Recovery
 from reddb.partition.writer import Partition
 from reddb.server.committer import Committer
 from reddb.server.settler import Settler
+from reddb.server.sweeper import Sweeper
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
 from reddb.storage.memory import PartitionMemory
@@ -51,11 +55,17 @@ class PartitionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What writes a partition, and what settles its segments."""
+    """What writes a partition, what settles its segments, and what deletes its expired rows."""
 
     committer: Committer
     settler: Settler
+    sweeper: Sweeper
     reader: PartitionReader
+
+    def wake(self) -> None:
+        """Rows were written: something may be due."""
+        self.settler.wake()
+        self.sweeper.wake()
 
 
 class Partitions:
@@ -72,6 +82,7 @@ class Partitions:
         send: Callable[[dict[str, Any], int | None], None],
         ask: Callable[[dict[str, Any]], Awaitable[None]],
         archive_dir: Path | None,
+        metrics: Metrics,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
         self._core = core
@@ -83,6 +94,7 @@ class Partitions:
         self._send = send
         self._ask = ask
         self._archive_dir = archive_dir
+        self._metrics = metrics
         self._collections: dict[int, Collection] = {}
         self._parts: dict[PartitionKey, PartitionReader] = {}
         self._readers: dict[int, Reader] = {}
@@ -93,6 +105,7 @@ class Partitions:
         self._changed: dict[int, asyncio.Event] = {}
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
+        self._now_us = SteadyClock()
 
     # --- what sessions ask ---------------------------------------------------------------------------------
 
@@ -114,6 +127,10 @@ class Partitions:
         return [
             (self.owner(collection, key.number), self._state(key), self._parts.get(key)) for key in _keys(collection)
         ]
+
+    def owned_readers(self) -> Iterator[PartitionReader]:
+        """The readers of the partitions that this core writes."""
+        return (owned.reader for owned in self._owned.values())
 
     async def owned(self, collection: Collection, number: int) -> Owned:
         """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
@@ -150,14 +167,14 @@ class Partitions:
         partition = self._recovered.pop(key, None)
         if partition is None:
             return
-        committer = Committer(partition, self._sync_pool, lambda: self._owned[key].settler.wake())
+        committer = Committer(partition, self._sync_pool, self._metrics, lambda: self._owned[key].wake())
         settler = Settler(
             committer,
             self._builder,
             self._sync_pool,
             lambda generation: self._ask({"type": "let_go", "partition": list(key), "generation": generation}),
         )
-        self._owned[key] = Owned(committer, settler, self._parts[key])
+        self._owned[key] = Owned(committer, settler, Sweeper(committer), self._parts[key])
         self._changed[key.collection].set()
 
     def change(self, collection: Collection) -> None:
@@ -210,6 +227,7 @@ class Partitions:
         """Finish every write and close every partition."""
         await asyncio.gather(*self._opening.values())
         for owned in self._owned.values():
+            await owned.sweeper.close()
             await owned.settler.close()
         await self._builder.stop()
         for key in [*self._recovered, *self._owned]:  # "writable" may still come for the first
@@ -224,6 +242,7 @@ class Partitions:
             recovered.close()
         owned = self._owned.pop(key, None)
         if owned is not None:
+            await owned.sweeper.close()
             await owned.settler.close()
             await owned.committer.close()
 
@@ -264,8 +283,9 @@ class Partitions:
         folder = partition_folder(self._data, *key)
         recovery = Recovery()
         of = self._disk, folder, collection, key.number, self._random_u32
-        open_it = partial(Partition.open, *of, archive=self._archive(key), recovery=recovery)
+        open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
         progress = loop.create_task(self._tell_progress(key, recovery))
+        began = perf_counter()
         try:
             partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
@@ -278,6 +298,8 @@ class Partitions:
         finally:
             progress.cancel()
             self._percent.pop(key, None)
+        self._metrics.recoveries += 1
+        self._metrics.recovery_seconds += perf_counter() - began
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return
@@ -301,7 +323,7 @@ class Partitions:
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
-        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory)
+        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory, self._now_us)
         keys = _keys(collection)
         if all(item in self._parts for item in keys):
             self._readers[key.collection] = reader_of([self._parts[item] for item in keys])

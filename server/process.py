@@ -15,32 +15,15 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from reddb import limits
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
+from reddb.server.options import ServeOptions
 
 _log = structlog.get_logger()
-
-
-class _Options(Protocol):
-    @property
-    def data(self) -> Path: ...
-
-    @property
-    def cores(self) -> int: ...
-
-    @property
-    def builder_bytes(self) -> int: ...
-
-    @property
-    def hung_after_s(self) -> int: ...
-
-    @property
-    def archive_dir(self) -> Path | None: ...
 
 
 class _Supervisor(Protocol):
@@ -59,7 +42,7 @@ class _Supervisor(Protocol):
 class CoreProcess:
     """Keeps one core running."""
 
-    def __init__(self, index: int, options: _Options, cpu: int, lock: int, supervisor: _Supervisor) -> None:
+    def __init__(self, index: int, options: ServeOptions, cpu: int, lock: int, supervisor: _Supervisor) -> None:
         self.index = index
         self.connections = 0
         self.starts = 0  # tells this process from the one before
@@ -174,6 +157,7 @@ class CoreProcess:
             "parent": os.getpid(),
             "builder_bytes": self._options.builder_bytes,
             "archive_dir": None if self._options.archive_dir is None else str(self._options.archive_dir),
+            "settings": self._options.described(),
         }
         with control:
             return await asyncio.create_subprocess_exec(

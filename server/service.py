@@ -9,24 +9,33 @@ work       (seal, compact, rebuild) is done by the owners, who ask every core to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from reddb import errors
 from reddb.disk import Disk
-from reddb.partition.figures import collection_figures, indexes_table, segments_table, stats_table
+from reddb.introspection import shown
+from reddb.metrics import Metrics
+from reddb.partition.figures import PartitionState
 from reddb.partition.reader import Reader
-from reddb.query.execute import Table, show, show_one
-from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, SettingsPlan, Shown, ShowPlan, WorkPlan
+from reddb.query.execute import Table
+from reddb.query.plan import ChangePlan, CreatePlan, DropPlan, IndexPlan, KillPlan, SettingsPlan, ShowPlan, WorkPlan
+from reddb.query.table import NOTHING
+from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write
+from reddb.server.inspection import Inspection
+from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import Partitions
+from reddb.server.registry import Registry
 from reddb.server.searches import Searches
 from reddb.server.workshop import BuilderLink
 from reddb.server.writes import Writes
+from reddb.session import SessionState
+from reddb.settings import SettingValue
 from reddb.types import Collection
-from reddb.wire.messages import Query, Written
+from reddb.wire.messages import Message, Query, Stop, Tell, Written
 
 
 class Service:
@@ -42,17 +51,28 @@ class Service:
         send: Callable[[dict[str, Any], int | None], None],
         builder_bytes: int,
         archive_dir: Path | None,
+        settings: Mapping[str, SettingValue | None],
     ) -> None:
-        """`send` sends a message, with a descriptor that stays ours, to the supervisor."""
+        """`settings` are the server's, by name.
+
+        `send` sends a message, with a descriptor that stays ours, to the supervisor.
+        """
         self.core = core
         self.catalog: dict[str, Collection] = {}
-        self.searches = Searches()
+        self.server_settings = settings
+        self.metrics = Metrics()
+        self.searches = Searches(self.metrics)
+        self.registry = Registry(core)
         self._send = send
         builder = BuilderLink(
             core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
         )
-        self.partitions = Partitions(core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir)
+        self.partitions = Partitions(
+            core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics
+        )
         self.writes = Writes(core, self.partitions, lambda: self.catalog)
+        of = core, cores, self.registry, self.metrics
+        self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._next_question = 0
 
@@ -92,17 +112,29 @@ class Service:
             case IndexPlan():
                 await self._ask({"type": "change", "index": asdict(plan)})
 
-    async def show(self, plan: ShowPlan) -> Table:
-        if plan.collection is None:
-            return show((collection, self._count(collection)) for _, collection in sorted(self.catalog.items()))
-        if plan.what is Shown.STATS:
-            return stats_table(self.partitions.states(plan.collection))
-        if plan.what is Shown.SEGMENTS:
-            return segments_table(await self.reader(plan.collection))
-        if plan.what is Shown.INDEXES:
-            return indexes_table(await self.reader(plan.collection))
-        reader = self.reader_now(plan.collection)
-        return show_one(plan.collection, {"rows": None} if reader is None else collection_figures(reader))
+    async def show(self, plan: ShowPlan, session: SessionState) -> Table:
+        """The rows of a view."""
+        if plan.view.made_by is Maker.CORES:
+            return await self._inspection.gather(plan.view)
+        return shown(self, plan, session)
+
+    async def kill(self, plan: KillPlan) -> None:
+        """Stop a query on whichever core it runs. Raises INVALID_VALUE if there is none, CANNOT_CANCEL if it writes."""
+        await self._inspection.kill(plan.query)
+
+    def states(self, collection: Collection) -> list[PartitionState]:
+        """Of each partition its core, its state, and its reader, where it can be read."""
+        return self.partitions.states(collection)
+
+    async def serve_peer(self, link: PeerLink, message: Message) -> Message:
+        """Answer another core."""
+        if isinstance(message, Tell | Stop):
+            return self._inspection.answer(message)
+        return await self.writes.serve_peer(link, message)
+
+    async def view(self, name: str | None, session: SessionState) -> Table:
+        """The rows of a view; one row without columns where there is none."""
+        return NOTHING if name is None else await self.show(ShowPlan(VIEWS[name]), session)
 
     # --- what the supervisor says --------------------------------------------------------------------------
 
@@ -145,7 +177,3 @@ class Service:
         self._asked[number] = future
         self._send({**question, "request": number}, None)
         await future
-
-    def _count(self, collection: Collection) -> int | None:
-        reader = self.reader_now(collection)
-        return None if reader is None else reader.count()

@@ -3,8 +3,11 @@
 Searches take the short way: no task, no future, one call at the end of the turn (`reddb.server.searches`). Everything
 that may wait runs in a task of its own, so answers overtake one another.
 
+A request that outlives its turn is registered (`reddb.server.registry`), and can be stopped by Cancel, by KILL from
+anywhere, and by the end of its connection; a write, once begun, is not.
+
 Invariants:
-  * Every request gets exactly one answer, or the connection ends.
+  * Every request but Cancel gets exactly one answer, or the connection ends.
   * A client that sends faster than it reads is not read: neither requests nor unsent answers pile up without bound.
 """
 
@@ -18,32 +21,24 @@ import structlog
 
 from reddb import errors, limits
 from reddb._version import __version__
-from reddb.partition.explain import explain
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
-from reddb.query.execute import found_table, query_vector, run
-from reddb.query.plan import (
-    ChangePlan,
-    CreatePlan,
-    DropPlan,
-    ExplainPlan,
-    IndexPlan,
-    Plan,
-    SearchPlan,
-    SettingsPlan,
-    ShowPlan,
-    WorkPlan,
-    WritePlan,
-)
+from reddb.query.execute import found_table, query_vector
+from reddb.query.plan import Plan, SearchPlan
 from reddb.query.predicate import Predicate
-from reddb.requests import WRITES, affected, collection_named, hits, plan, results, rows_of, search_of
+from reddb.requests import affected, collection_named, hits, results, rows_of, search_of
+from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
+from reddb.server.statements import may_be_left, run_statement
 from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
+    MESSAGES,
     VERSION,
+    Cancel,
     Delete,
+    Execute,
     Failure,
     Get,
     Hello,
@@ -51,6 +46,7 @@ from reddb.wire.messages import (
     Message,
     Ping,
     Pong,
+    Prepare,
     Query,
     Result,
     Search,
@@ -60,6 +56,8 @@ from reddb.wire.messages import (
 )
 
 _log = structlog.get_logger()
+
+_KINDS = {message: message.__name__.lower() for message in MESSAGES.values()}
 
 
 class Session(asyncio.Protocol):
@@ -72,7 +70,10 @@ class Session(asyncio.Protocol):
         self._wire = WireConnection(expects_hello=True)
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
+        self._running: dict[int, Running] = {}
+        self._connected = service.registry.new_session()
+        self._state = self._connected.state
+        self._metrics = service.metrics
         self._is_broken = False
         self._is_stopping = False
         self._writable = asyncio.Event()
@@ -85,19 +86,26 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        self._service.registry.connect(self._connected)
         self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
         self._hello_deadline = self._loop.call_later(limits.HELLO_TIMEOUT_S, self._hello_too_late)
 
     def data_received(self, data: bytes) -> None:
+        self._metrics.bytes_received += len(data)
         for event in self._wire.receive_data(data):
             if isinstance(event, Broken):
                 self._break(event.correlation, event.error)
                 return
             if self._is_broken:  # by the request before
                 return
-            self._in_flight += 1
+            if isinstance(event.message, Cancel):
+                # What came with it is registered at the end of this turn.
+                self._loop.call_soon(self._cancel, event.message.correlation)
+                continue
+            self._connected.in_flight += 1
+            self._metrics.requests[_KINDS[type(event.message)]] += 1
             self._handle(event.correlation, event.message)
-        if self._in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
+        if self._connected.in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
             self._pause("requests")
 
     def pause_writing(self) -> None:
@@ -114,6 +122,9 @@ class Session(asyncio.Protocol):
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
         self._idle.set()
+        for correlation in list(self._running):
+            self._cancel(correlation)
+        self._service.registry.disconnect(self._connected)
         self._closed(self)
 
     async def drain(self) -> None:
@@ -121,7 +132,7 @@ class Session(asyncio.Protocol):
         self._is_stopping = True
         self._writable.set()
         self._pause("stopping")
-        while self._in_flight and self._transport is not None:
+        while self._connected.in_flight and self._transport is not None:
             self._idle.clear()
             await self._idle.wait()
         if self._transport is not None:
@@ -133,27 +144,30 @@ class Session(asyncio.Protocol):
         try:
             if isinstance(message, Search):
                 self._search(correlation, message)
-            elif isinstance(message, Query):
+            elif isinstance(message, Query | Execute):
                 self._query(correlation, message)
+            elif isinstance(message, Prepare):
+                self._answer(correlation, self._state.prepare(message))
             elif isinstance(message, Hello):
-                self._welcome(correlation)
+                self._welcome(correlation, message)
             elif isinstance(message, Ping):
                 self._answer(correlation, Pong())
             elif isinstance(message, Insert | Upsert | Delete):
-                self._start(correlation, self._write(correlation, message))
+                self._start(correlation, message, self._write(correlation, message), stops=False)
             elif isinstance(message, Get):
-                self._start(correlation, self._get(correlation, message))
+                self._start(correlation, message, self._get(correlation, message))
             else:
                 self._break(correlation, errors.PROTOCOL.error(f"{type(message).__name__} is not for a server"))
         except Exception as error:
             self._fail(correlation, error)
 
-    def _welcome(self, correlation: int) -> None:
+    def _welcome(self, correlation: int, message: Hello) -> None:
         if self._hello_deadline is None:
             self._break(correlation, errors.PROTOCOL.error("Hello was said already"))
             return
         self._hello_deadline.cancel()
         self._hello_deadline = None
+        self._state.client = message.client
         self._answer(correlation, Welcome(VERSION, __version__, self._service.core))
 
     def _search(self, correlation: int, message: Search) -> None:
@@ -161,7 +175,7 @@ class Session(asyncio.Protocol):
         queries, options, predicate = search_of(message, collection)
         reader = self._service.reader_now(collection)
         if reader is None or not self._writable.is_set():
-            self._start(correlation, self._search_later(correlation, message))
+            self._start(correlation, message, self._search_later(correlation, message))
         else:
             self._search_now(correlation, message, reader, queries, options, predicate)
 
@@ -183,22 +197,27 @@ class Session(asyncio.Protocol):
         self._service.searches.add(
             reader,
             queries,
-            options,
+            self._state.options(message, options),
             predicate,
             lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report)),
+            lambda halt: self._begin(correlation, message, halt),
             report,
         )
 
-    def _query(self, correlation: int, message: Query) -> None:
-        bound = plan(message, self._service.catalog)
+    def _query(self, correlation: int, request: Query | Execute) -> None:
+        message, bound = self._state.plan(request, self._service.catalog)
+        if bound is None:
+            self._answer(correlation, affected(None))
+            return
         if isinstance(bound, SearchPlan):
             reader = self._service.reader_now(bound.collection)
             if reader is not None and self._writable.is_set():
-                self._search_by_statement(correlation, bound, reader)
+                self._search_by_statement(correlation, message, bound, reader)
                 return
-        self._start(correlation, self._run_plan(correlation, message, bound))
+        work = self._run_plan(correlation, message, bound)
+        self._start(correlation, message, work, stops=may_be_left(bound))
 
-    def _search_by_statement(self, correlation: int, bound: SearchPlan, reader: Reader) -> None:
+    def _search_by_statement(self, correlation: int, message: Query, bound: SearchPlan, reader: Reader) -> None:
         def answer(found: list[Found]) -> list[Result]:
             return results(found_table(bound, found[0]))
 
@@ -208,32 +227,14 @@ class Session(asyncio.Protocol):
             bound.options,
             bound.predicate,
             lambda outcome: self._found(correlation, outcome, answer),
+            lambda halt: self._begin(correlation, message, halt),
         )
 
     async def _run_plan(self, correlation: int, message: Query, bound: Plan) -> None:
         if isinstance(bound, SearchPlan):
-            self._search_by_statement(correlation, bound, await self._service.reader(bound.collection))
-        elif isinstance(bound, ShowPlan):
-            self._answer(correlation, *results(await self._service.show(bound)))
-        elif isinstance(bound, ExplainPlan):
-            reader = await self._service.reader(bound.plan.collection)
-            self._answer(correlation, *results(explain(bound, reader)))
-        elif isinstance(bound, ChangePlan):
-            written = await self._service.change_rows(message, bound)
-            self._answer(correlation, affected(written.count))
-        elif isinstance(bound, WorkPlan):
-            await self._service.work(message, bound)
-            self._answer(correlation, affected(None))
-        elif isinstance(bound, CreatePlan | DropPlan | SettingsPlan | IndexPlan):
-            await self._service.change(bound)
-            self._answer(correlation, affected(None))
-        elif isinstance(bound, WritePlan):
-            batch = b"".join(bound.batch.encode())
-            written = await self._service.write(WRITES[bound.kind](bound.collection.name, batch))
-            self._answer(correlation, affected(written.count))
+            self._search_by_statement(correlation, message, bound, await self._service.reader(bound.collection))
         else:
-            reader = await self._service.reader(bound.collection)
-            self._answer(correlation, *results(run(bound, reader.view())))
+            self._answer(correlation, *await run_statement(self._service, self._state, message, bound))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
         written: Written = await self._service.write(message)
@@ -250,7 +251,7 @@ class Session(asyncio.Protocol):
         self, correlation: int, outcome: Outcome, answer: Callable[[list[Found]], Message | list[Result]]
     ) -> None:
         if isinstance(outcome, errors.RedDBError):
-            self._answer(correlation, Failure.from_error(outcome))
+            self._refuse(correlation, outcome)
             return
         try:
             made = answer(outcome)
@@ -261,19 +262,48 @@ class Session(asyncio.Protocol):
     def _answer(self, correlation: int, *parts: Message) -> None:
         # All parts before the first is sent: one that is too large makes the answer an error, not half an answer.
         frames = [encode(part, correlation, more=number < len(parts)) for number, part in enumerate(parts, 1)]
-        self._in_flight -= 1
+        self._connected.in_flight -= 1
+        if self._running and (running := self._running.pop(correlation, None)) is not None:
+            self._service.registry.end(running)
         if self._transport is not None:
             for frame in frames:
+                self._metrics.bytes_sent += len(frame)
                 self._transport.write(frame)
-        if self._in_flight < limits.REQUESTS_IN_FLIGHT_MAX and self._reasons_to_pause:
+        if self._connected.in_flight < limits.REQUESTS_IN_FLIGHT_MAX and self._reasons_to_pause:
             self._resume("requests")
-        if not self._in_flight:
+        if not self._connected.in_flight:
             self._idle.set()
 
-    def _start(self, correlation: int, work: Coroutine[None, None, None]) -> None:
+    def _start(
+        self, correlation: int, message: Message, work: Coroutine[None, None, None], *, stops: bool = True
+    ) -> None:
+        """Do the work in a task of its own; only with `stops` may it be left half-way."""
         task = self._loop.create_task(self._guard(correlation, work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        running = self._begin(correlation, message, (lambda _: task.cancel()) if stops else None)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                work.close()  # it may not have begun
+                if running.stopped_by is not None:  # else the process ends
+                    self._fail(correlation, running.stopped_by)
+
+        task.add_done_callback(ended)
+
+    def _begin(self, correlation: int, message: Message, halt: Halt | None) -> Running:
+        """Register a request that is not answered within this turn, or say how it is stopped from now on."""
+        running = self._running.get(correlation)
+        if running is None:
+            running = self._running[correlation] = self._service.registry.begin(self._connected, message, halt)
+        else:
+            running.goes_on(halt)
+        return running
+
+    def _cancel(self, correlation: int) -> None:
+        running = self._running.get(correlation)
+        if running is not None:
+            running.stop(errors.QUERY_CANCELLED.error("the query was stopped by its client"))
 
     async def _wait_writable(self) -> None:
         """A peer that does not read its answers gets no more of them made."""
@@ -300,10 +330,15 @@ class Session(asyncio.Protocol):
         if error.code is errors.PROTOCOL:
             self._break(correlation, error)
         else:
-            self._answer(correlation, Failure.from_error(error))
+            self._refuse(correlation, error)
+
+    def _refuse(self, correlation: int, error: errors.RedDBError) -> None:
+        self._metrics.errors[error.name] += 1
+        self._answer(correlation, Failure.from_error(error))
 
     def _break(self, correlation: int, error: errors.RedDBError) -> None:
         self._is_broken = True
+        self._metrics.errors[error.name] += 1
         _log.warning("connection closed", reason=error.message)
         if self._transport is not None:
             self._transport.write(encode(Failure.from_error(error), correlation))

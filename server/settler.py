@@ -27,6 +27,7 @@ from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Job
 from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
+from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.query.plan import Work
 from reddb.server.committer import Committer
 from reddb.server.workshop import BuilderLink
@@ -73,6 +74,8 @@ class Settler:
     async def work(self, work: Work) -> None:
         """Do what ALTER COLLECTION asked for; returns when it is done. Raises the error that prevented it."""
         self._partition.check_manifest()
+        while await self._committer.sweep() == SWEEP_ROWS_MAX:
+            pass
         if work is Work.CHECKPOINT:
             if not self._partition.collection.is_logged:
                 await self.work(Work.SEAL)  # rows that no log knows

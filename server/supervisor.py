@@ -25,8 +25,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -36,6 +35,7 @@ from reddb._version import __version__
 from reddb.disk import OsDisk
 from reddb.query.plan import CreatePlan, IndexPlan
 from reddb.server.control import ControlMessage
+from reddb.server.options import ServeOptions
 from reddb.server.process import CoreProcess
 from reddb.settings import SettingValue
 from reddb.storage.folder import DataFolder
@@ -48,29 +48,15 @@ _log = structlog.get_logger()
 _Key: TypeAlias = tuple[int, int]  # a partition: its collection, its number
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """What `reddb serve` was told."""
-
-    data: Path
-    cores: int
-    host: str
-    port: int
-    builder_bytes: int = 0
-    builders: int = limits.CORES_MAX
-    hung_after_s: int = limits.HUNG_AFTER_S
-    archive_dir: Path | None = None
-
-
 class Supervisor:
     """Runs the server until it is told to stop."""
 
     def __init__(self, options: ServeOptions) -> None:
         """Take the lock and the port. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, or UNAVAILABLE for a port in use."""
-        self._options = options
         self._folder = DataFolder.open(OsDisk(), options.data, lambda: secrets.randbits(32))
         self._folder.remove_dropped()
         self._listener = _listen(options.host, options.port)
+        self._options = replace(options, port=self._listener.getsockname()[1])  # for 0 took a free one
         self._loop = asyncio.get_running_loop()
         self._collections = {item.id: item for item in self._folder.catalog.collections()}
         self._memory: dict[_Key, int] = {}

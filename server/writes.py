@@ -116,6 +116,10 @@ class Writes:
             self._links[core].close()
         self._links[core] = link
 
+    def link(self, core: int) -> PeerLink | None:
+        """The way to another core, if there is one."""
+        return self._links.get(core)
+
     async def link_lost(self, link: PeerLink) -> None:
         """Nobody will decide any more what that core had held."""
         lost = [number for number, (holder, _) in self._held.items() if holder is link]

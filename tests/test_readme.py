@@ -120,7 +120,7 @@ def test_the_usage_lines_name_every_option():
     for line in block("text", "reddb serve --data DIR").splitlines():
         _, command, *_ = line.split()
         described = CliRunner().invoke(main, [command, "--help"]).output
-        options = set(re.findall(r"--[a-z-]+", described)) - {"--help", "--timeout", "--command"}
+        options = set(re.findall(r"--[a-z-]+", described)) - {"--help", "--timeout", "--command", "--file"}
         assert options == set(re.findall(r"--[a-z-]+", line)), line
 
 

@@ -43,14 +43,15 @@ class MetricRow:
     formula: str
     range: str
     zero_vector: str
+    score: str = "1 / (1 + distance)"
 
 
 METRICS = {
     row.metric: row
     for row in (
-        MetricRow(Metric.COSINE, "<=>", "1 - x·y / (|x| |y|)", "0 to 2", "distance 1 to everything"),
+        MetricRow(Metric.COSINE, "<=>", "1 - x·y / (|x| |y|)", "0 to 2", "distance 1 to everything", "1 - distance"),
         MetricRow(Metric.L2, "<->", "sqrt(sum((x - y)^2))", "0 up", "like any other vector"),
-        MetricRow(Metric.IP, "<#>", "-(x·y)", "all numbers", "distance 0 to everything"),
+        MetricRow(Metric.IP, "<#>", "-(x·y)", "all numbers", "distance 0 to everything", "-distance"),
         MetricRow(Metric.MANHATTAN, "<+>", "sum(|x - y|)", "0 up", "like any other vector"),
         MetricRow(Metric.CHEBYSHEV, "", "max(|x - y|)", "0 up", "like any other vector"),
         MetricRow(
@@ -62,6 +63,7 @@ METRICS = {
             "1 - |X ∩ Y| / |X ∪ Y|, X = all i with x[i] > 0.5",
             "0 to 1",
             "the empty set: distance 0 to another, 1 to any other set",
+            "1 - distance",
         ),
         MetricRow(
             Metric.PEARSON,
@@ -69,12 +71,42 @@ METRICS = {
             "1 - (x - mean(x))·(y - mean(y)) / (|x - mean(x)| |y - mean(y)|)",
             "0 to 2",
             "distance 1 to everything, as is any vector of equal coordinates",
+            "1 - distance",
         ),
     )
 }
 
+_SIMILARITIES = frozenset({Metric.COSINE, Metric.JACCARD, Metric.PEARSON})  # whose score is 1 - distance
+
 # What an index that knows only l2 and inner products can find, once `prepare` has seen to the vectors.
 INDEXABLE = frozenset({Metric.L2, Metric.COSINE, Metric.IP, Metric.PEARSON})
+
+
+def score_of(metric: Metric, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (n,) of distances (n,): larger is nearer. The formulas stand in `METRICS`."""
+    if metric is Metric.IP:
+        return -distances
+    if metric in _SIMILARITIES:
+        return 1.0 - distances
+    return 1.0 / (1.0 + distances)
+
+
+def distance_of(metric: Metric, score: float) -> float:
+    """The distance that has this score; infinite for a score of 0 and less where all scores are above it."""
+    if metric is Metric.IP:
+        return -score
+    if metric in _SIMILARITIES:
+        return 1.0 - score
+    return 1.0 / score - 1.0 if score > 0 else math.inf
+
+
+def exact_distances(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
+    """Distances (n,) of the vectors (n, dim), any that lie in one piece, to a query (dim,)."""
+    if not len(vectors):
+        return np.empty(0)
+    has_norm = metric in (Metric.COSINE, Metric.PEARSON)
+    norms = inverse_norms(vectors, metric) if has_norm else np.empty(0)
+    return Distances(metric, vectors, norms).exact(query, np.arange(len(vectors)))
 
 
 def use_one_thread() -> None:
@@ -257,7 +289,8 @@ class Distances:
             block -= query
             distances: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", block, block))
             return distances
-        products = block @ query
+        # Row by row: in a product of matrices the last bits of a row depend on its place among the others.
+        products: NDArray[np.float64] = np.linalg.vecdot(block, query)
         if self.metric is Metric.IP:
             return -products
         length = math.sqrt(query @ query)

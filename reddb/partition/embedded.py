@@ -20,6 +20,7 @@ from reddb.partition.placement import of_batch, shares, stored_in_part
 from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader, Reader, reader_of
+from reddb.partition.sweep import SWEEP_PAUSE_S, SWEEP_ROWS_MAX, prepare_sweep
 from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan, Work
 from reddb.rows import RowBatch
@@ -33,13 +34,20 @@ _log = structlog.get_logger()
 class EmbeddedCollection:
     """All partitions of a collection."""
 
-    def __init__(self, disk: Disk, data: Path, collection: Collection, random_u32: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        data: Path,
+        collection: Collection,
+        random_u32: Callable[[], int],
+        now_us: Callable[[], int],
+    ) -> None:
         """Open or recover it. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
         self._collection = collection
         self._partitions: list[EmbeddedPartition] = []
         try:
             for number in range(collection.number("partitions")):
-                self._partitions.append(EmbeddedPartition(disk, data, collection, number, random_u32))
+                self._partitions.append(EmbeddedPartition(disk, data, collection, number, random_u32, now_us))
         except BaseException:
             self.close()
             raise
@@ -114,12 +122,19 @@ class EmbeddedPartition:
     """Opens the partition and does each step of its life when it is due."""
 
     def __init__(
-        self, disk: Disk, data: Path, collection: Collection, number: int, random_u32: Callable[[], int]
+        self,
+        disk: Disk,
+        data: Path,
+        collection: Collection,
+        number: int,
+        random_u32: Callable[[], int],
+        now_us: Callable[[], int],
     ) -> None:
         """Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error."""
         folder = partition_folder(data, collection.id, number)
-        self.owner = Partition.open(disk, folder, collection, number, random_u32)
-        self.reader = PartitionReader(disk, folder, collection, number, self.owner.memory)
+        self.owner = Partition.open(disk, folder, collection, number, random_u32, now_us=now_us)
+        self.reader = PartitionReader(disk, folder, collection, number, self.owner.memory, now_us)
+        self._sweep_us = 0  # not before
         if self.owner.torn_tail is not None:
             tail = self.owner.torn_tail
             _log.warning("cut an unfinished write", file=str(tail.path), offset=tail.offset, bytes=tail.bytes_cut)
@@ -134,15 +149,8 @@ class EmbeddedPartition:
 
         What is due and fails is logged and due again at the next write, for this one is stored.
         """
-        group = self.owner.take_group()
-        if group is None:
+        if not self._write():
             return False
-        try:
-            group.write(self.owner.wal)
-        except BaseException:
-            self.owner.abort(group)
-            raise
-        self.owner.complete(group)
         self._settle_or_log()
         return True
 
@@ -155,6 +163,7 @@ class EmbeddedPartition:
     def seal(self) -> None:
         """Seal the growing rows. Raises a disk error."""
         self.owner.check_manifest()
+        self._sweep_all()
         self.owner.freeze()
         self._settle()
 
@@ -175,6 +184,7 @@ class EmbeddedPartition:
     def checkpoint(self) -> None:
         """Put what only memory and the log know into files. Raises a disk error."""
         self.owner.check_manifest()
+        self._sweep_all()
         if not self.owner.collection.is_logged:
             self.seal()
         if can_checkpoint(self.owner):
@@ -196,6 +206,36 @@ class EmbeddedPartition:
         finally:
             self.owner.close()
 
+    def _write(self) -> bool:
+        """Write what was prepared and apply it; False if there is nothing. Raises a disk error."""
+        group = self.owner.take_group()
+        if group is None:
+            return False
+        try:
+            group.write(self.owner.wal)
+        except BaseException:
+            self.owner.abort(group)
+            raise
+        self.owner.complete(group)
+        return True
+
+    def _sweep(self) -> None:
+        """Delete some of the rows that have expired, if it is time to look."""
+        now_us = self.owner.now_us()
+        if now_us < self._sweep_us:
+            return
+        left_rows = self._sweep_once() == SWEEP_ROWS_MAX
+        self._sweep_us = 0 if left_rows else now_us + int(1e6 * SWEEP_PAUSE_S)
+
+    def _sweep_all(self) -> None:
+        while self._sweep_once() == SWEEP_ROWS_MAX:
+            pass
+
+    def _sweep_once(self) -> int:
+        swept = sum(item.result for item in prepare_sweep(self.owner))
+        self._write()
+        return swept
+
     def _settle_or_log(self, first: Callable[[], None] = lambda: None) -> None:
         """Do what is due; what fails is due again, and keeps nobody from reading and writing."""
         try:
@@ -205,6 +245,7 @@ class EmbeddedPartition:
             _log.error("a segment was not settled", collection=self.owner.collection.name, error=str(error))
 
     def _settle(self) -> None:
+        self._sweep()
         if log_is_long(self.owner):
             if can_checkpoint(self.owner):
                 self._publish(TombstoneCheckpoint(self.owner))

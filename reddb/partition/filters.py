@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 
 from reddb import limits
 from reddb.query.candidates import candidates
+from reddb.query.families import concatenate, take
 from reddb.query.predicate import Predicate
+from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
 from reddb.storage.segment_rows import INT_ID, Columns
+from reddb.types import Vectors
 
 _BLOCK_ROWS = 1024
 
@@ -91,6 +94,16 @@ class SealedFilter:
             self._cache.put(key, mask)
         return mask
 
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path, or of "id", for these rows (n,)."""
+        return _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()).families(path)
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        return _mask_of(
+            predicate, count, _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()), rows
+        )
+
     def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
         """The mask by way of an index, None where there is none or a scan costs less."""
         chosen = candidates(predicate.condition, self.indexes, count)
@@ -115,18 +128,45 @@ class GrowingFilter:
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows."""
+        self._prepare(count)
+        parts = [self._block_mask(predicate, number).rows for number in range(count // _BLOCK_ROWS)]
+        if count % _BLOCK_ROWS:
+            assert self._tail is not None
+            parts.append(predicate.evaluate(self._tail))
+        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
+        return Mask(rows, int(np.count_nonzero(rows)))
+
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path, or of "id", for these rows (n,) of the first `count`."""
+        if path == "id":
+            return _id_families(self._columns, rows)
+        self._prepare(count)
+        parts, counts, places = [], [], [np.empty(0, np.int64)]
+        numbers = rows // _BLOCK_ROWS
+        for number in np.unique(numbers).tolist():
+            block = self._tail if number == count // _BLOCK_ROWS else self._blocks[number]
+            assert block is not None
+            where = np.flatnonzero(numbers == number)
+            wanted = pa.array(rows[where] - block.first)
+            parts.append({family: taken(array, wanted) for family, array in block.families(path).items()})
+            counts.append(len(where))
+            places.append(where)
+        return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
+
+    def _prepare(self, count: int) -> None:
+        """Make columns of the first `count` rows."""
         full = count // _BLOCK_ROWS
         while len(self._blocks) < full:
             first = len(self._blocks) * _BLOCK_ROWS
             self._blocks.append(self._source(first, first + _BLOCK_ROWS))
-        parts = [self._block_mask(predicate, number).rows for number in range(full)]
-        if count % _BLOCK_ROWS:
-            first = full * _BLOCK_ROWS
-            if self._tail is None or self._tail.first != first or self._tail.rows != count - first:
-                self._tail = self._source(first, count)
-            parts.append(predicate.evaluate(self._tail))
-        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
-        return Mask(rows, int(np.count_nonzero(rows)))
+        first = full * _BLOCK_ROWS
+        if first < count and (self._tail is None or self._tail.first != first or self._tail.rows != count - first):
+            self._tail = self._source(first, count)
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+        """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
+        payloads = PayloadColumns.from_payloads([self._columns.payload(row) for row in range(count)])
+        return _mask_of(predicate, count, _ChosenRows(self._columns, rows, payloads), rows)
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:
         key = (self._segment_id, number, predicate)
@@ -159,11 +199,14 @@ class _Source:
             self._ids = _id_families(self._columns, np.arange(self.first, self.first + self.rows))
         return self._ids
 
+    def vectors(self) -> Vectors:
+        return self._columns.vectors[self.first : self.first + self.rows]
+
 
 class _ChosenRows:
     """The same for some rows of a segment, (n,) of their numbers."""
 
-    def __init__(self, columns: Columns, chosen: NDArray[np.uint32], payloads: PayloadColumns) -> None:
+    def __init__(self, columns: Columns, chosen: NDArray[Any], payloads: PayloadColumns) -> None:
         self.rows = len(chosen)
         self._columns = columns
         self._chosen = chosen
@@ -173,13 +216,17 @@ class _ChosenRows:
         if path == "id":
             return _id_families(self._columns, self._chosen)
         wanted = pa.array(self._chosen)
-        return {family: _taken(array, wanted) for family, array in self._payloads.families(path).items()}
+        return {family: taken(array, wanted) for family, array in self._payloads.families(path).items()}
+
+    def vectors(self) -> Vectors:
+        chosen: Vectors = self._columns.vectors[self._chosen]
+        return chosen
 
 
-def _taken(array: pa.Array, rows: pa.Array) -> pa.Array:
-    taken = array.take(rows)
-    # Without its dictionary: an operation on that would cost as much as on all rows of the segment.
-    return taken.dictionary_decode() if isinstance(taken, pa.DictionaryArray) else taken
+def _mask_of(predicate: Predicate, count: int, source: _ChosenRows, rows: NDArray[np.int64]) -> Mask:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = predicate.evaluate(source)
+    return Mask(mask, int(np.count_nonzero(mask)))
 
 
 def _id_families(columns: Columns, rows: NDArray[Any]) -> dict[str, pa.Array]:

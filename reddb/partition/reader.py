@@ -9,7 +9,7 @@ Invariant: a view is taken anew for each question, so an acknowledged write is i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,19 @@ from weakref import WeakSet
 import numpy as np
 
 from reddb.disk import Disk
+from reddb.expiry import NEVER_US
 from reddb.index.metrics import Distances
+from reddb.partition.expiry import Expired
 from reddb.partition.filters import FilterCache, GrowingFilter, SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
 from reddb.partition.search import Found, SearchReport, Steps, search_steps
 from reddb.partition.settled import Graph, Lists, open_index
 from reddb.partition.view import Filter, SegmentView, View
+from reddb.query.execute import run_steps
 from reddb.query.predicate import Predicate
+from reddb.query.read_plans import ReadPlan
+from reddb.query.select import Steps as ReadSteps
 from reddb.storage.field_index import open_field_indexes
 from reddb.storage.growing import GrowingSegment
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory, SegmentEntry, Snapshot
@@ -46,7 +51,7 @@ class Reader(ABC):
 
     @abstractmethod
     def view(self) -> View:
-        """What is published now. Raises CORRUPT_DATA if a sealed file cannot be opened."""
+        """What is published and has not expired now. Raises CORRUPT_DATA if a sealed file cannot be opened."""
 
     def search(
         self,
@@ -74,6 +79,11 @@ class Reader(ABC):
         """The same in slices of about a millisecond: yields between them and returns the list."""
         return search_steps(self.view(), queries, options, predicate, report)
 
+    def read_steps(self, plan: ReadPlan) -> ReadSteps:
+        """Run a read in slices of a few milliseconds: yields between them and returns the table."""
+        view = self.view()
+        return run_steps(plan, view, partial(search_steps, view))
+
     def count(self) -> int:
         return self.view().live_rows
 
@@ -93,8 +103,16 @@ class PartitionReader(Reader):
     """A read-only face of one partition."""
 
     def __init__(
-        self, disk: Disk, folder: Path, collection: Collection, partition: int, memory: PartitionMemory
+        self,
+        disk: Disk,
+        folder: Path,
+        collection: Collection,
+        partition: int,
+        memory: PartitionMemory,
+        now_us: Callable[[], int],
     ) -> None:
+        """`now_us` says which rows have expired: microseconds since 1970 that never go back."""
+        self.now_us = now_us
         self.memory = memory
         self.number = partition
         self.collection = collection
@@ -115,17 +133,22 @@ class PartitionReader(Reader):
         return (self,)
 
     def view(self) -> View:
+        return self.view_at(self.now_us)
+
+    def view_at(self, now_us: Callable[[], int]) -> View:
+        """The same by another clock, which is not asked where no row ever expires."""
         snapshot = self.memory.snapshot()
         if snapshot == self._seen and self._view is not None:
-            return self._view
+            until_us = self._view.expired.until_us
+            if until_us == NEVER_US or now_us() < until_us:
+                return self._view
         if snapshot.generation != self._generation:
             snapshot = self._refresh()
         segments = self._segments
         if segments and segments[-1].is_growing:
             segments = (*segments[:-1], _with_count(segments[-1], snapshot.last_rows))
-        self._view = View(
-            self.collection, snapshot.generation, snapshot.live_rows, segments, (snapshot.lsn,) * len(segments)
-        )
+        expired, lsns = Expired.at(now_us(), segments), (snapshot.lsn,) * len(segments)
+        self._view = View(self.collection, snapshot.generation, snapshot.live_rows, segments, lsns, expired)
         self._views.add(self._view)
         self._seen = snapshot
         return self._view
@@ -220,7 +243,8 @@ class CollectionReader(Reader):
         return self._parts
 
     def view(self) -> View:
-        views = tuple(part.view() for part in self._parts)
+        now_us = self._parts[0].now_us()
+        views = tuple(part.view_at(lambda: now_us) for part in self._parts)
         if self._view is None or any(new is not seen for new, seen in zip(views, self._view.parts, strict=True)):
             self._view = View.of_all(views)
         return self._view

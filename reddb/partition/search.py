@@ -139,7 +139,7 @@ class _Search:
             began = perf_counter()
             mask = None
             if self._predicate is not None:
-                mask = segment.filter.mask(self._predicate, segment.count)
+                mask = self._view.mask(place, self._predicate)
                 self._report.filter_us += 1e6 * (perf_counter() - began)
             before = sum(map(_total, self._candidates))
             strategy = yield from self._segment(segment, place, mask)
@@ -221,7 +221,7 @@ class _Search:
         count = wanted
         if mask is not None:
             count = ceil(wanted * segment.count / mask.matches * _MARGIN) if mask.matches < segment.count else wanted
-        is_plain = mask is None and not segment.tombstones.count and turbo.rows == encoded
+        is_plain = mask is None and self._view.all_live(place) and turbo.rows == encoded
         asked = list(range(len(self._queries)))
         for times in _ASK_AGAIN:
             if not asked or count * times * 2 > encoded:
@@ -257,7 +257,7 @@ class _Search:
             bitmap = np.packbits(mask.rows, bitorder="little")
         if isinstance(index, Graph):
             count = ceil(wanted * widening)
-        dead = segment.tombstones.count
+        dead = self._view.gone_rows(place)
         if dead:  # they are found like others, and take their places
             count = ceil(count * segment.count / max(segment.count - dead, 1) * _MARGIN)
         count = min(count, segment.count)
@@ -295,7 +295,7 @@ class _Search:
         rows = labels[(labels >= 0) & (labels < encoded)]
         if mask is not None:
             rows = rows[mask.rows[rows]]
-        if segment.tombstones.count:
+        if not self._view.all_live(place):
             rows = rows[self._view.live(place, rows)]
         return rows
 
@@ -322,7 +322,7 @@ class _Search:
             matches = np.flatnonzero(mask.rows[first:last]) + first
             for start in range(0, len(matches), _SCAN_BLOCK_ROWS):
                 rows = matches[start : start + _SCAN_BLOCK_ROWS]
-                if segment.tombstones.count:
+                if not self._view.all_live(place):
                     rows = rows[self._view.live(place, rows)]
                 yield rows, segment.distances.keys_of_rows(query, rows)
             return
@@ -330,7 +330,7 @@ class _Search:
             end = min(start + _SCAN_BLOCK_ROWS, last)
             rows, keys = np.arange(start, end), segment.distances.keys_of_range(query, start, end)
             keep: NDArray[Any] | None = None if mask is None else mask.rows[start:end]
-            if segment.tombstones.count:
+            if not self._view.all_live(place):
                 live = self._view.live(place, slice(start, end))
                 keep = live if keep is None else live & keep
             yield (rows, keys) if keep is None else (rows[keep], keys[keep])

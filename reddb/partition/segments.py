@@ -65,6 +65,17 @@ def locate(segments: Sequence[OwnedSegment], ids: Sequence[RowId]) -> Iterator[t
                 return
 
 
+def undeleted_ids(segments: Sequence[OwnedSegment], ids: Sequence[RowId], now_us: int) -> dict[RowId, bool]:
+    """The ids that have a live row; False where that has expired."""
+    found: dict[RowId, bool] = {}
+    for segment, places, rows in locate(segments, ids):
+        found.update((ids[place], True) for place in places.tolist())
+        expiries = segment.rows.expiries
+        if now_us >= expiries.earliest_us:
+            found.update((ids[place], False) for place in places[~expiries.unexpired(rows, now_us)].tolist())
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A replaced segment: its rows `kept`, ascending, are those from `first` on of the new one."""

@@ -1,4 +1,4 @@
-"""One moment of a collection as a reader sees it: segments, how many rows of each, and the LSN that decides who lives.
+"""One moment of a collection as a reader sees it: segments, their rows, and the LSN and the time that say who lives.
 
 A row is addressed by its segment's place in the view (upper 32 bits) and its number in the segment (lower 32).
 
@@ -9,21 +9,26 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from reddb.index.metrics import Distances
+from reddb import errors
+from reddb.index.metrics import Distances, exact_distances
+from reddb.partition.expiry import Expired
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.settled import SettledIndex
+from reddb.partition.view_rows import ViewRows
+from reddb.query.families import arrays, concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.rows import PayloadColumn
 from reddb.storage.segment_rows import SegmentRows, Tombstones
-from reddb.types import Collection, IdColumn, RowId, Vectors
+from reddb.types import Collection, IdColumn, Metric, RowId, Vectors
 
 Addresses: TypeAlias = NDArray[np.int64]
 
@@ -34,6 +39,10 @@ _SCAN_BLOCK_ROWS = 4096
 
 class Filter(Protocol):
     def mask(self, predicate: Predicate, count: int) -> Mask: ...
+
+    def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]: ...
+
+    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +65,16 @@ class SegmentView:
 class View:
     """The segments of a partition at one moment, or those of all `parts`, in order.
 
-    `lsns` are those of the partitions that the segments belong to; `generation` is the partition's.
+    `lsns` are those of the partitions that the segments belong to; `generation` is the partition's. `undeleted_rows`
+    counts rows that have expired too.
     """
 
     collection: Collection
     generation: int
-    live_rows: int
+    undeleted_rows: int
     segments: tuple[SegmentView, ...]
     lsns: tuple[int, ...]
+    expired: Expired
     parts: tuple[View, ...] = ()
 
     @classmethod
@@ -71,11 +82,49 @@ class View:
         """The partitions of a collection as one."""
         segments = tuple(segment for part in parts for segment in part.segments)
         lsns = tuple(lsn for part in parts for lsn in part.lsns)
-        return cls(parts[0].collection, 0, sum(part.live_rows for part in parts), segments, lsns, parts)
+        undeleted_rows = sum(part.undeleted_rows for part in parts)
+        expired = Expired.of_all([part.expired for part in parts])
+        return cls(parts[0].collection, 0, undeleted_rows, segments, lsns, expired, parts)
+
+    @property
+    def live_rows(self) -> int:
+        """Rows that are neither dead nor expired."""
+        return self.undeleted_rows - sum(map(self.expired_rows, range(len(self.segments))))
 
     def live(self, place: int, rows: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
         """Which of the rows of the segment at this place live."""
-        return self.segments[place].tombstones.live(rows, self.lsns[place])
+        segment = self.segments[place]
+        live = segment.tombstones.live(rows, self.lsns[place])
+        if self.expired.rows[place]:
+            live &= segment.rows.expiries.unexpired(rows, self.expired.now_us)
+        return live
+
+    def all_live(self, place: int) -> bool:
+        """Whether every row of the segment lives, so that none need be asked."""
+        return not self.segments[place].tombstones.count and not self.expired.rows[place]
+
+    def gone_rows(self, place: int) -> int:
+        """How many rows of the segment are dead or expired."""
+        return self.segments[place].tombstones.count + self.expired_rows(place)
+
+    def expired_rows(self, place: int) -> int:
+        """How many rows of the segment have expired and are not deleted yet."""
+        if not self.expired.rows[place]:
+            return 0
+        segment = self.segments[place]
+        expired = segment.rows.expiries.expired_rows(self.expired.now_us, segment.count)
+        return int(np.count_nonzero(segment.tombstones.live(expired, self.lsns[place])))
+
+    def mask(self, place: int, predicate: Predicate) -> Mask:
+        """Which rows of the segment at this place match. Raises INVALID_VALUE if it cannot be said of a live one."""
+        segment = self.segments[place]
+        try:
+            return segment.filter.mask(predicate, segment.count)
+        except errors.RedDBError as error:
+            if error.code is not errors.INVALID_VALUE or self.all_live(place):
+                raise
+        live = np.flatnonzero(self.live(place, slice(0, segment.count)))
+        return segment.filter.mask_of(predicate, segment.count, live)
 
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
@@ -93,21 +142,26 @@ class View:
                 break
         return found
 
-    def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
-        """The first `count` live rows that match, after `offset` of them; each partition in its rows' order."""
-        parts: list[Addresses] = [np.empty(0, np.int64)]
-        wanted = offset + count
+    def blocks(self, predicate: Predicate | None = None) -> Iterator[Addresses]:
+        """The live rows that match, a few thousand at a time, perhaps none; each partition in its rows' order."""
         for place, segment in enumerate(self.segments):
-            mask = None if predicate is None else segment.filter.mask(predicate, segment.count).rows
+            mask = None if predicate is None else self.mask(place, predicate).rows
             for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
-                if wanted <= 0:
-                    break
                 block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
                 keep = self.live(place, block)
                 if mask is not None:
                     keep &= mask[block]
-                parts.append(address(place, first + np.flatnonzero(keep)))
-                wanted -= len(parts[-1])
+                yield address(place, first + np.flatnonzero(keep))
+
+    def scan(self, count: int, offset: int = 0, predicate: Predicate | None = None) -> Addresses:
+        """The first `count` live rows that match, after `offset` of them; each partition in its rows' order."""
+        parts: list[Addresses] = [np.empty(0, np.int64)]
+        wanted = offset + count
+        for block in self.blocks(predicate) if wanted else ():
+            parts.append(block)
+            wanted -= len(block)
+            if wanted <= 0:
+                break
         return np.concatenate(parts)[offset : offset + count]
 
     def count(self, predicate: Predicate | None = None) -> int:
@@ -116,8 +170,8 @@ class View:
             return self.live_rows
         total = 0
         for place, segment in enumerate(self.segments):
-            mask = segment.filter.mask(predicate, segment.count)
-            if mask.matches and segment.tombstones.count:
+            mask = self.mask(place, predicate)
+            if mask.matches and not self.all_live(place):
                 total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:
                 total += mask.matches
@@ -164,6 +218,36 @@ class View:
             return None
         lengths = np.array([len(payload) for payload in payloads], np.uint32)
         return PayloadColumn(lengths, memoryview(b"".join(payloads)))
+
+    def distances(self, metric: Metric, query: Vectors, addresses: Addresses) -> NDArray[np.float64]:
+        """Exact distances (n,) of the rows (n,) to a query (dim,)."""
+        if metric is not self.collection.metric:
+            return exact_distances(metric, self.vectors(addresses), query)
+        distances = np.empty(len(addresses))
+        for place, where, rows in self._by_segment(addresses):
+            distances[where] = self.segments[place].distances.exact(query, rows)
+        return distances
+
+    def families(self, path: str, addresses: Addresses) -> Mapping[str, pa.Array]:
+        """The arrays (n,) of a path of the payloads by their family, or of "id"."""
+        parts, counts, places = [], [], [np.empty(0, np.int64)]
+        for place, where, rows in self._by_segment(addresses):
+            segment = self.segments[place]
+            parts.append(arrays(segment.filter.families(path, rows, segment.count), len(rows)))
+            counts.append(len(rows))
+            places.append(where)
+        if len(parts) == 1:
+            return parts[0]
+        return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
+
+    def row_source(
+        self,
+        addresses: Addresses,
+        query: tuple[Metric, Vectors] | None = None,
+        distances: NDArray[np.float64] | None = None,
+    ) -> ViewRows:
+        """These rows as a source; with metric and query (dim,) or distances (n,) they have a "distance"."""
+        return ViewRows(self, addresses, query, distances)
 
     def _by_segment(self, addresses: Addresses) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Place, positions in `addresses`, row numbers."""

@@ -24,7 +24,6 @@ Invariants:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,12 +33,13 @@ from reddb import errors, limits
 from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.index.metrics import inverse_norms
+from reddb.partition.clock import system_time_us
 from reddb.partition.code_snapshot import Moment, SegmentCodes, codes_if_sound, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
-from reddb.partition.operations import Group, Operation, Prepared
+from reddb.partition.operations import Coming, Group, Operation, Prepared
 from reddb.partition.recovery import Recovery
-from reddb.partition.segments import OwnedSegment, Succession, locate
+from reddb.partition.segments import OwnedSegment, Succession, locate, undeleted_ids
 from reddb.partition.settled import with_sound_index
 from reddb.rows import RowBatch, id_column
 from reddb.storage.growing import Extent, GrowingSegment, GrowingWriter
@@ -51,16 +51,14 @@ from reddb.storage.wal import Archive, Record, TornTail, Wal, WalIdentity, keep_
 from reddb.types import Collection, RowId
 
 
-def system_time_us() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
 class Partition:
     """Owns the log, the memory and the list of segments of one partition."""
 
-    def __init__(self, disk: Disk, folder: Path, collection: Collection, number: int) -> None:
+    def __init__(
+        self, disk: Disk, folder: Path, collection: Collection, number: int, now_us: Callable[[], int]
+    ) -> None:
         """Use `open`."""
+        self.now_us = now_us
         self.disk = disk
         self.folder = folder
         self.collection = collection
@@ -81,7 +79,7 @@ class Partition:
         self._generation = 0
         self._table_is_stale = True
         self._recovery = Recovery()
-        self._coming: dict[RowId, tuple[bool, Prepared]] = {}
+        self._coming = Coming()
         self._open_group: list[Prepared] = []
         self._group_under_way: Group | None = None
         self.encoder = GrowingEncoder(codec_of(collection), collection, self.memory)
@@ -100,10 +98,10 @@ class Partition:
     ) -> Partition:
         """Recover the partition, which `begin_partition` has made. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error.
 
-        `archive` gets each file of the log before it goes, `now_us` says when its records were written,
-        `recovery` is told how far this has come.
+        `archive` gets each file of the log before it goes, `now_us` says when its records were written and which rows
+        have expired, `recovery` is told how far this has come.
         """
-        partition = cls(disk, folder, collection, number)
+        partition = cls(disk, folder, collection, number, now_us)
         partition._recovery = recovery or Recovery()
         partition._recovery.bytes_total = disk.folder_bytes(folder / "wal")
         try:
@@ -153,26 +151,27 @@ class Partition:
     def prepare(self, operation: Operation, batch: RowBatch) -> Prepared:
         """Check the operation and give it a place in the next group. Raises an error that names the wrong row.
 
-        A delete takes a batch with dim 0; ids that are not there are left out of it.
+        A delete takes a batch with dim 0; ids that are not there, or have expired, are left out of it. An insert in
+        the place of expired rows is logged as the upsert that it is, for they are still there.
         """
         if operation is Operation.DELETE:
             check_count(batch)
             check_ids(batch.ids)
-            ids = self._existing(list(dict.fromkeys(batch.id_list())))
-            batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
-            prepared = Prepared(operation, batch, ids, len(ids), -1)
-        else:
-            self._check_room()
-            batch = check_batch(self.collection, batch)
-            ids = batch.id_list()
-            check_distinct(ids)
-            if operation is Operation.INSERT:
-                self._check_absent(ids)
-            prepared = Prepared(operation, batch, ids, len(ids), self.growing.reserve(_extent(batch)) if ids else -1)
-        if ids:
-            self._open_group.append(prepared)
-            self._coming.update(dict.fromkeys(ids, (operation is not Operation.DELETE, prepared)))
-        return prepared
+            undeleted = self._undeleted(list(dict.fromkeys(batch.id_list())))
+            return self.prepare_deletion([row_id for row_id, is_there in undeleted.items() if is_there])
+        self._check_room()
+        batch = check_batch(self.collection, batch)
+        ids = batch.id_list()
+        check_distinct(ids)
+        if operation is Operation.INSERT and self._check_absent(ids):
+            operation = Operation.UPSERT
+        slot = self.growing.reserve(Extent.of(batch)) if ids else -1
+        return self._take_up(Prepared(operation, batch, ids, len(ids), slot))
+
+    def prepare_deletion(self, ids: list[RowId]) -> Prepared:
+        """Give the deletion of rows that are there, expired or not, a place in the next group."""
+        batch = RowBatch(id_column(ids), np.empty((len(ids), 0), np.float32))
+        return self._take_up(Prepared(Operation.DELETE, batch, ids, len(ids), -1))
 
     def take_group(self) -> Group | None:
         """The prepared operations since the last call, or None. One group at a time is under way."""
@@ -188,7 +187,7 @@ class Partition:
         self._group_under_way = None
         for position, prepared in enumerate(group.operations):
             self._apply(group.first_lsn + position, prepared.operation, prepared.batch, prepared.ids, prepared.slot)
-        self._forget_coming(group.operations)
+        self._coming.forget(group.operations)
         self.lsn = group.first_lsn + len(group.operations) - 1
         self.publish()
 
@@ -197,7 +196,7 @@ class Partition:
         self._group_under_way = None
         dropped = group.operations + self._open_group
         self._open_group = []
-        self._forget_coming(dropped)
+        self._coming.forget(dropped)
         self.growing.take_back()
         return dropped
 
@@ -308,13 +307,16 @@ class Partition:
                     self.encoder.restore(segment.id, segment.count, codes[first])
                 first += segment.count
 
-    def _existing(self, ids: list[RowId]) -> list[RowId]:
-        """Those of the distinct ids that will have a row once all that is on its way is applied."""
-        stored = {ids[place] for _, places, _ in locate(self.segments, ids) for place in places.tolist()}
-        coming = self._coming
-        if not stored and coming.keys().isdisjoint(ids):  # the usual insert: two set operations
-            return []
-        return [row_id for row_id in ids if (coming[row_id][0] if row_id in coming else row_id in stored)]
+    def _take_up(self, prepared: Prepared) -> Prepared:
+        if prepared.ids:
+            self._open_group.append(prepared)
+            self._coming.add(prepared)
+        return prepared
+
+    def _undeleted(self, ids: list[RowId]) -> dict[RowId, bool]:
+        """The distinct ids that will have a row once all that is on its way is applied; False where it has expired."""
+        now_us = self.now_us()
+        return self._coming.applied(ids, undeleted_ids(self.segments, ids, now_us), now_us)
 
     def _check_room(self) -> None:
         """Whatever is on its way may begin a segment for each slot, and all of them must have a place in the table."""
@@ -324,18 +326,14 @@ class Partition:
                 hint=f"ALTER COLLECTION {self.collection.name} SET (segment_rows_max = …) lets larger ones be made",
             )
 
-    def _check_absent(self, ids: list[RowId]) -> None:
-        existing = self._existing(ids)
-        if existing:
-            row, name = ids.index(existing[0]), self.collection.name
-            raise errors.DUPLICATE_ID.error(f"row {row}: id {existing[0]!r} exists already in {name!r}", row=row)
-
-    def _forget_coming(self, operations: list[Prepared]) -> None:
-        for prepared in operations:
-            for row_id in prepared.ids:
-                # A later operation on the same id may have taken the place.
-                if self._coming[row_id][1] is prepared:
-                    del self._coming[row_id]
+    def _check_absent(self, ids: list[RowId]) -> bool:
+        """Whether any of the ids has a row that has expired. Raises DUPLICATE_ID for one that has not."""
+        undeleted = self._undeleted(ids)
+        existing = next((row_id for row_id, is_there in undeleted.items() if is_there), None)
+        if existing is not None:
+            row, name = ids.index(existing), self.collection.name
+            raise errors.DUPLICATE_ID.error(f"row {row}: id {existing!r} exists already in {name!r}", row=row)
+        return bool(undeleted)
 
     def _replay(self, record: Record) -> None:
         if record.operation not in set(Operation):
@@ -344,7 +342,7 @@ class Partition:
             )
         self._recovery.bytes_done += len(record.body)
         batch = RowBatch.decode(record.body)
-        slot = self.growing.reserve(_extent(batch)) if record.operation != Operation.DELETE else -1
+        slot = self.growing.reserve(Extent.of(batch)) if record.operation != Operation.DELETE else -1
         self._apply(record.lsn, Operation(record.operation), batch, batch.id_list(), slot)
 
     def _apply(self, lsn: int, operation: Operation, batch: RowBatch, ids: list[RowId], slot: int) -> None:
@@ -374,8 +372,3 @@ class Partition:
         self.encoder.begin(self.segments[-1].id, slot)
         self._table_is_stale = True
         return self.segments[-1]
-
-
-def _extent(batch: RowBatch) -> Extent:
-    payload_bytes = len(batch.payloads.content) if batch.payloads is not None else 0
-    return Extent(len(batch), batch.id_text_bytes(), payload_bytes)

@@ -12,10 +12,21 @@ from collections.abc import Mapping
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_show
-from reddb.query.plan import CountPlan, DropPlan, ExplainPlan, GetPlan, Plan, ScanPlan, SearchPlan
-from reddb.query.reads import bind_select, bind_vector_search
+from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
+from reddb.query.plan import (
+    ChangePlan,
+    DropPlan,
+    ExplainPlan,
+    Plan,
+    ReadPlan,
+    SearchPlan,
+    SelectPlan,
+    ViewPlan,
+    WritePlan,
+)
+from reddb.query.reads import bind_select
 from reddb.query.values import Parameters, Values
+from reddb.query.vector_search import bind_vector_search
 from reddb.query.writes import bind_delete, bind_insert, bind_update
 from reddb.types import Collection
 
@@ -47,14 +58,29 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return _explain(binding, statement)
         case ast.CreateIndex() | ast.DropIndex():
             return bind_index(binding, statement)
-        case ast.TruncateCollection():
-            binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
-        case _:
+        case ast.Show():
             return bind_show(binding, statement)
+        case ast.Kill():
+            return bind_kill(binding, statement)
+        case _:
+            binding.refuse(errors.NOT_SUPPORTED, "this statement is not supported yet", statement)
 
 
 def _explain(binding: Binding, statement: ast.Explain) -> ExplainPlan:
-    plan = _bind(binding, statement.statement)
-    if not isinstance(plan, SearchPlan | GetPlan | ScanPlan | CountPlan):
-        binding.refuse(errors.NOT_SUPPORTED, "only reads can be explained yet", statement.statement)
-    return ExplainPlan(plan, statement.analyze)
+    inner = statement.statement
+    plan = _bind(binding, inner)
+    if not isinstance(plan, ReadPlan | ViewPlan | WritePlan | ChangePlan):
+        message = "only statements that read or write rows are explained"
+        binding.refuse(errors.NOT_SUPPORTED, message, inner)
+    if statement.recall and not _is_search(plan):
+        message = "RECALL is for searches by vector"
+        binding.refuse(errors.NOT_SUPPORTED, message, inner, "ORDER BY vector <=> $1 LIMIT 10")
+    limit_from = "statement" if isinstance(inner, ast.Read) and inner.limit is not None else "default"
+    return ExplainPlan(plan, statement.analyze, statement.recall, statement.json, limit_from)
+
+
+def _is_search(plan: Plan) -> bool:
+    """Whether an index may be asked for the nearest rows."""
+    if isinstance(plan, SelectPlan):
+        return plan.nearest is not None and plan.nearest.options is not None
+    return isinstance(plan, SearchPlan)

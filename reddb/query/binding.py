@@ -13,6 +13,7 @@ from reddb import errors
 from reddb.grammar import ast
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
+from reddb.query.views import PREFIX
 from reddb.settings import SettingValue, check
 from reddb.types import METRIC_ALIASES, Collection, Metric, RowId
 
@@ -30,6 +31,13 @@ class Binding:
             return self._catalog[name.text]
         hint = choices(name.text, list(self._catalog)) if self._catalog else "there are no collections yet"
         self.refuse(errors.UNKNOWN_COLLECTION, f"there is no collection {name.text!r}", name, hint)
+
+    def check_new_name(self, name: ast.Identifier) -> None:
+        """Raises INVALID_NAME for what no collection and no alias may be called."""
+        if not name.text.isprintable():
+            self.refuse(errors.INVALID_NAME, "a name has printable characters only", name)
+        if name.text.startswith(PREFIX):
+            self.refuse(errors.INVALID_NAME, f"names that begin with {PREFIX} are those of views", name)
 
     def metric(self, metric: ast.Identifier) -> Metric:
         """Raises INVALID_VALUE with the nearest name."""
@@ -56,7 +64,9 @@ class Binding:
 
     def predicate(self, where: ast.Expression | None, collection: Collection) -> Predicate | None:
         """Raises INVALID_VALUE or UNKNOWN_COLUMN at the place."""
-        return None if where is None else bind_predicate(where, self.values, collection.fields)
+        if where is None:
+            return None
+        return bind_predicate(where, self.values, collection.fields, collection.metric, collection.dim)
 
     def ids(self, where: ast.Expression | None) -> list[RowId] | None:
         """The ids of `id = …`, `id IN (…)` and `id IN $1`, which need no look at all rows; None for all else."""
@@ -64,10 +74,17 @@ class Binding:
             case ast.Comparison(operator="=", left=left, right=ast.Literal() | ast.Parameter() as right) if is_id(left):
                 return [self.values.row_id(right)]
             case ast.InList(operand=operand, items=items, negated=False) if is_id(operand):
-                return list(dict.fromkeys(row_id for item in items for row_id in self.values.row_ids(item)))
+                given = [self.value(item) for item in items]
+                return list(dict.fromkeys(row_id for item in given for row_id in self.values.row_ids(item)))
             case ast.Member(item=item, array=ast.Parameter() as array, negated=False) if is_id(item):
                 return list(dict.fromkeys(self.values.row_ids(array)))
         return None
+
+    def value(self, node: ast.Expression) -> ast.Value:
+        """The expression, which must be a value."""
+        if not isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
+            self.refuse(errors.NOT_SUPPORTED, "a computed value is not supported here yet", node)
+        return node
 
     def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
         raise self.values.error(code, message, node, hint)

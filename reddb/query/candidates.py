@@ -24,7 +24,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.query.evaluate import All, Among, Column, Compare, Constant, Operand, are_comparable
+from reddb.query.evaluate import All, Among, Compare
+from reddb.query.operands import Column, Constant, Operand, are_comparable
 from reddb.storage.field_index import FieldIndexes, Ordered
 
 _ROWS_MIN = 32_768  # fewer are scanned in 60 us

@@ -1,4 +1,4 @@
-"""CREATE, DROP, ALTER and SHOW to plans."""
+"""CREATE, DROP, ALTER, SHOW and KILL to plans."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from reddb.fields import Field, Fields, FieldType, check_default
 from reddb.grammar import ast
 from reddb.index.metrics import INDEXABLE
 from reddb.query.binding import Binding, choices
-from reddb.query.plan import CreatePlan, IndexPlan, SettingsPlan, Shown, ShowPlan, Work, WorkPlan
+from reddb.query.plan import CreatePlan, IndexPlan, KillPlan, SettingsPlan, ShowPlan, Work, WorkPlan
+from reddb.query.views import VIEWS
 from reddb.settings import check_online, resolve
 from reddb.storage.payload_columns import column_path
-from reddb.types import RESERVED_NAMES, Collection, Kind, Metric
+from reddb.types import RESERVED_FIELD_NAMES, RESERVED_NAMES, Collection, Kind, Metric
 
 
 def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan:
@@ -26,8 +27,7 @@ def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan
         message = f"turbo codes cannot estimate the metric {metric}, only {', '.join(sorted(INDEXABLE))}"
         hint = f"KIND {Kind.VECTOR} searches {metric} exactly"
         binding.refuse(errors.NOT_SUPPORTED, message, statement.metric or statement.kind, hint)
-    if not statement.name.text.isprintable():
-        binding.refuse(errors.INVALID_NAME, "a name has printable characters only", statement.name)
+    binding.check_new_name(statement.name)
     given: dict[str, Any] = {option.name.text: values.value(option.value) for option in statement.options}
     return CreatePlan(
         name=statement.name.text,
@@ -83,19 +83,18 @@ def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> 
 
 
 def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
-    match statement:
-        case ast.ShowCollections():
-            return ShowPlan(Shown.COLLECTIONS)
-        case ast.ShowCollection(name=name):
-            return ShowPlan(Shown.COLLECTION, binding.collection(name))
-        case ast.ShowSegments(name=name):
-            return ShowPlan(Shown.SEGMENTS, binding.collection(name))
-        case ast.ShowIndexes(name=name):
-            return ShowPlan(Shown.INDEXES, binding.collection(name))
-        case ast.ShowStats(name=name):
-            return ShowPlan(Shown.STATS, binding.collection(name))
-        case _:
-            binding.refuse(errors.NOT_SUPPORTED, "this cannot be shown yet", statement)
+    view = VIEWS[statement.subject]
+    if view.name == "settings":
+        like = None if statement.like is None else str(statement.like.value)
+        return ShowPlan(view, name=None if statement.name is None else statement.name.text, like=like)
+    return ShowPlan(view, None if statement.name is None else binding.collection(statement.name))
+
+
+def bind_kill(binding: Binding, statement: ast.Kill) -> KillPlan:
+    value = binding.values.value(statement.id)
+    if type(value) is not int:
+        binding.refuse(errors.INVALID_VALUE, "a query is killed by its id", statement.id, "SHOW QUERIES")
+    return KillPlan(value)
 
 
 def _online(binding: Binding, collection: Collection, options: tuple[ast.Option, ...]) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def _kind(binding: Binding, kind: ast.Identifier) -> Kind:
 
 def _field(binding: Binding, definition: ast.FieldDefinition) -> Field:
     name, type_name = definition.name, definition.type.text
-    if name.text in RESERVED_NAMES:
+    if name.text in RESERVED_FIELD_NAMES:
         binding.refuse(errors.INVALID_NAME, f"{name.text} is a column that every row has", name)
     if type_name not in set(FieldType):
         message = f"there is no type {type_name}"

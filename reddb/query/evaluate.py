@@ -1,37 +1,44 @@
-"""A bound expression over columns: each node gives its value for all rows of a source at once.
-
-A value is a map from family to an Arrow array (rows,), or to a scalar where it is the same for every row; a row is
-NULL where no family has a value. A truth is the `bool` of such a map, null where it is UNKNOWN.
+"""Conditions over columns: each gives its truth for all rows of a source at once, null where it is UNKNOWN.
 
 Invariants:
   * Truths are those of SQL: a comparison with NULL, or of values of families that do not compare, is UNKNOWN.
   * Integers and floats compare as float64, so beyond 2**53 a float equals several integers; integers among themselves
     compare exactly. Texts compare by code point.
-  * Nodes are immutable and hashable, and equal only where they give the same truths.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from reddb import errors
+from reddb.query.operands import (
+    ITEMS_OF,
+    UNKNOWN,
+    Compound,
+    Constant,
+    Operand,
+    Source,
+    Truth,
+    Values,
+    are_comparable,
+    as_float,
+    atom,
+    decoded,
+    each,
+    is_true,
+    truth,
+)
+from reddb.query.sources import ChosenRows
 from reddb.storage.payload_columns import ARROW_TYPES, Family
-
-Truth: TypeAlias = pa.BooleanArray | pa.BooleanScalar
-Values: TypeAlias = Mapping[str, pa.Array | pa.Scalar]
-
-UNKNOWN = pa.scalar(None, pa.bool_())
-NUMBERS = frozenset({Family.INT, Family.FLOAT})
-SCALARS = NUMBERS | {Family.BOOL, Family.TEXT, Family.TIMESTAMP}
-ITEMS_OF = {Family.TEXTS: Family.TEXT, Family.INTS: Family.INT}  # arrays, and what their items are
 
 _KERNELS: dict[str, Callable[[Any, Any], Any]] = {
     "=": pc.equal,
@@ -41,90 +48,10 @@ _KERNELS: dict[str, Callable[[Any, Any], Any]] = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
-_SHOWN_CHARS = 100  # of a text
 _SHOWN_ITEMS = 8  # of a list
 
 
-class Source(Protocol):
-    """Rows to evaluate: `families` gives the arrays (rows,) of a path by their family, and the ids for "id"."""
-
-    @property
-    def rows(self) -> int: ...
-
-    def families(self, path: str) -> Mapping[str, pa.Array]: ...
-
-
-class Operand(Protocol):
-    """A part of an expression."""
-
-    def values(self, source: Source) -> Values: ...
-
-
-def truth(operand: Operand, source: Source) -> Truth:
-    """Where the operand is TRUE, FALSE or, as null, UNKNOWN."""
-    return operand.values(source).get(Family.BOOL, UNKNOWN)
-
-
-def columns(node: object) -> Iterator[str]:
-    """The path of every column below a node."""
-    if isinstance(node, Column):
-        yield node.path
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from columns(item)
-    elif is_dataclass(node) and not isinstance(node, Constant):
-        for field in fields(node):
-            yield from columns(getattr(node, field.name))
-
-
-def are_comparable(left: str | None, right: str | None) -> bool:
-    """Whether values of these families compare; None is the family of NULL."""
-    return (left == right and left in SCALARS) or (left in NUMBERS and right in NUMBERS)
-
-
-# --- operands ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    path: str
-
-    def values(self, source: Source) -> Values:
-        return source.families(self.path)
-
-    def __str__(self) -> str:
-        return self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """One value; the family None is NULL. The family takes part in equality, for 1, 1.0 and TRUE are equal."""
-
-    family: Family | None
-    value: bool | int | float | str | datetime | None
-
-    def values(self, source: Source) -> Values:
-        return {} if self.family is None else {self.family: pa.scalar(self.value, ARROW_TYPES[self.family])}
-
-    def __str__(self) -> str:
-        match self.value:
-            case None:
-                return "NULL"
-            case bool():
-                return "TRUE" if self.value else "FALSE"
-            case datetime():
-                return f"'{self.value.isoformat()}'"
-            case str():
-                text = self.value if len(self.value) <= _SHOWN_CHARS else f"{self.value[:_SHOWN_CHARS]}…"
-                return "'" + text.replace("'", "''") + "'"
-            case _:
-                return repr(self.value)
-
-
-NULL = Constant(None, None)
-
-
-class Condition(ABC):
+class Condition(Compound, ABC):
     """An operand that is a truth."""
 
     __slots__ = ()
@@ -148,10 +75,10 @@ class Compare(Condition):
     right: Operand
 
     def truth(self, source: Source) -> Truth:
-        return _compare(self.operator, self.left.values(source), self.right.values(source))
+        return compare(self.operator, self.left.values(source), self.right.values(source))
 
     def __str__(self) -> str:
-        return f"{_atom(self.left)} {self.operator} {_atom(self.right)}"
+        return f"{atom(self.left)} {self.operator} {atom(self.right)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +92,7 @@ class Among(Condition):
         return _among(self.operand.values(source), self.constants)
 
     def __str__(self) -> str:
-        return f"{_atom(self.operand)} IN ({_listed(self.constants)})"
+        return f"{atom(self.operand)} IN ({_listed(self.constants)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +107,12 @@ class Contains(Condition):
 
         def equal(items: Values, rows: pa.Array) -> Truth:
             taken = {key: item if isinstance(item, pa.Scalar) else item.take(rows) for key, item in wanted.items()}
-            return _compare("=", items, taken)
+            return compare("=", items, taken)
 
         return _any_item(self.array.values(source), equal)
 
     def __str__(self) -> str:
-        return f"{_atom(self.item)} IN {_atom(self.array)}"
+        return f"{atom(self.item)} IN {atom(self.array)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +126,7 @@ class Overlaps(Condition):
         return _any_item(self.array.values(source), lambda items, rows: _among(items, self.constants))
 
     def __str__(self) -> str:
-        return f"{_atom(self.array)} && [{_listed(self.constants)}]"
+        return f"{atom(self.array)} && [{_listed(self.constants)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +142,11 @@ class Match(Condition):
         if texts is None:
             return UNKNOWN
         regex = like_regex(self.pattern)
-        return _each(lambda array: pc.match_substring_regex(array, regex, ignore_case=self.ignore_case), texts)
+        return each(lambda array: pc.match_substring_regex(array, regex, ignore_case=self.ignore_case), texts)
 
     def __str__(self) -> str:
         pattern = Constant(Family.TEXT, self.pattern)
-        return f"{_atom(self.operand)} {'ILIKE' if self.ignore_case else 'LIKE'} {pattern}"
+        return f"{atom(self.operand)} {'ILIKE' if self.ignore_case else 'LIKE'} {pattern}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +158,7 @@ class IsNull(Condition):
         return pc.invert(reduce(pc.or_, present, pa.scalar(False)))
 
     def __str__(self) -> str:
-        return f"{_atom(self.operand)} IS NULL"
+        return f"{atom(self.operand)} IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +169,7 @@ class Not(Condition):
         return pc.invert(truth(self.operand, source))
 
     def __str__(self) -> str:
-        return f"NOT {_atom(self.operand)}"
+        return f"NOT {atom(self.operand)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +179,7 @@ class All(Condition):
     operands: tuple[Operand, ...]
 
     def truth(self, source: Source) -> Truth:
-        return reduce(pc.and_kleene, (truth(operand, source) for operand in self.operands))
+        return _joined(pc.and_kleene, self.operands, source, decides=False)
 
     def __str__(self) -> str:
         return " AND ".join(map(_term, self.operands))
@@ -265,7 +192,7 @@ class AnyOf(Condition):
     operands: tuple[Operand, ...]
 
     def truth(self, source: Source) -> Truth:
-        return reduce(pc.or_kleene, (truth(operand, source) for operand in self.operands))
+        return _joined(pc.or_kleene, self.operands, source, decides=True)
 
     def __str__(self) -> str:
         return " OR ".join(map(_term, self.operands))
@@ -283,10 +210,6 @@ class Decided(Condition):
 
     def __str__(self) -> str:
         return str(self.condition)
-
-
-def _atom(operand: Operand) -> str:
-    return f"({operand})" if isinstance(operand, Condition) else str(operand)
 
 
 def _term(operand: Operand) -> str:
@@ -317,26 +240,43 @@ def like_regex(pattern: str) -> str:
 # --- over arrays -------------------------------------------------------------------------------------------
 
 
-def _each(kernel: Callable[..., Any], values: Any, *rest: Any) -> Any:
-    """What the kernel gives for every value; for a dictionary it works on the distinct ones only."""
-    if isinstance(values, pa.DictionaryArray):
-        return kernel(values.dictionary, *rest).take(values.indices)
-    return kernel(values, *rest)
+def _joined(
+    kernel: Callable[[Any, Any], Truth], operands: tuple[Operand, ...], source: Source, *, decides: bool
+) -> Truth:
+    """The truths of all operands together; an error in a row that another one decides is none: `b <> 0 AND a / b > 1`.
+
+    Rejected: evaluating each operand where those before it decide nothing, which would copy columns for every AND.
+    """
+    joined: Truth = pa.scalar(not decides)
+    failing: list[Operand] = []
+    for operand in operands:
+        try:
+            joined = kernel(joined, truth(operand, source))
+        except errors.RedDBError as error:
+            if error.code is not errors.INVALID_VALUE:
+                raise
+            failing.append(operand)
+    for operand in failing:
+        decided = is_true(pc.equal(joined, decides), source.rows)
+        joined = kernel(joined, _truth_in(np.flatnonzero(~decided), operand, source))
+    return joined
 
 
-def _plain(values: Any) -> Any:
-    return values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
-
-
-def _as_float(values: Any) -> Any:
-    return pc.cast(values, pa.float64(), safe=False)
+def _truth_in(rows: NDArray[np.int64], operand: Operand, source: Source) -> Truth:
+    """The truth of an operand in these rows (n,), UNKNOWN in all others."""
+    truths = truth(operand, ChosenRows(source, rows))
+    if isinstance(truths, pa.Scalar):
+        return truths
+    places = np.full(source.rows, -1)
+    places[rows] = np.arange(len(rows))
+    return truths.take(pa.array(places, mask=places < 0))
 
 
 def _first_known(parts: list[Truth]) -> Truth:
     return reduce(pc.coalesce, parts) if parts else UNKNOWN
 
 
-def _compare(operator: str, left: Values, right: Values) -> Truth:
+def compare(operator: str, left: Values, right: Values) -> Truth:
     """The comparison in whichever families a row has."""
     kernel = _KERNELS[operator]
     parts: list[Truth] = []
@@ -345,11 +285,11 @@ def _compare(operator: str, left: Values, right: Values) -> Truth:
             if not are_comparable(own, other):
                 continue
             if own != other:
-                parts.append(kernel(_as_float(mine), _as_float(theirs)))
+                parts.append(kernel(as_float(mine), as_float(theirs)))
             elif isinstance(theirs, pa.Scalar):
-                parts.append(_each(kernel, mine, theirs))
+                parts.append(each(kernel, mine, theirs))
             else:
-                parts.append(kernel(_plain(mine), _plain(theirs)))
+                parts.append(kernel(decoded(mine), decoded(theirs)))
     return _first_known(parts)
 
 
@@ -370,9 +310,9 @@ def _found(family: str, array: Any, wanted: list[Constant]) -> Iterator[Truth]:
         given = [constant.value for constant in wanted if constant.family == other]
         if Family.FLOAT in (family, other):
             # Adding 0.0 makes one zero of the two: a set tells values by their bits.
-            yield pc.is_in(pc.add(_as_float(array), 0.0), pc.add(_as_float(pa.array(given)), 0.0))
+            yield pc.is_in(pc.add(as_float(array), 0.0), pc.add(as_float(pa.array(given)), 0.0))
         else:
-            yield _each(pc.is_in, array, pa.array(given, ARROW_TYPES[other]))
+            yield each(pc.is_in, array, pa.array(given, ARROW_TYPES[other]))
 
 
 def _any_item(values: Values, test: Callable[[Values, pa.Array], Truth]) -> Truth:

@@ -11,65 +11,18 @@ from typing import Any, TypeAlias
 
 from reddb.fields import NO_FIELDS, Field, Fields
 from reddb.query.predicate import Predicate
+from reddb.query.read_plans import CountPlan as CountPlan
+from reddb.query.read_plans import GetPlan as GetPlan
+from reddb.query.read_plans import Projection as Projection
+from reddb.query.read_plans import ReadPlan as ReadPlan
+from reddb.query.read_plans import ScanPlan as ScanPlan
+from reddb.query.read_plans import SearchPlan as SearchPlan
+from reddb.query.read_plans import SelectPlan as SelectPlan
+from reddb.query.read_plans import ViewPlan as ViewPlan
+from reddb.query.views import View
 from reddb.rows import RowBatch
 from reddb.settings import SettingValue
-from reddb.types import Collection, Kind, Metric, RowId, SearchOptions, Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """The columns of a result: (what it is called, which path it shows), and whether `*` adds the payload's keys."""
-
-    columns: tuple[tuple[str, tuple[str, ...]], ...]
-    all_payload: bool = False
-
-    def needs(self, column: str) -> bool:
-        return any(path == (column,) for _, path in self.columns)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
-    """The nearest rows. `query` is float32 (1, dim), or the id of the stored row whose vector is meant."""
-
-    collection: Collection
-    query: Vectors | RowId
-    options: SearchOptions
-    offset: int
-    projection: Projection
-    predicate: Predicate | None = None
-    distance_max: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GetPlan:
-    """Rows by id, in the order of the ids; those that do not exist are left out."""
-
-    collection: Collection
-    ids: list[RowId]
-    limit: int
-    offset: int
-    projection: Projection
-
-
-@dataclass(frozen=True, slots=True)
-class ScanPlan:
-    """Rows that match, in the order they came."""
-
-    collection: Collection
-    limit: int
-    offset: int
-    projection: Projection
-    predicate: Predicate | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CountPlan:
-    """The number of rows, of those that match, or of those ids that exist."""
-
-    collection: Collection
-    ids: list[RowId] | None
-    name: str
-    predicate: Predicate | None = None
+from reddb.types import Collection, Kind, Metric, RowId, Vectors
 
 
 class WriteKind(StrEnum):
@@ -177,33 +130,41 @@ class WorkPlan:
     settings: dict[str, SettingValue] = field(default_factory=dict)
 
 
-class Shown(StrEnum):
-    COLLECTIONS = "collections"
-    COLLECTION = "collection"
-    SEGMENTS = "segments"
-    INDEXES = "indexes"
-    STATS = "stats"
+@dataclass(frozen=True, slots=True)
+class ShowPlan:
+    """All rows of a view; of one collection, of the setting with this name, or of those with names like a pattern."""
+
+    view: View
+    collection: Collection | None = None
+    name: str | None = None
+    like: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ShowPlan:
-    """All collections, one of them, or its segments, indexes or partitions."""
+class KillPlan:
+    """The query with this id shall stop."""
 
-    what: Shown
-    collection: Collection | None = None
+    query: int
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainPlan:
-    """How a read is or would be done; `analyze` does it and measures."""
+    """How a statement is or would be done; `analyze` does it and measures, `recall` compares with the exact answer.
 
-    plan: SearchPlan | GetPlan | ScanPlan | CountPlan
+    `limit_from` and `set_by` say who asked for its LIMIT and for how it searches.
+    """
+
+    plan: ReadPlan | ViewPlan | WritePlan | ChangePlan
     analyze: bool
+    recall: bool = False
+    json: bool = False
+    limit_from: str = "default"
+    set_by: str = "statement"
 
 
-ReadPlan: TypeAlias = SearchPlan | GetPlan | ScanPlan | CountPlan
 Plan: TypeAlias = (
     ReadPlan
+    | ViewPlan
     | WritePlan
     | ChangePlan
     | CreatePlan
@@ -212,5 +173,6 @@ Plan: TypeAlias = (
     | IndexPlan
     | WorkPlan
     | ShowPlan
+    | KillPlan
     | ExplainPlan
 )

@@ -5,11 +5,14 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeAlias
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.checks import check_coordinates
@@ -19,29 +22,53 @@ from reddb.types import RowId, Vectors
 _SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
+T = TypeVar("T")
+
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+Clock: TypeAlias = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Values:
     """The values of one statement: its text, its literals and its parameters."""
 
-    def __init__(self, text: str, statement: ast.Node, parameters: Parameters) -> None:
+    def __init__(self, text: str, statement: ast.Node, parameters: Parameters, clock: Clock = utc_now) -> None:
         """Raises INVALID_PARAMETER for a parameter that is given but not used."""
         self._text = text
+        self._clock = clock
         self._named: dict[int | str, Any]
         if isinstance(parameters, Mapping):
             self._named = {str(name): value for name, value in parameters.items()}
         else:
             self._named = dict(enumerate(parameters, 1))
         if self._named:
-            unused = self._named.keys() - {node.key for node in _parameters(statement)}
+            unused = self._named.keys() - self.once(_parameter_keys, statement)
             if unused:
-                names = ", ".join(_written(key) for key in sorted(unused, key=str))
+                names = ", ".join(written_parameter(key) for key in sorted(unused, key=str))
                 raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
+
+    @cached_property
+    def now(self) -> datetime:
+        """One instant for the whole statement, in UTC."""
+        return self._clock()
 
     def error(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> errors.RedDBError:
         """An error that points at the node."""
         return located(code, message, self._text, node.span, hint)
+
+    def once(self, work: Callable[[Any], T], node: ast.Node) -> T:
+        """What `work` gives for the node, whatever the parameters are: kept for as long as the parsed statement is."""
+        if len(self._text) > limits.STATEMENT_CACHE_TEXT_BYTES_MAX:
+            return work(node)
+        kept: T = _kept(work, _Same(node))
+        return kept
+
+    def written(self, node: ast.Node) -> str:
+        """The node as the statement has it, its white space in one piece."""
+        return " ".join(self._text[node.span.start : node.span.end].split())
 
     def value(self, node: ast.Value) -> Any:
         """The plain value: None, bool, int, float, str, a list, or a float32 array for a vector."""
@@ -52,7 +79,7 @@ class Values:
         if isinstance(node, ast.ListLiteral):
             return [self.value(item) for item in node.items]
         if node.key not in self._named:
-            raise self.error(errors.INVALID_PARAMETER, f"no value is given for {_written(node.key)}", node)
+            raise self.error(errors.INVALID_PARAMETER, f"no value is given for {written_parameter(node.key)}", node)
         return self._named[node.key]
 
     def plain(self, node: ast.Value) -> Any:
@@ -65,20 +92,26 @@ class Values:
         return [int(number) for number in numbers] if whole else numbers
 
     def vector(self, node: ast.Value, dim: int) -> Vectors:
-        """A finite float32 (1, dim). Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR."""
+        """A finite float32 (1, dim); a string like '[1, 2, 3]' is read as a vector, and any dimension is right for 0.
+
+        Raises INVALID_VALUE, INVALID_DIMENSION or INVALID_VECTOR.
+        """
         value = self.value(node)
         try:
-            given = np.asarray(value)
-        except ValueError:  # lists of several lengths
+            given = _numbers_of(value) if isinstance(value, str) else np.asarray(value)
+        except ValueError:  # no numbers, or lists of several lengths
             given = np.empty((0, 0))
         if given.ndim != 1 or (given.dtype.kind not in "fiu" and len(given)):
-            raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node)
+            hint = "a string that is a vector looks like '[1, 2.5, -3]'" if isinstance(value, str) else None
+            raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node, hint)
         with np.errstate(over="ignore"):  # an infinity is refused below
             vector = given.astype(np.float32)
-        if len(vector) != dim:
+        if not len(vector):
+            raise self.error(errors.INVALID_DIMENSION, "a vector has at least one dimension", node)
+        if dim and len(vector) != dim:
             message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
             raise self.error(errors.INVALID_DIMENSION, message, node)
-        vector = np.ascontiguousarray(vector).reshape(1, dim)
+        vector = np.ascontiguousarray(vector).reshape(1, -1)
         try:
             check_coordinates(vector)
         except errors.RedDBError as error:
@@ -114,6 +147,45 @@ class Values:
         return value
 
 
+def parameter_keys(statement: ast.Node) -> list[int | str]:
+    """What a statement wants values for: all numbers up to the highest, or the names in the order they appear."""
+    keys = list(dict.fromkeys(node.key for node in _parameters(statement)))
+    numbers = [key for key in keys if isinstance(key, int)]
+    return list(range(1, max(numbers) + 1)) if numbers else keys
+
+
+def _numbers_of(text: str) -> NDArray[np.float64]:
+    """The numbers of a vector that is written as a text. Raises ValueError."""
+    inner = text.strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        raise ValueError("no brackets")
+    return np.array(inner[1:-1].split(","), np.float64)
+
+
+class _Same:
+    """A node as the key of a cache, equal to itself alone: comparing trees would cost more than what is kept saves."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: ast.Node) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.node is self.node
+
+    def __hash__(self) -> int:
+        return id(self.node)
+
+
+@lru_cache(2 * limits.STATEMENT_CACHE_ENTRIES)
+def _kept(work: Callable[[Any], Any], same: _Same) -> Any:
+    return work(same.node)
+
+
+def _parameter_keys(statement: ast.Node) -> frozenset[int | str]:
+    return frozenset(node.key for node in _parameters(statement))
+
+
 def _parameters(node: Any) -> Iterator[ast.Parameter]:
     """Every parameter below a node."""
     if isinstance(node, ast.Parameter):
@@ -133,7 +205,8 @@ def _is_id_text(text: str) -> bool:
         return False
 
 
-def _written(key: int | str) -> str:
+def written_parameter(key: int | str) -> str:
+    """As it stands in a statement."""
     return f"${key}" if isinstance(key, int) else f":{key}"
 
 

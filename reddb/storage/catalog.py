@@ -32,8 +32,8 @@ from reddb.settings import SettingValue, resolve
 from reddb.types import Collection, Kind, Metric
 
 _FORMAT = 3
-_SCHEMA = """
-CREATE TABLE collections (
+_SCHEMA = (
+    """CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
@@ -42,11 +42,12 @@ CREATE TABLE collections (
     settings TEXT NOT NULL,
     fields TEXT NOT NULL,
     indexes TEXT NOT NULL DEFAULT '[]'
-) STRICT;
-CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE seal (crc INTEGER NOT NULL) STRICT;
-INSERT INTO seal VALUES (0);
-"""
+) STRICT""",
+    "CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT",
+    "CREATE TABLE seal (crc INTEGER NOT NULL) STRICT",
+    "INSERT INTO seal VALUES (0)",
+    f"PRAGMA user_version = {_FORMAT}",
+)
 _SEALED = (
     "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id",
     "SELECT id FROM dropped ORDER BY id",
@@ -88,10 +89,11 @@ class Catalog:
             raise self._damaged("is missing or empty, but there are collections")
         if version == 0:
             self._path.chmod(0o600)
-            with self._named():
-                self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
-            with self._change():
-                pass
+            with (
+                self._change()
+            ):  # the seal too: a catalog that was begun and not sealed would be taken for a damaged one
+                for statement in _SCHEMA:
+                    self._database.execute(statement)
         elif version != _FORMAT:
             raise errors.UNSUPPORTED_FORMAT.error(
                 f"{self._path} has format {version}; this build reads {_FORMAT}", path=str(self._path)

@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors, limits
+from reddb.expiry import expiries_us, may_expire
 from reddb.rows import RowBatch
+from reddb.storage.expiries import GrowingExpiries
 from reddb.storage.memory import SLOT_ROWS, PartitionMemory
 from reddb.storage.ranges import TombstoneRanges
 from reddb.storage.segment_rows import INT_ID, Columns
@@ -41,12 +43,20 @@ class Extent:
     rows: int = 0
     id_text_bytes: int = 0
     payload_bytes: int = 0
+    may_expire: bool = False
+
+    @classmethod
+    def of(cls, batch: RowBatch) -> Extent:
+        """What a batch needs."""
+        payload_bytes = 0 if batch.payloads is None else len(batch.payloads.content)
+        return cls(len(batch), batch.id_text_bytes(), payload_bytes, may_expire(batch.payloads))
 
     def plus(self, other: Extent) -> Extent:
         return Extent(
             self.rows + other.rows,
             self.id_text_bytes + other.id_text_bytes,
             self.payload_bytes + other.payload_bytes,
+            self.may_expire or other.may_expire,
         )
 
 
@@ -56,6 +66,7 @@ class GrowingSegment:
     def __init__(self, memory: PartitionMemory, slot: int) -> None:
         self.slot = slot
         self.columns = memory.slot_columns(slot)
+        self.expiries = GrowingExpiries(memory, slot)
         self._row_of: dict[RowId, int] = {}
         self._mapped_rows = 0
 
@@ -159,6 +170,8 @@ class GrowingWriter:
             columns.payload_start[first:last] = starts - batch.payloads.lengths
             columns.payload_bytes[first:last] = batch.payloads.lengths
             payload_bytes = _put(columns.payloads, opened.used.payload_bytes, batch.payloads.content)
+            if may_expire(batch.payloads):
+                self._append_expiries(opened, first, expiries_us(batch.payloads))
         opened.used = opened.used.plus(Extent(last - first, text_bytes, payload_bytes))
         return first, last
 
@@ -167,6 +180,12 @@ class GrowingWriter:
         del self._opened[slot]
         self._memory.release_slot(slot)
         self._free.append(slot)
+
+    def _append_expiries(self, opened: _Open, first: int, instants: NDArray[np.uint64]) -> None:
+        assert opened.reserved.may_expire
+        if instants.any():
+            self._memory.slot_expiries(opened.slot)[first : first + len(instants)] = instants
+            self._memory.note_expiry(opened.slot, int(instants[instants > 0].min()))
 
     def _fits(self, need: Extent) -> bool:
         after = self._plan.plus(need)
@@ -201,7 +220,9 @@ class GrowingWriter:
         if needed.payload_bytes > payloads:
             payloads = -(-needed.payload_bytes // _RESERVE_BYTES) * _RESERVE_BYTES
             self._memory.reserve_bytes("payloads", opened.slot, have.payload_bytes, payloads)
-        opened.reserved = Extent(rows, texts, payloads)
+        if needed.may_expire and not have.may_expire:
+            self._memory.reserve_expiries(opened.slot)
+        opened.reserved = Extent(rows, texts, payloads, needed.may_expire or have.may_expire)
 
 
 def _append_ids(columns: Columns, first: int, start: int, ids: Sequence[RowId]) -> int:

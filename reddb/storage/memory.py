@@ -11,14 +11,17 @@ into a page that cannot be had would kill the process. What is not needed any mo
     codec              64 blocks                       what the codes of a slot mean, written by the encoder
     id … codes         64 slots of 65,536 rows         the growing rows, a segment a slot; columns of `segment_rows`
                                                        and `codes`: packed turbo codes, in blocks of 32 rows
+    expiries           64 slots of 65,536 u64          when growing rows expire, see `reddb.expiry`
     id texts           64 x 16 MiB
     payloads           64 x 256 MiB
 
     header, u64 each
-        0    "RDBPART3"        1  publication counter c
+        0    "RDBPART4"        1  publication counter c
         16   snapshot slot 0   24  snapshot slot 1:   LSN, live rows, rows of the last segment, generation, segments
         40   job under way: its first and last source, rows done, rows of all; 0 rows for no job. Only to be looked at
         44   what its owner counts: see `Counts`. Only to be looked at
+        64   of each slot, the earliest instant at which a row of it expires; 0 where none does, and then the slot's
+             `expiries` have no memory
     table entry, u64 each
         segment id, rows, start of its tombstones, slot + 1 (0: sealed), index number
 
@@ -52,9 +55,9 @@ from numpy.typing import NDArray
 from reddb import errors, limits
 from reddb.storage.segment_rows import Columns, Tombstones
 
-_MAGIC = int.from_bytes(b"RDBPART3", "little")
+_MAGIC = int.from_bytes(b"RDBPART4", "little")
 _PAGE = 4096
-_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT, _COUNTS_AT = 1, 16, 8, 40, 44
+_COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT, _COUNTS_AT, _EXPIRIES_AT = 1, 16, 8, 40, 44, 64
 _ENTRY_WORDS = 5
 
 SLOT_ROWS = limits.SEGMENT_ROWS
@@ -192,6 +195,14 @@ class PartitionMemory:
             payloads=self._slot("payloads", np.uint8, slot),
         )
 
+    def slot_expiries(self, slot: int) -> NDArray[np.uint64]:
+        """When the rows of a slot expire: (65536,), to be read only if `earliest_expiry` is not 0."""
+        return self._slot("expiries", np.uint64, slot)
+
+    def earliest_expiry(self, slot: int) -> int:
+        """No row of the slot expires before it; 0 where none ever does."""
+        return self._words[_EXPIRIES_AT + slot]
+
     def slot_codes(self, slot: int) -> NDArray[np.uint8]:
         """The packed codes of a slot."""
         return self._slot("codes", np.uint8, slot)
@@ -236,6 +247,16 @@ class PartitionMemory:
         size = self.shape.codec_bytes
         _reserve(self.descriptor, self._regions["codec"].start + slot * size, size)
 
+    def reserve_expiries(self, slot: int) -> None:
+        """Take memory for the instants of all rows of a slot."""
+        size = 8 * SLOT_ROWS
+        _reserve(self.descriptor, self._regions["expiries"].start + slot * size, size)
+
+    def note_expiry(self, slot: int, instant_us: int) -> None:
+        """A row of the slot that is not published yet expires at this instant."""
+        earliest = self.earliest_expiry(slot)
+        self._words[_EXPIRIES_AT + slot] = min(earliest or instant_us, instant_us)
+
     def reserve_bytes(self, name: str, slot: int, first: int, last: int) -> None:
         """Take memory for bytes of the `id_texts` or `payloads` of a slot."""
         region = self._regions[name]
@@ -247,8 +268,9 @@ class PartitionMemory:
 
     def release_slot(self, slot: int) -> None:
         """Give the memory of a slot back. Its codec block stays, for its generation must go on."""
+        self._words[_EXPIRIES_AT + slot] = 0
         for name, region in self._regions.items():
-            if region.row_bytes or name in _ARENAS:
+            if region.row_bytes or name in _PER_SLOT:
                 size = region.size // _SLOTS
                 self._map.madvise(mmap.MADV_REMOVE, region.start + slot * size, size)
 
@@ -266,7 +288,14 @@ class PartitionMemory:
         return np.frombuffer(self._map, dtype, size // np.dtype(dtype).itemsize, region.start + slot * size)
 
 
-_ARENAS = {"id_texts": SLOT_ROWS * 256, "payloads": limits.SEGMENT_PAYLOAD_BYTES}
+# Bytes of each slot for what only some rows have.
+_PER_SLOT = {
+    "id_texts": SLOT_ROWS * 256,
+    "payloads": limits.SEGMENT_PAYLOAD_BYTES,
+    "expiries": SLOT_ROWS * 8,
+}
+
+assert _EXPIRIES_AT + _SLOTS <= _PAGE // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +322,7 @@ def _lay_out(shape: MemoryShape) -> tuple[dict[str, _Region], int]:
         "tombstones": limits.PARTITION_ROWS_MAX * 8,
         "codec": _SLOTS * shape.codec_bytes,
         **{name: _SLOTS * SLOT_ROWS * size for name, size in per_row.items()},
-        **{name: _SLOTS * size for name, size in _ARENAS.items()},
+        **{name: _SLOTS * size for name, size in _PER_SLOT.items()},
     }
     regions: dict[str, _Region] = {}
     start = 0

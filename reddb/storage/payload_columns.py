@@ -18,9 +18,9 @@ different rows. Each family of a path is one Arrow array (n,) that is null where
 The large types have 64-bit offsets, so no amount of text overflows a column. Rejected: string and list, whose columns
 end at 2 GiB, which is less than the payloads of a merged segment may have.
 
-The commonest PATHS_MAX paths are columns. The rest are one binary column, `packed`, of MessagePack maps from path to
-value, decoded when one of them is asked for. Rejected: a column for every path (rows that each have keys of their own
-would need n columns of n rows) and leaving paths out (a filter would be wrong in silence).
+The commonest PATHS_MAX paths are columns, and `expires_at` in any case. The rest are one binary column, `packed`, of
+MessagePack maps from path to value, decoded when one of them is asked for. Rejected: a column for every path (rows that
+each have keys of their own would need n columns of n rows) and leaving paths out (a filter would be wrong in silence).
 
 Invariants:
   * A row has a value in at most one family of a path; NULL and a missing key are the same and have none.
@@ -39,7 +39,7 @@ import numpy as np
 import pyarrow as pa
 
 from reddb import errors, limits
-from reddb.fields import pack_payload, unpack_payload
+from reddb.fields import EXPIRES_AT, pack_payload, unpack_payload
 from reddb.types import Payload
 
 PATHS_MAX = 1_024  # columns of one segment: 512 KiB of int64 each at 65,536 rows, however few rows have a value
@@ -91,6 +91,11 @@ def column_path(keys: Sequence[str]) -> str:
     return ".".join(key.replace("\\", r"\\").replace(".", r"\.") for key in keys)
 
 
+def families_of(values: Sequence[Any]) -> dict[str, pa.Array]:
+    """The arrays (n,) of plain values by their family."""
+    return _arrays(_split(list(range(len(values))), list(values)), len(values))
+
+
 class PayloadColumns:
     """The columns of `rows` payloads, either just built or over the bytes of a file."""
 
@@ -129,6 +134,14 @@ class PayloadColumns:
                 raise ValueError(f"columns of {batch.num_rows} rows, not {rows}")
             return cls(rows, *_read(batch))
         except (pa.ArrowException, ValueError, KeyError, OSError, MemoryError) as error:
+            raise errors.CORRUPT_DATA.error(f"the payload columns cannot be read: {error}") from error
+
+    @staticmethod
+    def has_column(buffer: memoryview | pa.Buffer, family: Family, path: str) -> bool:
+        """Whether such bytes name a column, by a look at their schema alone. Raises CORRUPT_DATA."""
+        try:
+            return f"{family}:{path}" in pa.ipc.open_file(pa.py_buffer(buffer)).schema.names
+        except (pa.ArrowException, ValueError, OSError) as error:
             raise errors.CORRUPT_DATA.error(f"the payload columns cannot be read: {error}") from error
 
     def to_bytes(self) -> memoryview:
@@ -261,7 +274,7 @@ def _pack_rarest(paths: _Paths, count: int) -> pa.Array:
         return sum(len(rows) for rows, _ in paths[path].values())
 
     maps: dict[int, Payload] = defaultdict(dict)
-    for path in sorted(paths, key=lambda path: (-values(path), path))[PATHS_MAX:]:
+    for path in sorted(paths, key=lambda path: (path != EXPIRES_AT.name, -values(path), path))[PATHS_MAX:]:
         for family, cells in paths.pop(path).items():
             for row, value in zip(*cells, strict=True):
                 # An empty map for any other value: only that it is there is ever asked.

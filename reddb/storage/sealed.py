@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb.disk import Disk
+from reddb.fields import EXPIRES_AT
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
-from reddb.storage.payload_columns import PayloadColumns
+from reddb.storage.expiries import SealedExpiries
+from reddb.storage.payload_columns import Family, PayloadColumns
 from reddb.storage.segment_rows import INT_ID, Columns
 from reddb.types import Buffer, Collection, RowId
 
@@ -134,6 +136,7 @@ class SealedSegment:
         self.rows = rows
         self._filters = content(FILTERS)
         self._payload_columns: PayloadColumns | None = None
+        self.expiries = SealedExpiries(self._has_expiries, self.payload_columns)
         self._range = (int(self._keys[0]), int(self._keys[-1])) if rows else (1, 0)
 
     def payload_columns(self) -> PayloadColumns:
@@ -141,6 +144,9 @@ class SealedSegment:
         if self._payload_columns is None:
             self._payload_columns = PayloadColumns.open(self._filters)
         return self._payload_columns
+
+    def _has_expiries(self) -> bool:
+        return PayloadColumns.has_column(self._filters, Family.TIMESTAMP, EXPIRES_AT.name)
 
     def contradiction(self) -> str | None:
         """Where the arrays do not agree with each other, if anywhere; looks at every row."""

@@ -71,11 +71,34 @@ class Columns:
         return bytes(self.payloads[start : start + int(self.payload_bytes[row])])
 
 
+class Expiries(Protocol):
+    """When the first `count` rows of a segment expire (`reddb.storage.expiries`). Deaths are not looked at here."""
+
+    @property
+    def earliest_us(self) -> int:
+        """No row expires before it; NEVER_US where none ever does."""
+
+    def expired(self, now_us: int, count: int) -> int:
+        """How many rows have expired."""
+
+    def expired_rows(self, now_us: int, count: int) -> NDArray[np.int64]:
+        """Which."""
+
+    def next_us(self, now_us: int, count: int) -> int:
+        """The first instant after `now_us`, NEVER_US if there is none."""
+
+    def unexpired(self, rows: NDArray[np.int64] | slice, now_us: int) -> NDArray[np.bool_]:
+        """Which of the rows have not expired, where any may have."""
+
+
 class SegmentRows(Protocol):
     """Columns that also find rows by id."""
 
     @property
     def columns(self) -> Columns: ...
+
+    @property
+    def expiries(self) -> Expiries: ...
 
     def find(self, ids: Sequence[RowId], count: int) -> NDArray[np.int64]:
         """The newest of the first `count` rows that has each id, -1 where there is none: (n,)."""

@@ -120,6 +120,35 @@ class Get(Message):
     with_vectors: bool
 
 
+@dataclass(slots=True)
+class Cancel(Message):
+    """Stop the request of that correlation number on this connection; it is answered by QUERY_CANCELLED.
+
+    This message has no answer of its own. A number that is answered already, or a request that writes, goes on as if
+    nothing had been said.
+    """
+
+    KIND = 0x09
+    correlation: int
+
+
+@dataclass(slots=True)
+class Prepare(Message):
+    """Keep a statement while the connection lasts, or until too many others were prepared. Answered by Prepared."""
+
+    KIND = 0x0A
+    text: str
+
+
+@dataclass(slots=True)
+class Execute(Message):
+    """Run what was prepared, with `parameters` as in Query. Answered as Query is, or by UNKNOWN_STATEMENT."""
+
+    KIND = 0x0B
+    statement: int
+    parameters: list[Any] | dict[str, Any]
+
+
 # --- sent by one core to another ---------------------------------------------------------------------------
 
 
@@ -144,6 +173,22 @@ class Decide(Message):
     KIND = 0x42
     hold: int
     commit: bool
+
+
+@dataclass(slots=True)
+class Tell(Message):
+    """What this core has to say for a view (`reddb.query.views`). Answered by Result."""
+
+    KIND = 0x43
+    view: str
+
+
+@dataclass(slots=True)
+class Stop(Message):
+    """Stop the query of this id. Answered by Written: 1 if it is being stopped, 0 if there is no such query."""
+
+    KIND = 0x44
+    query: int
 
 
 @dataclass(slots=True)
@@ -208,6 +253,15 @@ class Rows(Message):
 
     KIND = 0x88
     batch: bytes
+
+
+@dataclass(slots=True)
+class Prepared(Message):
+    """Execute names this number; `parameters` are what the statement wants values for, as `$1` or `:name`."""
+
+    KIND = 0x8A
+    statement: int
+    parameters: list[str]
 
 
 @dataclass(slots=True)

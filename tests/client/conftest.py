@@ -17,6 +17,18 @@ from tests.server.harness import Server
 _numbers = itertools.count()
 
 
+class AwaitedStatement:
+    """An asynchronous prepared statement, in the same way."""
+
+    def __init__(self, runner: asyncio.Runner, statement: Any) -> None:
+        self._runner = runner
+        self._statement = statement
+        self.parameters = statement.parameters
+
+    def execute(self, params: Any = ()) -> Any:
+        return self._runner.run(self._statement.execute(params))
+
+
 class AwaitedClient:
     """The asynchronous client as the synchronous one: each call runs until its answer is there."""
 
@@ -29,6 +41,9 @@ class AwaitedClient:
             return self._runner.run(getattr(self._client, name)(*args, **words))
 
         return call
+
+    def prepare(self, statement: str) -> AwaitedStatement:
+        return AwaitedStatement(self._runner, self._runner.run(self._client.prepare(statement)))
 
     def close(self) -> None:
         async def close() -> None:

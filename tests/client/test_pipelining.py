@@ -72,7 +72,7 @@ async def test_requests_of_every_kind_at_once(server: Server, docs: str, sample:
                 db.search(docs, query, number % 7),
                 db.get(docs, [int(sample.ids[number])]),
                 db.execute(f"SELECT id FROM {docs} LIMIT {number % 5 + 1}"),
-                db.execute("SELECT nothing"),
+                db.execute("SELEC nothing"),
             ]
         answers = await asyncio.gather(*work, return_exceptions=True)
         for number in range(100):

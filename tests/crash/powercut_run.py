@@ -165,7 +165,7 @@ class Run:
         else:
             raise Violation("it does not open")
         self._is_open = True
-        self._reader = PartitionReader(*of, self._partition.memory)
+        self._reader = PartitionReader(*of, self._partition.memory, self._partition.now_us)
         if self._partition.refused_caches:
             raise self._partition.refused_caches[0]
         lsn, rows = self._partition.lsn, rows_of(self._reader)

@@ -1,8 +1,9 @@
 """The life of a partition in single steps, beside a dict of what it must hold: for tests that come between the steps.
 
 A `Life` is an owner, two readers (as two cores would have them) and the folder on a real disk. Every write goes to
-the partition and to the dict `rows`. A `Course` is one job from its beginning to its last step, each step a call of
-its own, so that a test can write, restart or look in between.
+the partition and to the dict `rows`, from which a row goes when the clock passes its `expires_at`. A `Course` is one
+job from its beginning to its last step, each step a call of its own, so that a test can write, restart or look in
+between.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from reddb.disk import OsDisk
 from reddb.fields import unpack_payload
 from reddb.grammar import parse
 from reddb.partition.changes import prepare_change
+from reddb.partition.clock import SteadyClock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.operations import Operation
 from reddb.partition.policy import compaction, due_job
 from reddb.partition.publication import publication
 from reddb.partition.reader import PartitionReader
 from reddb.partition.search import Found, SearchReport
+from reddb.partition.sweep import prepare_sweep
 from reddb.partition.view import View
 from reddb.partition.writer import Partition
 from reddb.query.plan import ChangePlan
@@ -34,36 +38,20 @@ from reddb.query.values import Values
 from reddb.rows import RowBatch, make_batch
 from reddb.storage.manifest import begin_partition
 from reddb.types import Collection, SearchOptions
+from tests.engine.dying_disks import DyingDisk, Killed
 from tests.engine.partitions import deletion
 from tests.oracle import distances
 
 faiss.omp_set_num_threads(1)  # as in a core
 
 STEPS = ("run", "open", "prepare", "write", "complete", "clean", "retire")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FOREVER = datetime.max.replace(tzinfo=UTC)
+START_US = 1_800_000_000_000_000  # what a clock says first
 TOLERANCE = 1e-9  # relative, of distances; absolute below 1
 
 Row = tuple[np.ndarray[Any, Any], dict[str, Any]]
 Rows = dict[Any, Row]
-
-
-class Killed(BaseException):
-    """The end of a builder."""
-
-
-class DyingDisk(OsDisk):
-    """The disk of a builder that is killed amid a file, when it has written `files` others."""
-
-    def __init__(self, files: int) -> None:
-        self._left = files
-
-    def open_append(self, path: Path, size: int) -> Any:
-        file = super().open_append(path, size)
-        if not self._left:
-            file.append([b"\xff" * 100])
-            file.close()
-            raise Killed
-        self._left -= 1
-        return file
 
 
 @dataclass(frozen=True)
@@ -87,16 +75,18 @@ class Life:
         self.folder = folder
         self.disk = OsDisk()
         self.rows: Rows = {}
+        self.system_us = START_US
+        self.clock = SteadyClock(lambda: self.system_us)
         if not folder.exists():
             begin_partition(self.disk, folder, of, 0, salt=7)
         self._open()
 
     def _open(self) -> None:
-        self.owner = Partition.open(self.disk, self.folder, self.collection, 0, lambda: 7)
+        self.owner = Partition.open(self.disk, self.folder, self.collection, 0, lambda: 7, now_us=self.clock)
         self.readers = [self.new_reader(), self.new_reader()]
 
     def new_reader(self) -> PartitionReader:
-        return PartitionReader(self.disk, self.folder, self.collection, 0, self.owner.memory)
+        return PartitionReader(self.disk, self.folder, self.collection, 0, self.owner.memory, self.clock)
 
     def close(self) -> None:
         self.owner.close()
@@ -119,6 +109,26 @@ class Life:
         self.owner.change_collection(self.collection)
         for reader in self.readers:
             reader.change_collection(self.collection)
+
+    def set_clock(self, system_us: int) -> None:
+        """The system's clock says this from now on."""
+        self.system_us = system_us
+        self._expire()
+
+    def instant(self, seconds: float) -> datetime:
+        """So long after now."""
+        return EPOCH + timedelta(microseconds=self.clock() + round(1e6 * seconds))
+
+    def sweep(self) -> int:
+        """Delete some of what has expired; how many."""
+        prepared = prepare_sweep(self.owner)
+        self._commit()
+        return sum(item.result for item in prepared)
+
+    def _expire(self) -> None:
+        now = EPOCH + timedelta(microseconds=self.clock())
+        for row_id in [key for key, (_, payload) in self.rows.items() if payload.get("expires_at", FOREVER) <= now]:
+            del self.rows[row_id]
 
     # --- writes --------------------------------------------------------------------------------------------
 
@@ -150,6 +160,7 @@ class Life:
         if operation is not Operation.DELETE:
             payloads = payloads or [{}] * len(batch)
             self.rows.update(zip(batch.id_list(), zip(batch.vectors, payloads, strict=True), strict=True))
+            self._expire()
         return prepared.result
 
     def _change(self, where: Where, plan: ChangePlan) -> int:
@@ -160,6 +171,7 @@ class Life:
             if not plan.deletes:
                 changed = {**payload, **plan.values}
                 self.rows[row_id] = vector, {name: value for name, value in changed.items() if value is not None}
+        self._expire()
         return sum(item.result for item in prepared)
 
     def _commit(self) -> None:

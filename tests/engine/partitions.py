@@ -12,6 +12,7 @@ import numpy as np
 
 from reddb.disk import Disk, OsDisk
 from reddb.fields import Field, Fields
+from reddb.partition.clock import system_time_us
 from reddb.partition.codec_block import CodecBlock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import codec_of
@@ -41,14 +42,21 @@ def collection(
 class Opened:
     """An open partition, as its owner and as a reader see it."""
 
-    def __init__(self, of: Collection, folder: Path = FOLDER, disk: Disk | None = None, salt: int = 7) -> None:
+    def __init__(
+        self,
+        of: Collection,
+        folder: Path = FOLDER,
+        disk: Disk | None = None,
+        salt: int = 7,
+        now_us: Callable[[], int] = system_time_us,
+    ) -> None:
         self.collection = of
         self.disk = disk or OsDisk()
         self.folder = folder
         if not self.disk.list_folder(folder):
             begin_partition(self.disk, folder, of, 0, salt)
-        self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt)
-        self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory)
+        self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt, now_us=now_us)
+        self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory, now_us)
 
     # --- writes --------------------------------------------------------------------------------------------
 
@@ -164,7 +172,8 @@ class Opened:
     def with_new_reader(self) -> Opened:
         """The same partition, seen by a reader that has read nothing yet."""
         other = copy(self)
-        other.reader = PartitionReader(self.disk, self.folder, self.collection, 0, self.partition.memory)
+        of = self.disk, self.folder, self.collection, 0
+        other.reader = PartitionReader(*of, self.partition.memory, self.partition.now_us)
         return other
 
     def close(self) -> None:

@@ -154,6 +154,7 @@ def test_show_one_tells_all_properties(metric):
     shown = dict(show_one(of, {"rows": 7, "segments": 2}).rows)
     assert shown.pop("distance")
     assert shown.pop("range")
+    assert shown.pop("score")
     assert shown.pop("zero vector")
     assert shown == {
         "name": "docs",

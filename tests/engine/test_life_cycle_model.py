@@ -1,12 +1,14 @@
 """A partition with segments in every state against a dict: any row of writes, steps of jobs, kills and restarts.
 
-The model is `Life.rows`. Segments are sealed, rebuilt and merged step by step, and whatever comes between two steps,
-two readers see all rows and only those; a view that a reader holds stays as it was. With so few rows every search
-would be exact, so the bounds from which codes and graphs are asked are lowered.
+The model is `Life.rows`, from which rows go when a clock that is moved passes their instant. Segments are sealed,
+rebuilt and merged step by step, and whatever comes between two steps, two readers see all rows and only those; a view
+that a reader holds stays as it was. With so few rows every search would be exact, so the bounds from which codes and
+graphs are asked are lowered.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reddb import limits
 from reddb.partition import encoder, search
+from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.types import Kind
-from tests.engine.lives import Course, Life, Where, assert_view_is
+from tests.engine.lives import EPOCH, Course, Life, Where, assert_view_is
 from tests.engine.partitions import collection, ids_of
 
 DIM = 5
@@ -77,10 +80,13 @@ class LifeMachine(RuleBasedStateMachine):
         vectors = generator.integers(-3, 4, (len(ids), DIM)) + 0.25 * generator.integers(0, 3, (len(ids), 1))
         numbers = generator.integers(0, 100, len(ids)).tolist()
         words = generator.integers(0, 4, len(ids)).tolist()
-        payloads = [
+        payloads: list[dict[str, Any]] = [
             {} if n % 10 == 9 else {"n": n, **({"word": WORDS[word]} if word < len(WORDS) else {})}
             for n, word in zip(numbers, words, strict=True)
         ]
+        if seed % 2:
+            for row in range(0, len(ids), 3):  # some have expired before they are there
+                payloads[row]["expires_at"] = self.life.instant(int(generator.integers(-1, 8)))
         write(ids, vectors.astype(np.float32), payloads)
 
     @rule(first=st.integers(0, 3000), count=st.integers(1, 300), seed=SEEDS)
@@ -116,6 +122,33 @@ class LifeMachine(RuleBasedStateMachine):
     def delete_where(self, where: Where) -> None:
         expected = sum(where.holds(row_id, payload) for row_id, (_, payload) in self.life.rows.items())
         assert self.life.delete_where(where) == expected
+
+    # --- the clock -----------------------------------------------------------------------------------------
+
+    @rule(number=st.integers(0, 40), is_there=st.booleans())
+    def come_to_an_instant(self, number: int, is_there: bool) -> None:
+        """To the microsecond at which rows expire, or to the one before."""
+        instants = sorted({payload["expires_at"] for _, payload in self.life.rows.values() if "expires_at" in payload})
+        if instants:
+            instant = instants[number % len(instants)]
+            self.life.set_clock((instant - EPOCH) // timedelta(microseconds=1) - (not is_there))
+
+    @rule(seconds=st.integers(1, 9))
+    def set_the_clock_back(self, seconds: int) -> None:
+        self.life.set_clock(self.life.system_us - seconds * 1_000_000)
+
+    @rule()
+    def sweep(self) -> None:
+        swept = self.life.sweep()
+        assert swept <= SWEEP_ROWS_MAX
+        if swept < SWEEP_ROWS_MAX:
+            assert sum(rows - dead for rows, dead in self.life.sizes()) == len(self.life.rows)
+
+    @rule(where=CHOSEN, seconds=st.none() | st.integers(-1, 8))
+    def update_when_rows_expire(self, where: Where, seconds: int | None) -> None:
+        expected = sum(where.holds(row_id, payload) for row_id, (_, payload) in self.life.rows.items())
+        instant = None if seconds is None else self.life.instant(seconds)
+        assert self.life.update(where, expires_at=instant) == expected
 
     @rule(where=CHOSEN, n=st.none() | st.integers(0, 99), word=st.sampled_from([None, *WORDS]))
     def update(self, where: Where, n: int | None, word: str | None) -> None:

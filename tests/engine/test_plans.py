@@ -24,13 +24,14 @@ from reddb.query.plan import (
     ScanPlan,
     SearchPlan,
     SettingsPlan,
-    Shown,
     ShowPlan,
     Work,
     WorkPlan,
     WriteKind,
     WritePlan,
 )
+from reddb.query.read_plans import ALL_KEYS
+from reddb.query.views import VIEWS
 from reddb.settings import resolve
 from reddb.types import Kind, Metric, SearchOptions
 from tests.engine.partitions import collection
@@ -46,7 +47,8 @@ def plan(text: str, parameters: Any = ()) -> Plan:
 
 
 def shown(*columns: str, all_payload: bool = False) -> Projection:
-    return Projection(tuple((column, tuple(column.split("."))) for column in columns), all_payload)
+    paths = tuple((column, tuple(column.split("."))) for column in columns)
+    return Projection((*paths, ALL_KEYS) if all_payload else paths)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
     [
         ("DROP COLLECTION docs", DropPlan("docs", False)),
         ("DROP COLLECTION IF EXISTS nope", DropPlan("nope", True)),
-        ("SHOW COLLECTIONS", ShowPlan(Shown.COLLECTIONS)),
-        ("SHOW COLLECTION docs", ShowPlan(Shown.COLLECTION, DOCS)),
-        ("SHOW SEGMENTS FOR docs", ShowPlan(Shown.SEGMENTS, DOCS)),
+        ("SHOW COLLECTIONS", ShowPlan(VIEWS["collections"])),
+        ("SHOW COLLECTION docs", ShowPlan(VIEWS["collection"], DOCS)),
+        ("SHOW SEGMENTS FOR docs", ShowPlan(VIEWS["segments"], DOCS)),
         (
             "CREATE COLLECTION c KIND vector.turbo DIM 384",
             CreatePlan("c", Kind.TURBO, 384, Metric.COSINE, resolve({}, 384), False),
@@ -76,7 +78,7 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
         ("ALTER COLLECTION docs REBUILD WITH (m = 8)", WorkPlan(DOCS, Work.REBUILD, {"m": 8})),
         (
             "EXPLAIN SELECT id FROM docs LIMIT 3",
-            ExplainPlan(ScanPlan(DOCS, 3, 0, shown("id")), False),
+            ExplainPlan(ScanPlan(DOCS, 3, 0, shown("id")), False, limit_from="statement"),
         ),
         ("EXPLAIN ANALYZE SELECT count(*) FROM docs", ExplainPlan(CountPlan(DOCS, None, "count"), True)),
         ("SELECT id FROM docs LIMIT 3", ScanPlan(DOCS, 3, 0, shown("id"))),

@@ -62,7 +62,7 @@ class Archived(Opened):
         keep = LogArchive(self.disk, self.archive, IDENTITY).keep
         of = self.disk, self.folder, self.collection, 0
         self.partition = Partition.open(*of, lambda: self._random.getrandbits(32), keep, self.now_us)
-        self.reader = PartitionReader(*of, self.partition.memory)
+        self.reader = PartitionReader(*of, self.partition.memory, self.now_us)
 
     def now_us(self) -> int:
         return len(self.states) * SECOND_US

@@ -213,3 +213,193 @@ SEARCH SIMILAR $1 COLLECTION docs MIN_SCORE 0.8
 SEARCH SIMILAR [1, 2, 3] COLLECTION threshold THRESHOLD -3 MIN_SCORE :min K = 5 METRIC ip
 SELECT add, alter, analyze, checkpoint, compact, explain, field, fields, for, index, indexes FROM docs WHERE "on"
 SELECT min_score, rebuild, seal, segments, set, settings, stats, threshold, truncate, update FROM docs
+CREATE VECTOR docs DIM 3
+CREATE VECTOR IF NOT EXISTS docs DIM 384 METRIC cosine
+create vector "Docs" dim 8 metric ip;
+CREATE VECTOR vector DIM 3
+CREATE COLLECTION docs (dimension = 768, metric = 'cosine')
+CREATE COLLECTION IF NOT EXISTS docs (metric = Cosine, kind = vector.turbo, dimension = 3)
+CREATE COLLECTION docs (dimension = 768, metric = 'cosine') WITH (m = 16, ef_construction = 200)
+CREATE COLLECTION docs (dimension = 3, kind = 'vector.turbo')
+DROP VECTOR docs
+DROP VECTOR IF EXISTS docs
+DROP VECTOR vector
+TRUNCATE docs
+TRUNCATE VECTOR docs
+TRUNCATE VECTOR IF EXISTS docs
+TRUNCATE IF EXISTS docs
+TRUNCATE collection
+ALTER VECTOR INDEX ON docs SEAL
+ALTER VECTOR INDEX ON docs COMPACT
+ALTER VECTOR INDEX ON docs.vector SET (m = 16, ef_construction = 200)
+ALTER COLLECTION docs SET (sync = on, "on" = 'on')
+VACUUM docs
+VACUUM FULL docs
+VACUUM full
+FLUSH docs
+flush full docs;
+CREATE ALIAS current FOR docs
+CREATE OR REPLACE ALIAS current FOR docs
+ALTER ALIAS current FOR docs_2
+DROP ALIAS current
+DROP ALIAS IF EXISTS current
+CREATE ALIAS alias FOR for
+SHOW VECTORS
+SHOW ALIASES
+SHOW COLLECTION vector
+DESCRIBE docs
+DESCRIBE COLLECTION docs
+DESCRIBE collection
+SHOW SEGMENTS
+SHOW SEGMENTS docs
+SHOW STATS
+SHOW STATS docs
+SHOW VECTOR INDEX ON docs
+SHOW VECTOR INDEX ON docs.vector
+SHOW INDEXES
+SHOW INDEXES docs
+SHOW INDEXES ON docs
+SHOW SETTINGS LIKE 'flush%'
+SHOW CONFIG
+SHOW CONFIG LIKE '%_ms'
+SHOW ef
+SHOW a.search.ef
+SHOW "settings"
+SHOW "Search"."ef"
+SHOW SESSIONS
+SHOW QUERIES
+SHOW ERRORS
+SHOW METRICS
+SET ef = 64
+SET ef TO 64
+SET search.timeout_ms = 1.5
+SET mode = fast
+SET mode = 'fast'
+SET exact = on
+SET exact = TRUE
+SET shift = -5
+SET shift TO -5
+SET shift TO -9223372036854775808
+SET name = NULL
+SET name = DEFAULT
+SET name = $1
+SET to TO to
+SET config = 5
+SET CONFIG ef = 64
+SET CONFIG a.search = fast
+RESET ef
+RESET search.ef
+RESET ALL
+KILL 7
+KILL QUERY 7
+KILL $1
+KILL QUERY :id
+PREPARE nearest AS SELECT id FROM docs ORDER BY vector <=> $1 LIMIT $2
+PREPARE prepare AS EXPLAIN ANALYZE SELECT id FROM docs
+PREPARE add_one AS INSERT INTO docs (id, vector) VALUES ($1, $2)
+PREPARE v AS VECTOR SEARCH docs SIMILAR TO $1
+EXECUTE nearest
+EXECUTE nearest ([0.1, 0.2], 10)
+EXECUTE nearest ($1, :k, 'x', now() - INTERVAL '1 h', -5)
+DEALLOCATE nearest
+DEALLOCATE PREPARE nearest
+DEALLOCATE ALL
+DEALLOCATE prepare
+DEALLOCATE PREPARE ALL
+BEGIN
+BEGIN TRANSACTION;
+COMMIT
+commit transaction
+ROLLBACK
+ROLLBACK TRANSACTION
+EXPLAIN (ANALYZE) SELECT id FROM docs
+EXPLAIN (ANALYZE, RECALL, FORMAT json) VECTOR SEARCH docs SIMILAR TO $1
+EXPLAIN (ANALYZE TRUE, RECALL ON, FORMAT text) SELECT id FROM docs
+EXPLAIN (ANALYZE FALSE, RECALL off) SELECT id FROM docs
+EXPLAIN (FORMAT json) DELETE FROM docs WHERE id = 7
+EXPLAIN ANALYZE (RECALL) SELECT id FROM docs ORDER BY vector <=> $1
+EXPLAIN ANALYZE (FORMAT json) SELECT id FROM docs
+EXPLAIN DESCRIBE docs
+INSERT INTO docs VECTOR (dense, content) VALUES ([0.1, 0.2], 'text')
+UPSERT INTO docs VECTOR (id, vector) VALUES (1, [0.1, 0.2])
+INSERT INTO vector VECTOR (vector) VALUES (ARRAY[0.1, 0.2])
+INSERT INTO docs (id, at) VALUES (1, now() + INTERVAL '2 h'), (2, '2026-01-01'::TIMESTAMP)
+INSERT INTO docs (id, a) VALUES (1 + 2 * 3, -(4)), ($1 - 1, CAST($2 AS FLOAT))
+INSERT INTO docs (id, tags) VALUES (1, ARRAY['a', 'b']), (2, ARRAY[])
+INSERT INTO docs (id) VALUES (1) WITH TTL 60
+INSERT INTO docs (id) VALUES (1) WITH TTL 1 h
+INSERT INTO docs (id) VALUES (1) WITH TTL 1.5 hours RETURNING id
+INSERT INTO docs (id) VALUES (1) WITH TTL '90 min'
+INSERT INTO docs (id) VALUES (1) WITH TTL $1
+INSERT INTO docs (id) VALUES (1) WITH EXPIRES AT 1767225600000
+INSERT INTO docs (id) VALUES (1) WITH EXPIRES AT now() + INTERVAL '1 day' ON CONFLICT DO NOTHING
+INSERT INTO docs (id) VALUES (1) WITH EXPIRES AT -5 RETURNING *
+UPSERT INTO docs (id) VALUES (1) WITH TTL 1 d RETURNING id, expires_at AS until
+INSERT INTO docs (id) VALUES (1) ON CONFLICT DO NOTHING
+INSERT INTO docs (id) VALUES (1) ON CONFLICT (id) DO NOTHING RETURNING id
+INSERT INTO docs (id) VALUES (1) ON CONFLICT (id) DO UPDATE
+INSERT INTO docs (id, n) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET n = n + excluded.n, m = 1
+INSERT INTO docs (id, n) VALUES (1, 2) WITH TTL 5 min ON CONFLICT DO UPDATE SET n = excluded.n RETURNING id, n * 2 AS double
+UPDATE docs SET n = n + 1
+UPDATE docs SET n = -n, at = now(), title = upper(title) WHERE id = 7 RETURNING id, n
+DELETE FROM docs WHERE at < now() - INTERVAL '30 d' RETURNING *
+DELETE FROM docs RETURNING id
+SELECT 1
+SELECT 1 + 2 * 3 - 4 / 5 % 6 AS n
+SELECT (1 + 2) * 3, 1 - (2 - 3), 8 / (4 / 2), 8 % (5 % 3)
+SELECT -a, +a, - -a, -(-a), - - -5, -(5), -(a + b), -a * -b
+SELECT a -5, a - 5, a-5, a - -5, (a)-5, $1 -5, 5-5, 'x' -5, k -5, [1] -5 FROM docs
+SELECT a + -9223372036854775808, -9223372036854775808
+SELECT -(5::INT), -5::INT, (-5)::INT, a::TEXT::INT, a::TEXT[], a::"odd Type"
+SELECT CAST(a AS TEXT), CAST(a + b AS INT[]), CAST(NULL AS "odd Type") FROM docs
+SELECT :p::INT, $1::FLOAT, -$1::FLOAT
+SELECT version(), now(), coalesce(a, b, 'c'), round(price * 1.19, 2) FROM docs
+SELECT "cast"(a), "Upper"(a), vector(a), index(a), f(a = 1, b OR c) FROM docs
+SELECT count(*), count(id), count(DISTINCT year), sum(price), avg(price) AS mean, min(at), max(at) FROM docs
+SELECT DISTINCT year FROM docs
+SELECT DISTINCT year, title FROM docs ORDER BY year
+SELECT year, count(*) AS n FROM docs GROUP BY year
+SELECT year, count(*) FROM docs WHERE ok GROUP BY year HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT 5
+SELECT year / 10 * 10 AS decade, max(price) FROM docs GROUP BY year / 10 * 10, meta.kind HAVING max(price) > 5
+SELECT id FROM docs HAVING count(*) > 1
+SELECT id FROM docs ORDER BY year DESC NULLS LAST, price ASC NULLS FIRST, id
+SELECT id FROM docs ORDER BY year NULLS FIRST
+SELECT id FROM docs ORDER BY nulls NULLS LAST
+SELECT id FROM docs ORDER BY -5, -a, lower(title)
+SELECT id FROM docs ORDER BY vector <=> $1 LIMIT 10 PER GROUP 3
+SELECT id FROM docs GROUP BY author ORDER BY vector <=> $1 LIMIT $2 PER GROUP $3 OFFSET $4 WITH (ef = 64, exact = on)
+SELECT id, 1 - (vector <=> $1) AS score, vector <-> ARRAY[1, 2] FROM docs
+SELECT id FROM docs WHERE vector NEAR $1 AND year > 2000 LIMIT 10
+SELECT id FROM docs WHERE vector NEAR [0.1, 0.2]
+SELECT id FROM docs WHERE vector NEAR ARRAY[0.1, 0.2] AND near NEAR -5
+SELECT id, similarity() AS s FROM docs WHERE vector NEAR :q ORDER BY similarity() DESC LIMIT 10 WITH (mode = 'accurate')
+SELECT id FROM docs WHERE similarity(vector, :q) > 0.8
+SELECT id FROM docs ORDER BY vector_distance(vector, ARRAY[0.1, 0.2]) LIMIT 5
+SELECT id FROM docs WHERE tags CONTAINS 'x' AND $1 CONTAINS -5 AND contains CONTAINS contains
+SELECT id FROM docs WHERE tags && ARRAY['a', 'b']
+SELECT id FROM docs WHERE (year, id) > (2001, 7)
+SELECT id FROM docs WHERE (a, b + 1, c) <> ($1, -2, NULL) AND ((a, b) = (1, 2)) = TRUE
+SELECT id FROM docs WHERE a + 1 = b * 2 AND a - 1 BETWEEN -5 AND b + 5 OR a % 2 IN (0, b, c + 1)
+SELECT id FROM docs WHERE lower(title) LIKE 'a%' AND length(title) > 5 AND a + 1 IS NULL
+SELECT id FROM docs WHERE a IN (b) AND a IN (b, 1) AND a NOT IN (now() - INTERVAL '1 h')
+SELECT id FROM docs WHERE at >= now() - INTERVAL '1 day' AND interval > INTERVAL '2 h'
+SELECT id FROM docs WHERE year > all_ AND "all" = "distinct" AND "group" = "having"
+SELECT name, value FROM red.settings WHERE name LIKE 'flush%'
+SELECT * FROM red.queries ORDER BY started_at
+SELECT * FROM "red.queries"
+SELECT * FROM "Red"."Queries"
+VECTOR SEARCH docs SIMILAR TO ARRAY[0.1, 0.2] LIMIT 5
+VECTOR SEARCH docs SIMILAR TO ID (1, 2)
+VECTOR SEARCH docs SIMILAR TO ID (1, 'two', -3, $1) NOT LIKE ID (4, :five) LIMIT 5
+VECTOR SEARCH docs SIMILAR TO $1 GROUP BY author LIMIT 5 PER GROUP 2
+VECTOR SEARCH docs SIMILAR TO $1 LIMIT 5 OFFSET 10
+VECTOR SEARCH docs SIMILAR TO $1 OFFSET $2 K = 5 GROUP BY author, year / 10
+VECTOR SEARCH docs SIMILAR TO $1 THRESHOLD -0.5 MIN_SCORE +.5
+VECTOR SEARCH docs SIMILAR TO $1 WHERE price * 1.19 < 5 AND at > now() - INTERVAL '1 h'
+SEARCH SIMILAR ARRAY[1, 2] COLLECTION docs
+SEARCH SIMILAR ID (1, 2) NOT LIKE ID (3) COLLECTION docs GROUP BY author
+SEARCH docs USING VECTOR ($1)
+SEARCH docs USING VECTOR (ARRAY[0.1, 0.2], 10)
+SEARCH docs USING VECTOR (vector, ARRAY[0.1, 0.2], 10) WHERE year > 2000 INCLUDE METADATA
+SEARCH similar USING VECTOR (ID 7, $1)
+SEARCH using USING VECTOR ([1, 2]) METRIC l2 OFFSET 5

@@ -105,10 +105,10 @@ def test_alter_collection(action: str, expected: ast.Action) -> None:
         ("CREATE INDEX IF NOT EXISTS year ON docs (a)", ast.CreateIndex(DOCS, Column(("a",)), YEAR, True)),
         ("DROP INDEX ON docs (year)", ast.DropIndex(DOCS, Column(("year",)))),
         ("DROP INDEX IF EXISTS ON docs (year)", ast.DropIndex(DOCS, Column(("year",)), if_exists=True)),
-        ("SHOW SEGMENTS FOR docs", ast.ShowSegments(DOCS)),
-        ("SHOW INDEXES FOR docs", ast.ShowIndexes(DOCS)),
-        ("SHOW STATS FOR docs", ast.ShowStats(DOCS)),
-        ("SHOW SETTINGS", ast.ShowSettings()),
+        ("SHOW SEGMENTS FOR docs", ast.Show(ast.Subject.SEGMENTS, DOCS)),
+        ("SHOW INDEXES FOR docs", ast.Show(ast.Subject.INDEXES, DOCS)),
+        ("SHOW STATS FOR docs", ast.Show(ast.Subject.STATS, DOCS)),
+        ("SHOW SETTINGS", ast.Show(ast.Subject.SETTINGS)),
     ],
 )
 def test_definitions(text: str, expected: ast.Statement) -> None:

@@ -269,3 +269,15 @@ def test_every_metric_has_its_row():
     assert all(row.metric is metric for metric, row in METRICS.items())
     operators = {row.operator: str(metric) for metric, row in METRICS.items() if row.operator}
     assert operators == {"<->": "l2", "<=>": "cosine", "<#>": "ip", "<+>": "manhattan"}
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("dim", [2, 7, 33, 384])
+def test_a_row_has_one_distance_whatever_rows_it_is_computed_with(metric, dim):
+    """To the last bit: paging by `(distance, id) > ($1, $2)` gives back a distance that was told before."""
+    vectors, query = normal(dim, 600, dim), normal(dim + 1, 1, dim)[0]
+    distances = over(metric, vectors)
+    together = distances.exact(query, np.arange(600))
+    for count, first in [(1, 0), (1, 7), (2, 5), (3, 255), (5, 595), (33, 100), (257, 1)]:
+        rows = np.arange(first, first + count)
+        assert distances.exact(query, rows).tobytes() == together[rows].tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import reddb
+from reddb.metrics import Metrics
 from reddb.partition.operations import Operation
 from reddb.rows import make_batch
 from reddb.server.committer import Committer
@@ -48,7 +49,7 @@ async def test_what_a_power_cut_takes(durability, at_once, later):
     disk = MemoryDisk()
     opened = Opened(collection(dim=DIM, durability=durability, flush_interval_ms=50), disk=disk)
     with ThreadPoolExecutor(1) as pool:
-        committer = Committer(opened.partition, pool, lambda: None)
+        committer = Committer(opened.partition, pool, Metrics(), lambda: None)
         assert await committer.submit(Operation.INSERT, make_batch(np.arange(50), VECTORS[:50])) == 50
         assert rows_after_power_losses(opened, disk) == at_once
         async with asyncio.timeout(10):
@@ -61,7 +62,7 @@ async def test_closing_syncs_what_waits_for_its_time():
     disk = MemoryDisk()
     opened = Opened(collection(dim=DIM, durability="flush", flush_interval_ms=60_000), disk=disk)
     with ThreadPoolExecutor(1) as pool:
-        committer = Committer(opened.partition, pool, lambda: None)
+        committer = Committer(opened.partition, pool, Metrics(), lambda: None)
         await committer.submit(Operation.INSERT, make_batch(np.arange(50), VECTORS[:50]))
         await committer.close()
     assert rows_after_power_losses(opened, disk) == {50}

@@ -205,3 +205,10 @@ def test_a_cut_file_is_damaged(path):
         error = error_of(path)
         assert error is not None, size
         assert error.code is errors.CORRUPT_DATA, size
+
+
+def test_a_new_catalog_is_begun_and_sealed_in_one_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    Catalog(path).close()
+    change_counter = int.from_bytes(path.read_bytes()[24:28], "big")  # SQLite's own, one more with each transaction
+    assert change_counter == 1

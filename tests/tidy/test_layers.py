@@ -5,7 +5,7 @@
         partition                   one writer's state machine, its readers, and the work on its segments
           query                     statements to plans to rows
             storage | index         siblings that know nothing of each other
-    client, demo                    the other end of the wire
+    client, shell, demo             the other end of the wire
       wire | grammar                bytes and messages; statements
         floor, base                 plain types, disk, row batches; errors and limits
 
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
-        *("reddb.settings", "reddb.types", "reddb.fields", "reddb.disk"),
-        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb._version"),
+        *("reddb.settings", "reddb.session_settings", "reddb.metrics", "reddb.types", "reddb.fields", "reddb.disk"),
+        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
     "grammar": ["reddb.grammar"],
@@ -38,10 +38,18 @@ LAYERS = {
     "index": ["reddb.index"],
     "query": ["reddb.query"],
     "partition": ["reddb.partition"],
-    "database": ["reddb.database", "reddb.requests", "reddb.check", "reddb.backup"],
+    "database": [
+        "reddb.database",
+        "reddb.requests",
+        "reddb.session",
+        "reddb.introspection",
+        "reddb.check",
+        "reddb.backup",
+    ],
     "server": ["reddb.server"],
     "command line": ["reddb.server.main"],
     "client": ["reddb.client"],
+    "shell": ["reddb.client.shell"],
     "demo": ["reddb.client.demo"],
     "facade": ["reddb"],
 }
@@ -61,20 +69,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "partition": {"base", "floor", "storage", "index", "query"},
     "database": _ENGINE,
     "server": _ENGINE,
-    "command line": _ENGINE | {"server", "client", "facade"},
+    "command line": _ENGINE | {"server", "client", "shell", "facade"},
     "client": {"base", "floor", "wire", "grammar"},
+    "shell": {"base", "floor", "grammar", "client", "facade"},
     "demo": {"base", "floor", "client", "facade"},
     "facade": {"base", "floor", "client", "database"},
 }
 MAY_IMPORT_LATE_ONLY = {
     ("facade", "database"): "a client must not load the engine and faiss",
     ("command line", "client"): "`reddb serve` must not load the client",
+    ("command line", "shell"): "`reddb serve` must not load the client",
     ("command line", "facade"): "`reddb serve` must not load the client",
 }
 
 _MOVING = ["reddb.server", "reddb.client"]
 _COLUMNS = ["reddb.storage", "reddb.query", "reddb.partition"]
-_TERMINAL = ["reddb.server.main", "reddb.client.tables", "reddb.client.demo"]
+_TERMINAL = ["reddb.server.main", "reddb.client.tables", "reddb.client.shell", "reddb.client.demo"]
 
 # Where a library that is not the standard one, or a part of it that is confined, may be imported.
 LIBRARIES: dict[str, list[str]] = {
@@ -87,6 +97,7 @@ LIBRARIES: dict[str, list[str]] = {
     "sqlite3": ["reddb.storage", "reddb.backup.catalog"],
     "click": _TERMINAL,
     "rich": _TERMINAL,
+    "prompt_toolkit": [f"reddb.client.shell.{name}" for name in ("terminal", "completion", "highlighting")],
     "pyarrow": [*_COLUMNS, "reddb.client"],
     "pandas": ["reddb"],
     "uvloop": _MOVING,

@@ -12,8 +12,10 @@ from reddb import errors
 from reddb.wire import messages
 from reddb.wire.messages import (
     MESSAGES,
+    Cancel,
     Decide,
     Delete,
+    Execute,
     Failure,
     Get,
     Hello,
@@ -24,10 +26,14 @@ from reddb.wire.messages import (
     Part,
     Ping,
     Pong,
+    Prepare,
+    Prepared,
     Query,
     Result,
     Rows,
     Search,
+    Stop,
+    Tell,
     Upsert,
     Welcome,
     Written,
@@ -47,6 +53,13 @@ EXAMPLES: list[Message] = [
     Search("docs", 2, b"\0" * 8, 10, None, False, True, False, None, [], None, False),
     Search("docs", 2, b"\0" * 8, 10, 64, True, False, True, "a = $1", [1], 0.99, True),
     Get("docs", b"ids", True),
+    Cancel(7),
+    Prepare("SELECT id FROM docs WHERE id = $1"),
+    Execute(2**63 - 1, [1]),
+    Execute(0, {"a": None}),
+    Prepared(2**63 - 1, ["$1", "$2"]),
+    Tell("sessions"),
+    Stop(64),
     Part(3, True, 0x04, b"body"),
     Decide(2**40, False),
     Holding(1),
@@ -147,7 +160,7 @@ def test_a_field_of_the_wrong_type_is_named(kind, name, value):
     assert error.message.endswith(f"not {type(value).__name__}")
 
 
-@pytest.mark.parametrize("kind", [0, 0x09, 0x7F, 0xFE])
+@pytest.mark.parametrize("kind", [0, 0x0C, 0x7F, 0xFE])
 def test_an_unknown_kind_is_refused_by_number(kind):
     assert f"{kind:#04x}" in refused(kind, b"\x90").message
 

@@ -1,0 +1,67 @@
+"""Runs the statements that are no searches, each in a task of its own: plans to results."""
+
+from __future__ import annotations
+
+from reddb.partition.explain import explain_steps
+from reddb.query.execute import view_steps
+from reddb.query.plan import (
+    ChangePlan,
+    CreatePlan,
+    DropPlan,
+    ExplainPlan,
+    IndexPlan,
+    KillPlan,
+    Plan,
+    ReadPlan,
+    SearchPlan,
+    SettingsPlan,
+    ShowPlan,
+    ViewPlan,
+    WorkPlan,
+    WritePlan,
+)
+from reddb.requests import WRITES, affected, results
+from reddb.server.service import Service
+from reddb.server.slices import in_slices
+from reddb.session import SessionState
+from reddb.wire.messages import Query, Result
+
+
+def may_be_left(bound: Plan) -> bool:
+    """Whether a statement may be stopped half-way: it changes nothing."""
+    return isinstance(bound, ReadPlan | ViewPlan | ShowPlan | ExplainPlan)
+
+
+async def run_statement(service: Service, session: SessionState, message: Query, bound: Plan) -> list[Result]:
+    """Run a plan, which is what `message` says, and give its result in parts. Raises what it is refused with."""
+    match bound:
+        case ShowPlan():
+            return results(await service.show(bound, session))
+        case ViewPlan():
+            return results(await in_slices(view_steps(bound, await service.view(bound.view, session))))
+        case KillPlan():
+            await service.kill(bound)
+            return [affected(None)]
+        case ExplainPlan():
+            if isinstance(bound.plan, ViewPlan):
+                table = await service.view(bound.plan.view, session)
+                return results(await in_slices(explain_steps(bound, None, table)))
+            reader = await service.reader(bound.plan.collection)
+            return results(await in_slices(explain_steps(bound, reader)))
+        case ChangePlan():
+            written = await service.change_rows(message, bound)
+            return [affected(written.count)]
+        case WorkPlan():
+            await service.work(message, bound)
+            return [affected(None)]
+        case CreatePlan() | DropPlan() | SettingsPlan() | IndexPlan():
+            await service.change(bound)
+            return [affected(None)]
+        case WritePlan():
+            batch = b"".join(bound.batch.encode())
+            written = await service.write(WRITES[bound.kind](bound.collection.name, batch))
+            return [affected(written.count)]
+        case _:
+            assert not isinstance(bound, SearchPlan), "a search goes on with those of its turn"
+            reader = await service.reader(bound.collection)
+            return results(await in_slices(reader.read_steps(bound)))

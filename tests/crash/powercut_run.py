@@ -133,7 +133,7 @@ class Run:
         self._tell("power cut" if power_cut else "kill")
         if power_cut or self._disk.failures:
             self._allowed = self._unsynced + self._allowed
-        self._unsynced = []
+            self._unsynced = []
         self._disk = self._disk.after_power_cut() if power_cut else self._disk.after_kill()
         if self._is_open:
             self._partition.memory.close()
@@ -175,6 +175,7 @@ class Run:
             raise Violation(f"found LSN {lsn}, {differences(self._allowed, rows)}")
         self._state = seen[0]
         self._allowed = [self._state]
+        self._unsynced = []  # what is served was synced
         self._retries, self._lost = self._lost, []
         self._check()
 

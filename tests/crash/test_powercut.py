@@ -21,7 +21,7 @@ def test_nothing_is_lost_in_chains_of_crashes():
 def test_a_run_is_the_same_whenever_it_is_repeated():
     told: list[list[str]] = [[], []]
     for lines in told:
-        powercut.run(7, lines.append)
+        powercut.run(12, lines.append)
     assert told[0] == told[1]
     assert len(told[0]) > 100
 

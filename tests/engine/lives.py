@@ -78,7 +78,7 @@ class Life:
         self.system_us = START_US
         self.clock = SteadyClock(lambda: self.system_us)
         if not folder.exists():
-            begin_partition(self.disk, folder, of, 0)
+            begin_partition(self.disk, folder, of, 0, salt=7)
         self._open()
 
     def _open(self) -> None:

@@ -84,7 +84,7 @@ class Database:
         use_one_thread()
         self._now_us = SteadyClock(now_us)
         self._disk = disk or OsDisk()
-        self._folder = DataFolder.open(self._disk, Path(path))
+        self._folder = DataFolder.open(self._disk, Path(path), _random_u32)
         self._is_open = True
         self._catalog: dict[str, Collection] = {}
         self._opened: dict[int, EmbeddedCollection] = {}

@@ -8,7 +8,7 @@ A storage class is handed a `Disk`; tests hand in one that fails or loses power.
     rename      is durable only after `sync_folder` of the parent
 
 Invariants:
-  * A full disk raises DISK_FULL, anything else DISK_FAILED; both name the path.
+  * A full disk raises DISK_FULL, a lack of descriptors TOO_MANY_FILES, anything else DISK_FAILED; all name the path.
   * No other module of the storage layer opens, writes or removes a file.
 """
 
@@ -27,7 +27,10 @@ from typing import Protocol
 from reddb import errors
 from reddb.types import Buffer
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CODES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), errors.DISK_FULL),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), errors.TOO_MANY_FILES),
+}
 _IOV_MAX = 1024  # buffers one writev takes (IOV_MAX of Linux)
 
 
@@ -77,7 +80,10 @@ class Disk(Protocol):
         """Put `content` in place of the file, whole or not at all: temp, sync, rename, sync the folder."""
 
     def rename(self, old: Path, new: Path) -> None:
-        """Put the synced file `old` in place of `new`, and sync the folder they share."""
+        """Put the synced file `old` in place of `new`, and sync the folder they share.
+
+        After TOO_MANY_FILES nothing has changed; after another error nobody knows.
+        """
 
     def folder_bytes(self, path: Path) -> int:
         """Bytes of the files in a folder, 0 if it is missing; files that are removed meanwhile may count or not."""
@@ -98,8 +104,19 @@ def _named(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = errors.DISK_FULL if error.errno in _FULL else errors.DISK_FAILED
+        code = _CODES.get(error.errno or 0, errors.DISK_FAILED)
         raise code.error(f"cannot {action} {path}: {error.strerror}", path=str(path)) from error
+
+
+@contextmanager
+def _opened_folder(path: Path) -> Iterator[int]:
+    """A descriptor of a folder that is to be synced."""
+    with _named("open", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class OsDisk:
@@ -146,9 +163,11 @@ class OsDisk:
         self.rename(temporary, path)
 
     def rename(self, old: Path, new: Path) -> None:
-        with _named("rename", old):
-            os.replace(old, new)
-        self.sync_folder(new.parent)
+        with _opened_folder(new.parent) as folder:  # before anything changes: there may be no descriptor left
+            with _named("rename", old):
+                os.replace(old, new)
+            with _named("sync", new.parent):
+                os.fsync(folder)
 
     def folder_bytes(self, path: Path) -> int:
         with _named("list", path):
@@ -164,12 +183,8 @@ class OsDisk:
                 shutil.rmtree(path)
 
     def sync_folder(self, path: Path) -> None:
-        with _named("sync", path):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with _opened_folder(path) as folder, _named("sync", path):
+            os.fsync(folder)
 
     def lock(self, path: Path, owner: str) -> int:
         # flock, not lockf: a POSIX lock is lost as soon as any descriptor of the file is closed.

@@ -133,6 +133,13 @@ TOO_MANY_ROWS = _declare(
     "Rows come faster than segments can be sealed; nothing of the batch was stored.",
     retryable=True,
 )
+TOO_MANY_FILES = _declare(
+    3005,
+    "TOO_MANY_FILES",
+    _K.LIMIT,
+    "The process or the machine has no file descriptor left; nothing of the write was stored.",
+    retryable=True,
+)
 STATEMENT_TIMEOUT = _declare(
     3010, "STATEMENT_TIMEOUT", _K.LIMIT, "The query took longer than statement_timeout and was stopped."
 )

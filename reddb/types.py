@@ -89,6 +89,11 @@ class Collection:
     fields: Fields = NO_FIELDS
     indexes: tuple[str, ...] = ()
 
+    @property
+    def is_logged(self) -> bool:
+        """Whether writes go to the log; if not, they are lost with their core until they are sealed."""
+        return self.settings["durability"] != "none"
+
     def to_plain(self) -> dict[str, Any]:
         """The same as a map of plain values, for the catalog and the control channel."""
         return {

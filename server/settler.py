@@ -77,7 +77,7 @@ class Settler:
         while await self._committer.sweep() == SWEEP_ROWS_MAX:
             pass
         if work is Work.CHECKPOINT:
-            if self._partition.collection.settings["durability"] == "none":
+            if not self._partition.collection.is_logged:
                 await self.work(Work.SEAL)  # rows that no log knows
             await self._checkpoint_soon()
             return

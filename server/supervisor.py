@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -52,7 +53,7 @@ class Supervisor:
 
     def __init__(self, options: ServeOptions) -> None:
         """Take the lock and the port. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, or UNAVAILABLE for a port in use."""
-        self._folder = DataFolder.open(OsDisk(), options.data)
+        self._folder = DataFolder.open(OsDisk(), options.data, lambda: secrets.randbits(32))
         self._folder.remove_dropped()
         self._listener = _listen(options.host, options.port)
         self._options = replace(options, port=self._listener.getsockname()[1])  # for 0 took a free one

@@ -42,7 +42,7 @@ class LogArchive:
         content = part.content
         if part.is_torn:  # all of it was synced: this is no write that was cut short
             raise errors.CORRUPT_DATA.error(f"{path} is damaged behind LSN {part.next_lsn - 1}", path=str(path))
-        if not content:
+        if not part.has_records:
             return
         self._disk.make_folder(self._folder)
         target = self._folder / path.name

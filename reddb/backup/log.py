@@ -16,14 +16,13 @@ from pathlib import Path
 
 from reddb import errors
 from reddb.disk import Disk
-from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file
+from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, lost_log, read_log_file
 
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """A file of the log, cut behind its last record: nothing is left of one without records.
-
-    `next_lsn` is the LSN behind it, `is_torn` whether the file has more than zeros there.
+    """A file of the log, cut behind its last record: `next_lsn` comes next, and `is_torn` says whether there is more
+    than zeros.
     """
 
     name: str
@@ -31,18 +30,25 @@ class LogPart:
     next_lsn: int
     is_torn: bool
 
+    @property
+    def has_records(self) -> bool:
+        return self.next_lsn > first_lsn_of(self.name)
 
-def read_log(disk: Disk, folder: Path, identity: WalIdentity, sealed_lsn: int) -> tuple[list[LogPart], int]:
+
+def read_log(
+    disk: Disk, folder: Path, identity: WalIdentity, sealed_lsn: int, *, is_written: bool
+) -> tuple[list[LogPart], int]:
     """The files that hold what is behind `sealed_lsn`, and the last LSN. Raises CORRUPT_DATA or a disk error."""
     _, names = log_files(disk, folder, sealed_lsn)
+    if is_written and not names:
+        raise lost_log(folder, sealed_lsn)
     next_lsn = min(sealed_lsn + 1, first_lsn_of(names[0]) if names else sealed_lsn + 1)
     parts: list[LogPart] = []
     for position, name in enumerate(names):
         is_last = position == len(names) - 1
         part = read_whole_records(disk, folder / name, identity, next_lsn, is_last=is_last)
         next_lsn = part.next_lsn
-        if part.content:
-            parts.append(part)
+        parts.append(part)
     if next_lsn <= sealed_lsn:
         raise errors.CORRUPT_DATA.error(
             f"{folder} ends with LSN {next_lsn - 1}, but {sealed_lsn} was stored", path=str(folder)
@@ -63,10 +69,7 @@ def read_whole_records(disk: Disk, path: Path, identity: WalIdentity, next_lsn: 
                 raise
             damaged_at = offset
         else:
-            has_records = found.next_lsn > next_lsn
-            return LogPart(
-                path.name, content[: found.end] if has_records else b"", found.next_lsn, found.torn_bytes > 0
-            )
+            return LogPart(path.name, content[: found.end], found.next_lsn, found.torn_bytes > 0)
 
 
 def _ignore(record: Record) -> None:

@@ -12,6 +12,7 @@ Invariant: what is left is an unbroken chain of valid records from the sealed LS
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from reddb.backup.description import Description, PartitionRecord
 from reddb.backup.log import LogPart, read_whole_records
 from reddb.disk import Disk
 from reddb.storage.folder import partition_folder
+from reddb.storage.wal import begin_log
 from reddb.storage.wal_file import first_lsn_of, records_behind
 
 
@@ -63,6 +65,7 @@ class LogOfPartition:
         self._chain: list[LogPart] = []
         self._gap: errors.RedDBError | None = None
         self._next_lsn = 0
+        self._is_written = False
 
     def bring_to(self, target: Target) -> int:
         """Make the log end where it shall; gives the last LSN.
@@ -87,6 +90,7 @@ class LogOfPartition:
     def _read_chain(self, wanted_lsn: int | None) -> None:
         """Every file from the sealed LSN to where the chain ends. Raises CORRUPT_DATA for one that is damaged."""
         names = self._names()
+        self._is_written = bool(names)
         self._next_lsn = self._partition.sealed_lsn + 1
         if names:
             self._next_lsn = min(self._next_lsn, first_lsn_of(names[0]))
@@ -168,6 +172,8 @@ class LogOfPartition:
         for part in self._chain:
             first = first_lsn_of(part.name)
             if first > last_lsn:
-                return
+                break
             later = (place for place, record in records_behind(part.content, first, 0) if record.lsn > last_lsn)
             self._disk.write_file(self._folder / part.name, part.content[: next(later, len(part.content))])
+        if self._is_written and not self._disk.list_folder(self._folder):
+            begin_log(self._disk, self._folder, self._partition.identity, secrets.randbits(32), last_lsn + 1)

@@ -22,7 +22,7 @@ from reddb.check.findings import Finding, Report, Status, counted
 from reddb.check.partition import PartitionState, check_partition
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.storage.catalog import Catalog
-from reddb.storage.folder import check_version, collection_folder, is_unborn
+from reddb.storage.folder import check_version, collection_folder, was_cut_short
 from reddb.types import Collection
 
 ASIDE = "damaged"  # where a repair puts things
@@ -132,7 +132,7 @@ def _find_strangers(
         path = data / "collections" / name
         if name in map(str, dropped):
             report(Finding(Status.GARBAGE, path, "the collection was dropped; the next start removes it"))
-        elif name not in partitions and is_unborn(disk, path):
+        elif name not in partitions and was_cut_short(disk, path):
             report(Finding(Status.GARBAGE, path, "a CREATE was cut short; the next start removes it"))
         elif name not in partitions:
             report(Finding(Status.UNKNOWN, path, "the catalog names no such collection; it is left alone"))

@@ -17,22 +17,31 @@ from reddb import errors
 from reddb.check.findings import Finding, Report, Status, counted, damage_of
 from reddb.disk import Disk
 from reddb.partition.operations import contents_of
-from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, read_log_file, records_behind
+from reddb.storage.wal_file import (
+    Record,
+    WalIdentity,
+    first_lsn_of,
+    log_files,
+    lost_log,
+    read_log_file,
+    records_behind,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Where it lies, whose it is, and up to which LSN it is not needed any more."""
+    """Where it lies, whose it is, up to which LSN it is not needed any more, and whether there must be a file."""
 
     folder: Path
     identity: WalIdentity
     sealed_lsn: int
+    is_written: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """The chain breaks at `lsn`, which should stand at `offset` of the file: 0 if its header is damaged, None if it is
-    whole, but not the file that must come here.
+    whole, but not the file that must come here. Without a `name` there is no file at all.
     """
 
     name: str
@@ -66,6 +75,10 @@ def check_log(
     released, names = log_files(disk, log.folder, log.sealed_lsn)
     for name in released:
         report(Finding(Status.GARBAGE, log.folder / name, "was released; the next start removes it"))
+    if log.is_written and not names:
+        reason = lost_log(log.folder, log.sealed_lsn).message.removeprefix(f"{log.folder} ")
+        report(Finding(Status.DAMAGED, log.folder, reason))
+        return Damage("", None, log.sealed_lsn + 1)
     next_lsn = min(log.sealed_lsn + 1, first_lsn_of(names[0]) if names else log.sealed_lsn + 1)
     for position, name in enumerate(names):
         path, lsns = log.folder / name, [next_lsn - 1]

@@ -7,6 +7,7 @@ With `wanted` the first LSN that is needed and cannot be reached:
     `wanted` itself is the damaged one              the file is cut before it, and later files are moved aside
     the file is not the one that must come here,    the file and later ones are moved aside
     or nothing in it can be read
+    there is no file                                one is begun with `wanted`
 
 Every step makes the log shorter or sounder, so they are repeated until the chain is whole.
 
@@ -20,14 +21,19 @@ from reddb.check.findings import Finding, Report, Status, unread
 from reddb.check.log import Damage, Log, check_log, unreachable
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.disk import Disk
+from reddb.storage.wal import begin_log
 from reddb.storage.wal_file import begun_anew, file_name, log_files, records_behind
 
 
-def repair_log(disk: Disk, log: Log, damage: Damage, aside: Aside, report: Report) -> None:
+def repair_log(disk: Disk, log: Log, damage: Damage, aside: Aside, report: Report, salt: int) -> None:
     """Repair it, a line for each file that is changed. Raises a disk error."""
     found: Damage | None = damage
     while found is not None:
-        _step(disk, log, found, aside, report)
+        if found.name:
+            _step(disk, log, found, aside, report)
+        else:
+            begin_log(disk, log.folder, log.identity, salt, found.lsn)
+            report(Finding(Status.REPAIR, log.folder / file_name(found.lsn), f"begun, empty, with LSN {found.lsn}"))
         found = check_log(ReadOnlyDisk(disk), log, unread)
 
 

@@ -34,7 +34,7 @@ from reddb.storage.field_index import FieldIndexes, index_file, open_field_index
 from reddb.storage.folder import partition_folder
 from reddb.storage.manifest import Manifest, SegmentRecord, find_garbage, live_path, read_live, read_manifest
 from reddb.storage.sealed import FILES, SealedSegment, keys_of, open_file, segment_folder
-from reddb.storage.wal_file import WalIdentity
+from reddb.storage.wal_file import Record, WalIdentity
 from reddb.types import Collection, RowId
 
 INDEX_STEMS = ("index", "codes", "graph", "lists")
@@ -54,8 +54,9 @@ class SegmentState:
 
 @dataclass(slots=True)
 class PartitionState:
-    """What is known of a partition; `codes` says that its growing.tv is damaged. Without a manifest nothing is known
-    but that it `is_missing`, which is no guess.
+    """What is known of a partition; `codes` says that its growing.tv is damaged, `codes_lsn` up to where it knows rows,
+    `log_end` where a log ends that is whole but lacks some of those. Without a manifest nothing is known but that it
+    `is_missing`, which is no guess.
     """
 
     collection: Collection
@@ -66,13 +67,15 @@ class PartitionState:
     segments: list[SegmentState] = field(default_factory=list)
     log_damage: Damage | None = None
     codes: bool = False
+    codes_lsn: int = 0
+    log_end: int | None = None
     rows: int = 0
 
     @property
     def log(self) -> Log:
         assert self.manifest is not None
         identity = WalIdentity(self.collection.id, self.number)
-        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn)
+        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn, self.collection.is_logged)
 
 
 def check_partition(
@@ -107,7 +110,7 @@ class _PartitionCheck:
         assert self.state.manifest is not None
         for record in self.state.manifest.segments:
             self._check_segment(record)
-        self.state.log_damage = check_log(self._disk, self.state.log, self._note)
+        self._check_log()
         if self._is_sound and manifests.NAME in names:
             self._check_rows()
 
@@ -159,7 +162,9 @@ class _PartitionCheck:
             elif name not in (manifests.NAME, "segments", "wal"):
                 self._unknown(self._folder / name)
         for name in self._disk.list_folder(self._folder / "wal"):
-            if not name.endswith(".wal"):
+            if name.endswith(".wal.tmp"):
+                self._garbage(self._folder / "wal" / name, "was never begun; the next start removes it")
+            elif not name.endswith(".wal"):
                 self._unknown(self._folder / "wal" / name)
         folders, files = find_garbage(self._disk, self._folder, self.state.manifest)
         self._garbage_files = set(files)
@@ -180,7 +185,21 @@ class _PartitionCheck:
             return
         assert found is not None
         moment, segments = found
+        if self._collection.is_logged:
+            self.state.codes_lsn = moment.lsn
         self._ok(path, f"codes of {counted(sum(item.rows for item in segments), 'row')} at LSN {moment.lsn}")
+
+    def _check_log(self) -> None:
+        state, end = self.state, self.state.log.sealed_lsn
+
+        def replay(record: Record) -> None:
+            nonlocal end
+            end = max(end, record.lsn)
+
+        state.log_damage = check_log(self._disk, state.log, self._note, replay)
+        if state.log_damage is None and end < state.codes_lsn:
+            state.log_end = end
+            self._damaged(state.log.folder, f"ends with LSN {end}, but {state.codes_lsn} was stored")
 
     # --- segments ------------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@
     the log                      copied aside, then cut where the chain breaks; files      the records behind it
                                  behind that are moved aside. Where the chain can be
                                  joined again, the file begins anew there                  nothing
+    all of the log is missing    begun empty behind what is sealed                         what it held
+    the log lacks its end, as    copied aside and left; growing.tv is moved aside          what was behind its end
+    growing.tv proves
     a partition's folder         begun empty                                               its rows, if it had any
     VERSION                      written anew, if the catalog can be read                  nothing
     MANIFEST, catalog.sqlite     left alone: only a backup knows                           -
@@ -24,6 +27,7 @@ Invariants:
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +59,7 @@ from reddb.storage.manifest import (
     write_manifest,
 )
 from reddb.storage.sealed import FILTERS, SealedSegment, rebuild_filters, segment_folder
-from reddb.storage.wal_file import Record
+from reddb.storage.wal_file import Record, log_files
 from reddb.types import RowId
 
 
@@ -83,7 +87,7 @@ class _PartitionRepair:
     def run(self) -> None:
         state = self._state
         if state.is_missing:
-            begin_partition(self._disk, state.folder, state.collection, state.number)
+            begin_partition(self._disk, state.folder, state.collection, state.number, secrets.randbits(32))
             self._say(state.folder, "begun empty; what it held is lost, unless there is a backup")
             return
         if state.manifest is None:
@@ -91,10 +95,15 @@ class _PartitionRepair:
             self._say(state.folder / NAME, text)
             return
         if state.log_damage is not None:
-            repair_log(self._disk, state.log, state.log_damage, self._aside, self._report)
-        if state.codes:
+            repair_log(self._disk, state.log, state.log_damage, self._aside, self._report, secrets.randbits(32))
+        if state.log_end is not None:
+            for name in log_files(self._disk, state.log.folder, state.log.sealed_lsn)[1][-1:]:
+                kept = self._aside.copy(state.log.folder / name)
+                self._say(state.log.folder / name, f"lost are LSN {state.log_end + 1} to {state.codes_lsn}; {kept}")
+        log_was_changed = state.log_damage is not None or state.log_end is not None
+        if state.codes or (state.codes_lsn and log_was_changed):
             path = state.folder / code_snapshot.NAME
-            self._say(path, f"{self._aside.move(path)}; codes are made anew, nothing is lost")
+            self._say(path, f"{self._aside.move(path)}; codes are made anew, nothing is lost by that")
         records = self._repair_segments(state.manifest)
         if records != state.manifest.segments:
             kept = self._aside.copy(state.folder / NAME)

@@ -32,8 +32,13 @@ class CodesCheckpoint:
                 first += segment.count
 
     def write(self) -> None:
-        """Sync the log, then write the codes. Raises DISK_FULL or DISK_FAILED."""
+        """Sync the log, then write the codes. Raises DISK_FULL or DISK_FAILED.
+
+        Without a log there are no rows at a start that they could be of.
+        """
         partition = self._partition
+        if not partition.collection.is_logged:
+            return
         partition.sync()
         copied = [copy(first) for first, copy in self._segments]
         codes = [item for item in copied if item is not None]

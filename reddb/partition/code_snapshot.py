@@ -16,8 +16,8 @@ name of its own, synced, renamed, and the folder synced.
 
 Invariants:
   * What it covers was synced before: it never knows of rows that a power cut may take away.
-  * It is used only with the manifest that it was made with, and only if the log reaches as far as it does; else it is
-    removed before anything is written, for LSNs behind the log's end will be given again to other rows.
+  * A log that ends before it has lost records that were acknowledged: not this is refused, but the partition.
+  * It is used only with the manifest that it was made with; else it is removed.
 """
 
 from __future__ import annotations
@@ -114,22 +114,27 @@ def read_codes(
     return Moment(**plain), segments
 
 
+def codes_if_sound(
+    disk: Disk, folder: Path, collection: Collection, partition: int, codec: TurboCodec | None
+) -> tuple[tuple[Moment, list[SegmentCodes]] | None, errors.RedDBError | None]:
+    """The same, and what was wrong with the file, if anything was. There is none without a codec."""
+    try:
+        return (None if codec is None else read_codes(disk, folder, collection, partition, codec)), None
+    except errors.RedDBError as error:
+        return None, error
+
+
 def usable_codes(
-    disk: Disk, folder: Path, collection: Collection, partition: int, codec: TurboCodec, now: Moment
-) -> tuple[dict[int, SegmentCodes], errors.RedDBError | None]:
+    disk: Disk, folder: Path, found: tuple[Moment, list[SegmentCodes]] | None, now: Moment
+) -> dict[int, SegmentCodes]:
     """The codes by their segments' first row, if they belong to what was recovered; else the file is removed.
 
-    Beside them what was wrong with the file, if anything was. Raises DISK_FAILED where it cannot be removed.
+    Raises DISK_FAILED where it cannot be removed.
     """
-    refused = None
-    try:
-        found = read_codes(disk, folder, collection, partition, codec)
-    except errors.RedDBError as error:
-        found, refused = None, error
-    if found is not None and found[0].lsn <= now.lsn and found[0] == replace(now, lsn=found[0].lsn):
-        return {item.first: item for item in found[1]}, None
+    if found is not None and found[0] == replace(now, lsn=found[0].lsn):
+        return {item.first: item for item in found[1]}
     _remove(disk, folder)
-    return {}, refused
+    return {}
 
 
 def _remove(disk: Disk, folder: Path) -> None:

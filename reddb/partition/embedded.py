@@ -196,7 +196,7 @@ class EmbeddedPartition:
         """Put what only memory and the log know into files. Raises a disk error."""
         self.owner.check_manifest()
         self._sweep_all()
-        if self.owner.collection.settings["durability"] == "none":
+        if not self.owner.collection.is_logged:
             self.seal()
         if can_checkpoint(self.owner):
             self._publish(TombstoneCheckpoint(self.owner))

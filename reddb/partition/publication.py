@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.partition.jobs import Job, JobKind
 from reddb.partition.segments import OwnedSegment, Source, Succession
 from reddb.partition.settled import open_index
@@ -83,8 +84,9 @@ class Publication(ABC):
         stage_manifest(*of, self._manifest)
         try:
             put_manifest(partition.disk, partition.folder)
-        except BaseException:
-            partition.manifest_is_unknown = True
+        except BaseException as error:
+            is_as_before = isinstance(error, errors.RedDBError) and error.code is errors.TOO_MANY_FILES
+            partition.manifest_is_unknown = not is_as_before
             raise
 
     def complete(self) -> int:

@@ -34,7 +34,7 @@ from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.index.metrics import inverse_norms
 from reddb.partition.clock import system_time_us
-from reddb.partition.code_snapshot import Moment, usable_codes
+from reddb.partition.code_snapshot import Moment, SegmentCodes, codes_if_sound, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
 from reddb.partition.operations import Coming, Contents, Group, Operation, Prepared, contents_of, ids_batch
@@ -107,14 +107,18 @@ class Partition:
         try:
             partition._open_segments()
             identity = WalIdentity(collection.id, number)
+            found, refused = codes_if_sound(disk, folder, collection, number, codec_of(collection))
+            partition.refused_caches += [] if refused is None else [refused]
             # As many rows as fit: with the setting of today they might need more slots than there are.
             partition.growing.seal_rows = SLOT_ROWS
             partition.wal = Wal.open(
                 *(disk, folder / "wal", identity, partition._replay, random_u32),
                 *(partition.manifest.sealed_lsn, archive, now_us),
+                is_written=collection.is_logged,
+                stored_lsn=found[0].lsn if found is not None and collection.is_logged else 0,
             )
             partition.lsn = partition.wal.next_lsn - 1
-            partition._restore_codes()
+            partition._restore_codes(usable_codes(disk, folder, found, partition.moment))
         except BaseException:
             partition.memory.close()
             raise
@@ -275,7 +279,7 @@ class Partition:
 
     def sync(self) -> None:
         """Return when all that was acknowledged is on the device, as far as it is logged. Raises DISK_FAILED."""
-        if self.collection.settings["durability"] != "none":
+        if self.collection.is_logged:
             self.wal.sync()
 
     def close(self) -> None:
@@ -302,14 +306,8 @@ class Partition:
             self._live_rows += record.rows - dead
             self.segments.append(segment)
 
-    def _restore_codes(self) -> None:
+    def _restore_codes(self, codes: dict[int, SegmentCodes]) -> None:
         """Give recovered rows the codes they had."""
-        codec = codec_of(self.collection)
-        if codec is None:
-            return
-        of = self.disk, self.folder, self.collection, self.number
-        codes, refused = usable_codes(*of, codec, self.moment)
-        self.refused_caches += [] if refused is None else [refused]
         first = 0
         for segment in self.segments:
             if segment.record is None:

@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -23,8 +24,7 @@ from reddb.disk import Disk
 from reddb.fields import Fields
 from reddb.settings import SettingValue
 from reddb.storage.catalog import Catalog
-from reddb.storage.manifest import NAME as MANIFEST
-from reddb.storage.manifest import begin_partition
+from reddb.storage.manifest import begin_partition, is_unborn
 from reddb.types import Collection, Kind, Metric
 
 _log = structlog.get_logger()
@@ -36,23 +36,24 @@ _VERSION_TEXT = "reddb data format "
 class DataFolder:
     """An opened and locked data folder."""
 
-    def __init__(self, disk: Disk, path: Path, lock: int) -> None:
+    def __init__(self, disk: Disk, path: Path, lock: int, random_u32: Callable[[], int]) -> None:
         """Use `open`."""
         self.path = path
         self.lock = lock
         self._disk = disk
+        self._random_u32 = random_u32
         # A new catalog beside old rows would begin with collection 1 again and find another one's rows in its folder.
         self.catalog = Catalog(path / "catalog.sqlite", may_create=not disk.list_folder(path / "collections"))
         disk.sync_folder(path)
 
     @classmethod
-    def open(cls, disk: Disk, path: Path) -> DataFolder:
+    def open(cls, disk: Disk, path: Path, random_u32: Callable[[], int]) -> DataFolder:
         """Create the folder or open it. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, CORRUPT_DATA or a disk error."""
         disk.make_folder(path)
         lock = disk.lock(path / "LOCK", f"pid {os.getpid()} on {os.uname().nodename}\n")
         try:
             _check_version(disk, path)
-            return cls(disk, path, lock)
+            return cls(disk, path, lock, random_u32)
         except BaseException:
             os.close(lock)
             raise
@@ -72,7 +73,7 @@ class DataFolder:
     def _begin(self, collection: Collection) -> None:
         for number in range(collection.number("partitions")):
             folder = partition_folder(self.path, collection.id, number)
-            begin_partition(self._disk, folder, collection, number)
+            begin_partition(self._disk, folder, collection, number, self._random_u32())
 
     def remove_dropped(self) -> None:
         """Remove the folders of dropped collections, and what a CREATE left that was cut short.
@@ -86,7 +87,7 @@ class DataFolder:
                 self.catalog.forget_dropped(collection_id)
             known = {str(collection.id) for collection in self.catalog.collections()}
             for name in self._disk.list_folder(self.path / "collections"):
-                if name not in known and is_unborn(self._disk, self.path / "collections" / name):
+                if name not in known and was_cut_short(self._disk, self.path / "collections" / name):
                     self._disk.remove_tree(self.path / "collections" / name)
         except errors.RedDBError as error:
             _log.error("files that nobody needs are left", error=str(error))
@@ -105,11 +106,9 @@ def partition_folder(data: Path, collection_id: int, partition: int) -> Path:
     return collection_folder(data, collection_id) / str(partition)
 
 
-def is_unborn(disk: Disk, folder: Path) -> bool:
-    """Whether a collection's folder never held a row: its CREATE was cut short before the catalog knew of it."""
-    return all(
-        set(disk.list_folder(folder / name)) <= {MANIFEST, f"{MANIFEST}.tmp"} for name in disk.list_folder(folder)
-    )
+def was_cut_short(disk: Disk, folder: Path) -> bool:
+    """Whether a collection's folder never held a row: the catalog did not come to know of it."""
+    return all(is_unborn(disk, folder / name) for name in disk.list_folder(folder))
 
 
 def _check_version(disk: Disk, path: Path) -> None:

@@ -30,6 +30,8 @@ from reddb import errors
 from reddb.disk import Disk
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
 from reddb.storage.sealed import identity_of, segment_folder
+from reddb.storage.wal import begin_log
+from reddb.storage.wal_file import WalIdentity, is_unwritten
 from reddb.types import Collection
 
 NAME = "MANIFEST"
@@ -60,16 +62,22 @@ class Manifest:
         return replace(self, generation=self.generation + 1, **changes)
 
 
-def begin_partition(disk: Disk, folder: Path, collection: Collection, partition: int) -> None:
-    """Make the folder of a new partition, durably: one that is missing later is missed. Raises a disk error.
+def begin_partition(disk: Disk, folder: Path, collection: Collection, partition: int, salt: int) -> None:
+    """Make the folder of a new partition and its log, durably: what is missing later is missed. Raises a disk error.
 
     Raises CORRUPT_DATA where there are files of another one.
     """
-    for name in ("segments", "wal"):
-        if disk.list_folder(folder / name):
-            raise errors.CORRUPT_DATA.error(f"{folder / name} holds files, but the collection is new", path=str(folder))
+    if not is_unborn(disk, folder):
+        raise errors.CORRUPT_DATA.error(f"{folder} holds files, but the collection is new", path=str(folder))
     disk.make_folder(folder)
+    if collection.is_logged:
+        begin_log(disk, folder / "wal", WalIdentity(collection.id, partition), salt)
     write_manifest(disk, folder, collection, partition, Manifest())
+
+
+def is_unborn(disk: Disk, folder: Path) -> bool:
+    """Whether a partition's folder, if there is one, never held a row."""
+    return {NAME, _STAGED, "wal"}.issuperset(disk.list_folder(folder)) and is_unwritten(disk, folder / "wal")
 
 
 def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: int) -> Manifest:
@@ -101,7 +109,7 @@ def stage_manifest(disk: Disk, folder: Path, collection: Collection, partition: 
 
 
 def put_manifest(disk: Disk, folder: Path) -> None:
-    """Let the staged one count. Raises DISK_FAILED: nobody knows which one counts."""
+    """Let the staged one count. Raises TOO_MANY_FILES: nothing has changed; a disk error: nobody knows which counts."""
     disk.rename(folder / _STAGED, folder / NAME)
 
 

@@ -97,6 +97,22 @@ def rebuild_filters(
     disk.rename(staged, folder / FILTERS)
 
 
+class _Filters:
+    """The file of payload columns, opened at the first use."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._columns: PayloadColumns | None = None
+
+    def columns(self) -> PayloadColumns:
+        if self._columns is None:
+            self._columns = PayloadColumns.open(self._content)
+        return self._columns
+
+    def have_expiries(self) -> bool:
+        return PayloadColumns.has_column(self._content, Family.TIMESTAMP, EXPIRES_AT.name)
+
+
 class SealedSegment:
     """A sealed segment's columns, mapped, and its rows by id."""
 
@@ -134,19 +150,14 @@ class SealedSegment:
             payloads=payloads.rest(),
         )
         self.rows = rows
-        self._filters = content(FILTERS)
-        self._payload_columns: PayloadColumns | None = None
-        self.expiries = SealedExpiries(self._has_expiries, self.payload_columns)
+        self._filters = _Filters(content(FILTERS))
+        # Not methods of this object: a segment in a cycle would keep its files open until the cycle is collected.
+        self.expiries = SealedExpiries(self._filters.have_expiries, self._filters.columns)
         self._range = (int(self._keys[0]), int(self._keys[-1])) if rows else (1, 0)
 
     def payload_columns(self) -> PayloadColumns:
         """The payloads as typed columns, opened at the first use."""
-        if self._payload_columns is None:
-            self._payload_columns = PayloadColumns.open(self._filters)
-        return self._payload_columns
-
-    def _has_expiries(self) -> bool:
-        return PayloadColumns.has_column(self._filters, Family.TIMESTAMP, EXPIRES_AT.name)
+        return self._filters.columns()
 
     def contradiction(self) -> str | None:
         """Where the arrays do not agree with each other, if anywhere; looks at every row."""

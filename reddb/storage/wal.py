@@ -2,13 +2,17 @@
 
     append     write records with the next LSNs
     sync       return when they are on the device
-    release    remove the files that nobody needs any more, each after `archive` has a copy of it
+    release    remove the files that nobody needs any more, each after `archive` has a copy of it; never the newest one,
+               so a new file is begun where all records of that are released
+    begin_log  the first file of a new log
     open       give every record to `replay`, and cut a torn tail
 
 Invariants:
   * After an error in `append` the file is cut back to the end of the last group, or the log is poisoned.
   * After an error in `sync` the log is poisoned: it takes nothing until it is opened anew.
   * A file goes only after `archive` returned; where that fails it stays, and the next `release` or `open` tries again.
+  * The newest file stays, so it does not matter which of the removed ones a power cut brings back.
+  * A file is begun before anything is written to it: after an error the group is not stored.
   * Before `open` returns, every file it read and the folder are synced: after a kill they may have been in the page
     cache only, and what we serve now must survive a power cut later.
 """
@@ -32,13 +36,16 @@ from reddb.storage.wal_file import (
     file_name,
     first_lsn_of,
     log_files,
+    lost_log,
     read_log_file,
 )
 from reddb.types import Buffer
 
-__all__ = ["Archive", "Record", "TornTail", "Wal", "WalIdentity", "keep_no_copy", "time_unknown"]
+__all__ = ["Archive", "Record", "TornTail", "Wal", "WalIdentity", "begin_log", "keep_no_copy", "time_unknown"]
 
 _log = structlog.get_logger()
+
+_STAGED = ".wal.tmp"
 
 # Returns when there is a synced copy of the file. Raises a disk error, or CORRUPT_DATA for a file not worth a copy.
 Archive: TypeAlias = Callable[[Path], None]
@@ -51,6 +58,12 @@ def keep_no_copy(path: Path) -> None:
 def time_unknown() -> int:
     """The clock of those who have none."""
     return 0
+
+
+def begin_log(disk: Disk, folder: Path, identity: WalIdentity, salt: int, lsn: int = 1) -> None:
+    """Make a log without records whose next one is `lsn`, durably. Raises a disk error."""
+    disk.make_folder(folder)
+    disk.write_file(folder / file_name(lsn), encode_file_header(identity, salt, lsn))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,8 @@ class Wal:
         random_u32: Callable[[], int],
         archive: Archive,
         now_us: Callable[[], int],
+        *,
+        is_written: bool,
     ) -> None:
         """Use `open`, which reads what is there."""
         self._disk = disk
@@ -81,6 +96,7 @@ class Wal:
         self._random_u32 = random_u32
         self._archive = archive
         self._now_us = now_us
+        self._is_written = is_written
         self._file: AppendFile | None = None
         self._name = ""
         self._salt = 0
@@ -102,20 +118,22 @@ class Wal:
         after_lsn: int = 0,
         archive: Archive = keep_no_copy,
         now_us: Callable[[], int] = time_unknown,
+        *,
+        is_written: bool = True,
+        stored_lsn: int = 0,
     ) -> Wal:
         """Read every record beyond `after_lsn` in order into `replay`, cut a torn tail, sync what is trusted.
 
-        `now_us` is asked once for each group: microseconds since 1970, which its records will hold.
+        `now_us` is asked once for each group: microseconds since 1970, which its records will hold. A log that
+        `is_written` has a file, and its records reach `stored_lsn`, which another file proves, or it is damaged.
 
         Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset, and changes nothing then.
         """
-        wal = cls(disk, folder, identity, random_u32, archive, now_us)
-        disk.make_folder(folder)
+        wal = cls(disk, folder, identity, random_u32, archive, now_us, is_written=is_written)
         released, names = log_files(disk, folder, after_lsn)
-        try:
-            wal._remove(released)
-        except errors.RedDBError as error:
-            _log.error("files of the log that nobody needs are left", folder=str(folder), error=str(error))
+        if is_written and not names:
+            raise lost_log(folder, after_lsn)
+        disk.make_folder(folder)
         wal.next_lsn = min(after_lsn + 1, first_lsn_of(names[0]) if names else after_lsn + 1)
 
         def replay_needed(record: Record) -> None:
@@ -124,7 +142,9 @@ class Wal:
 
         try:
             for position, name in enumerate(names):
-                wal._read_file(folder / name, replay_needed, is_last=position == len(names) - 1, after_lsn=after_lsn)
+                is_last = position == len(names) - 1
+                wal._read_file(folder / name, replay_needed, max(after_lsn, stored_lsn) if is_last else None)
+            wal._remove_unneeded(released)
             disk.sync_folder(folder)
         except BaseException:
             wal.close()
@@ -140,7 +160,7 @@ class Wal:
     def append(self, records: Sequence[tuple[int, Sequence[Buffer]]]) -> None:
         """Write records `(operation, body parts)` with the next LSNs. They are not stored before `sync`.
 
-        Raises DISK_FULL after taking everything back; DISK_FAILED if that could not be done.
+        Raises DISK_FULL or TOO_MANY_FILES, and nothing has changed; DISK_FAILED if that could not be done.
         """
         self._refuse_if_poisoned()
         file = (
@@ -188,26 +208,30 @@ class Wal:
 
         Raises a disk error, or what kept a file from the archive: it and those behind it stay.
         """
-        names = [name for name in self._disk.list_folder(self._folder) if name.endswith(".wal")]
-        ends = [first_lsn_of(name) for name in names[1:]]
-        if self._durable_lsn == self.next_lsn - 1 <= lsn:
-            self.close()  # the next append begins a new file
-            ends.append(self.next_lsn)
-        released = [name for name, end in zip(names, ends, strict=False) if end - 1 <= lsn]
+        is_over = self._poison is None and self._durable_lsn == self.next_lsn - 1 <= lsn
+        # Without an open file one could not be begun: if it is there, its name may not be on the device.
+        if self._is_written and is_over and (self._file is None or first_lsn_of(self._name) < self.next_lsn):
+            self._begin_file()
+        released, _ = log_files(self._disk, self._folder, lsn)
         for name in released:
             self._sizes.pop(name, None)
         self._remove(released)
 
     def _remove(self, names: Sequence[str]) -> None:
-        """In order, so that those in the archive follow one another.
-
-        Each removal is synced before the next one: if an older file could come back without a newer one, it would look
-        like a log that lost its end.
-        """
+        """In order, so that those in the archive follow one another."""
         for name in names:
             self._archive(self._folder / name)
             self._disk.remove_file(self._folder / name)
-            self._disk.sync_folder(self._folder)
+
+    def _remove_unneeded(self, released: Sequence[str]) -> None:
+        """What a release left, and what was never begun."""
+        try:
+            self._remove(released)
+            for name in self._disk.list_folder(self._folder):
+                if name.endswith(_STAGED):
+                    self._disk.remove_file(self._folder / name)
+        except errors.RedDBError as error:
+            _log.error("files of the log that nobody needs are left", folder=str(self._folder), error=str(error))
 
     def close(self) -> None:
         if self._file is not None:
@@ -234,37 +258,29 @@ class Wal:
             raise errors.DISK_FAILED.error(f"the log could not be cut back: {self._poison}") from cause
 
     def _begin_file(self) -> AppendFile:
-        if self._file is not None:
-            self.sync()
-            self.close()
-        salt = self._random_u32()
-        name = file_name(self.next_lsn)
-        path = self._folder / name
-        file = self._disk.open_append(path, 0)
-        try:
-            file.append([encode_file_header(self._identity, salt, self.next_lsn)])
-        except errors.RedDBError:
-            file.close()
-            raise
-        try:
-            file.sync()
-            self._disk.sync_folder(self._folder)
-        except errors.RedDBError as error:
-            file.close()
-            raise self._poisoned(error) from error
+        """Let the next record be the first of a new file.
+
+        After an error the next append does it once more, and nothing goes to the file before: the new one may be there.
+        """
+        self.sync()
+        self.close()
+        salt, name = self._random_u32(), file_name(self.next_lsn)
+        header = encode_file_header(self._identity, salt, self.next_lsn)
+        self._disk.write_file(self._folder / name, header)
+        file = self._disk.open_append(self._folder / name, len(header))
         self._file, self._name, self._salt, self._reserved = file, name, salt, file.size
+        self._sizes[name] = file.size
         return file
 
-    def _read_file(self, path: Path, replay: Callable[[Record], None], *, is_last: bool, after_lsn: int) -> None:
+    def _read_file(self, path: Path, replay: Callable[[Record], None], stored_lsn: int | None) -> None:
+        """`stored_lsn` is what the log must reach, given with its last file."""
+        is_last = stored_lsn is not None
         content = self._disk.read_file(path)
         found = read_log_file(path, content, self._identity, self.next_lsn, replay, is_last=is_last)
-        if is_last and found.next_lsn <= after_lsn:
+        if stored_lsn is not None and found.next_lsn <= stored_lsn:
             raise errors.CORRUPT_DATA.error(
-                f"{path.name} ends with LSN {found.next_lsn - 1}, but {after_lsn} was stored", path=str(path)
+                f"{path.name} ends with LSN {found.next_lsn - 1}, but {stored_lsn} was stored", path=str(path)
             )
-        if not found.end:
-            self._disk.remove_file(path)
-            return
         self._salt, self.next_lsn = found.salt, found.next_lsn
         if found.torn_bytes:
             self.torn_tail = TornTail(path, found.end, found.torn_bytes)

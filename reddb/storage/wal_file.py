@@ -21,6 +21,10 @@
         25      u56       time of its group: microseconds since 1970, 0 where nobody said it
         32      body, then zeros up to a multiple of 8
 
+A file is written under another name (`….wal.tmp`), synced and renamed, so one that has its name has a whole header. A
+log always has a file: the first is begun before the partition exists, and the newest one is never removed. So a folder
+without one has lost it. (Where durability is none nobody writes a log, and there is no file.)
+
 All integers are little-endian. The salt makes a record of another file invalid here, so bytes that the disk kept
 from an older file cannot be taken for ours.
 
@@ -90,8 +94,8 @@ class WalIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """What a file of the log holds. `end` is where its records end, 0 if the machine stopped while it was begun, and
-    `unproven` where those begin that no later one says to have been synced.
+    """What a file of the log holds. `end` is where its records end, and `unproven` where those begin that no later one
+    says to have been synced.
     """
 
     salt: int
@@ -104,7 +108,7 @@ class LogFile:
 def log_files(disk: Disk, folder: Path, after_lsn: int) -> tuple[list[str], list[str]]:
     """The files that were released and those that hold what is behind `after_lsn`, each in order.
 
-    The last one that was removed may be there again, or all that a failed release left.
+    A release may have failed, and after a power cut any of those that were removed may be there again.
     """
     names = [name for name in disk.list_folder(folder) if name.endswith(".wal")]
     released = sum(1 for _ in takewhile(lambda name: first_lsn_of(name) <= after_lsn + 1, names[1:]))
@@ -124,9 +128,6 @@ def read_log_file(
 
     Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset.
     """
-    if is_last and not content[_FILE_HEADER.size :].strip(b"\0") and not _has_valid_header(content):
-        # The machine stopped while the file was begun: nothing was ever written behind its header.
-        return LogFile(0, 0, next_lsn, 0, 0)
     salt = _check_file_header(path, content, identity, next_lsn)
     end = _FILE_HEADER.size
     unproven: deque[tuple[int, int]] = deque()
@@ -171,6 +172,25 @@ def begun_anew(content: bytes, identity: WalIdentity, lsn: int, offset: int) -> 
 def file_name(lsn: int) -> str:
     """Of the file that begins with this LSN."""
     return f"{lsn:020d}.wal"
+
+
+def staged_name(lsn: int) -> str:
+    """Of the same file until its header is on the device."""
+    return f"{file_name(lsn)}.tmp"
+
+
+def lost_log(folder: Path, after_lsn: int) -> errors.RedDBError:
+    """What is wrong with a folder that has no file."""
+    return errors.CORRUPT_DATA.error(
+        f"{folder} has no file of the log: what was written behind LSN {after_lsn} is lost", path=str(folder)
+    )
+
+
+def is_unwritten(disk: Disk, folder: Path) -> bool:
+    """Whether the log in a folder was begun at most, with LSN 1: no record was ever written to it."""
+    begun = {file_name(1), staged_name(1)}
+    names = disk.list_folder(folder)
+    return begun.issuperset(names) and all(len(disk.map_file(folder / name)) <= _FILE_HEADER.size for name in names)
 
 
 def _refuse_corruption(path: Path, content: bytes, lsn: int, end: int, *, is_last: bool) -> None:

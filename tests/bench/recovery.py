@@ -46,7 +46,7 @@ def _replay(base: np.ndarray) -> None:
     with tempfile.TemporaryDirectory(prefix="reddb-bench-") as temporary:
         folder = partition_folder(Path(temporary), 1, 0)
         # Written by a partition without anything that seals it, so that all of it is in the log.
-        begin_partition(OsDisk(), folder, collection, 0)
+        begin_partition(OsDisk(), folder, collection, 0, salt=7)
         partition = Partition.open(OsDisk(), folder, collection, 0, lambda: 7)
         for first in range(0, len(base), _BATCH_ROWS):
             rows = np.arange(first, first + _BATCH_ROWS)

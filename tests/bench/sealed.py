@@ -81,7 +81,7 @@ async def _search(url: str, data: Dataset, count: int) -> None:
 def _in_process(data: Dataset, folder: Path) -> tuple[float, int]:
     """Microseconds of processor time of one search over the same files, and how many candidates it ranked."""
     disk = OsDisk()
-    opened = DataFolder.open(disk, folder)
+    opened = DataFolder.open(disk, folder, lambda: 7)
     (collection,) = opened.catalog.collections()
     opened.close()
     place = partition_folder(folder, collection.id, 0)

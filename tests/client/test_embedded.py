@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -55,3 +56,18 @@ def test_rows_and_settings_are_there_again(tmp_path: Path) -> None:
         assert [row and row.payload for row in db.get("c", [1, 2, "x"])] == [None, {"n": "new"}, {"n": 2}]
         assert db.search("c", [1, 1], k=5).ids == [2, "x"]
     assert sorted(entry.name for entry in (path / "collections").iterdir()) == ["1"]
+
+
+def test_nothing_of_the_folder_stays_open_when_it_is_closed(tmp_path: Path) -> None:
+    gc.disable()  # what is freed by the collector alone stays open for as long as it pleases
+    try:
+        with reddb.connect(f"file:{tmp_path}") as db:
+            db.execute("CREATE COLLECTION c KIND vector.turbo DIM 2 METRIC l2 FIELDS (n INT)")
+            db.insert("c", range(2000), np.ones((2000, 2)), [{"n": n} for n in range(2000)])
+            db.execute("ALTER COLLECTION c SEAL")
+            assert len(db.search("c", [1, 1], k=5, where="n > 3")) == 5
+            assert len(db.execute("SELECT n FROM c ORDER BY n DESC LIMIT 5")) == 5
+            assert str(tmp_path) in Path("/proc/self/maps").read_text()
+        assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()

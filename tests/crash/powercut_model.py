@@ -54,7 +54,8 @@ class State:
 def draw_collection(random: Random) -> Collection:
     kind = random.choice([Kind.VECTOR, Kind.VECTOR, Kind.VECTOR, Kind.TURBO])
     made = collection(dim=DIM, kind=kind, index="flat", metric=random.choice(["l2", "cosine"]))
-    return made.with_settings({"seal_rows": random.choice([4, 16, 64]), "segment_rows_max": random.choice([64, 256])})
+    settings = {"seal_rows": random.choice([4, 16, 64]), "segment_rows_max": random.choice([64, 256])}
+    return made.with_settings({**settings, "durability": random.choice(["fsync", "fsync", "flush"])})
 
 
 def draw_limits(random: Random) -> dict[tuple[Any, str], Any]:

@@ -15,7 +15,9 @@ import pytest
 
 from reddb import errors
 from reddb.checksum import crc32c
+from reddb.disk import AppendFile
 from reddb.partition import publication
+from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.operations import Operation
 from reddb.partition.publication import Publication
 from reddb.partition.segments import Succession
@@ -114,6 +116,13 @@ def _(patch: Patch) -> None:
 @plant("codes of growing rows are not synced")
 def _(patch: Patch) -> None:
     _unsynced_files(patch, lambda path: path.name == "growing.tv.tmp")
+
+
+@plant("codes are kept of rows that were not synced")
+def _(patch: Patch) -> None:
+    sync, inside = Partition.sync, [False]
+    patch.setattr(Partition, "sync", lambda partition: None if inside[0] else sync(partition))
+    _mark_while(patch, (CodesCheckpoint, "write"), inside)
 
 
 @plant("a live file is not synced")
@@ -247,9 +256,44 @@ def _(patch: Patch) -> None:
     patch.setattr(Publication, "_decide", decide_more)
 
 
-@plant("the last file of the log is removed before the others are gone for good")
+@plant("the newest file of the log is removed when nothing of it is needed")
 def _(patch: Patch) -> None:
-    _unsynced_folders(patch, lambda path: path == _WAL, (Wal, "release"))
+    release = Wal.release
+
+    def release_all(log: Wal, lsn: int) -> None:
+        release(log, lsn)
+        if log.next_lsn - 1 <= lsn:
+            log.close()
+            log._remove(log._disk.list_folder(log._folder))
+
+    patch.setattr(Wal, "release", release_all)
+
+
+@plant("a file of the log has its name before its header is on the device")
+def _(patch: Patch) -> None:
+    sync = MemoryAppendFile.sync
+
+    def lie(file: MemoryAppendFile) -> None:
+        if file._path.parent != _WAL or file.size != 40:
+            sync(file)
+
+    patch.setattr(MemoryAppendFile, "sync", lie)
+
+
+@plant("after a file could not be begun the one before goes on")
+def _(patch: Patch) -> None:
+    begin = Wal._begin_file
+
+    def begin_or_go_on(log: Wal) -> AppendFile:
+        name, size, file = log._name, log._file and log._file.size, log._file
+        try:
+            return begin(log)
+        except errors.RedDBError:
+            if file is not None and log._file is None and log._poison is None:
+                log._file = log._disk.open_append(log._folder / name, size)
+            raise
+
+    patch.setattr(Wal, "_begin_file", begin_or_go_on)
 
 
 @plant("after a failed write the log is not cut back")

@@ -4,9 +4,10 @@
     life       open, which may die; then any row of steps: writes, freezes, jobs one step after another, reads, restarts
 
 What must be there after a crash is one of `allowed`: the rows after the last acknowledged operation, or after any
-number of the operations that were being written, in order, each with its LSN. What was read once stays: after each
-opening `allowed` is the one state that was seen. Errors of the disk are part of the game; any other exception, and any
-answer that is not in the model, is a violation.
+number of the operations that were being written, in order, each with its LSN. Where durability is flush, a power cut
+may also leave one of `unsynced`: the rows at the last sync or after any operation since; so may a disk whose calls
+failed. What was read once stays: after each opening `allowed` is the one state that was seen. Errors of the disk are
+part of the game; any other exception, and any answer that is not in the model, is a violation.
 
 Everything is drawn from the seed, so a run is the same whenever it is repeated.
 """
@@ -21,11 +22,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgpack
-import numpy as np
 import pytest
 
-from reddb import errors, limits
+from reddb import errors
 from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Workshop
 from reddb.partition.operations import Operation
@@ -35,16 +34,12 @@ from reddb.partition.reader import PartitionReader
 from reddb.partition.writer import Partition
 from reddb.rows import make_batch
 from reddb.storage.manifest import begin_partition
-from reddb.types import SearchOptions
 from tests.crash.powercut_disk import BuilderDied, CrashDisk, Died
 from tests.crash.powercut_model import (
-    DIM,
-    IDS,
     OF_JOBS,
     OF_THE_LOG,
     Operations,
     Row,
-    Rows,
     State,
     Violation,
     differences,
@@ -52,8 +47,8 @@ from tests.crash.powercut_model import (
     draw_limits,
     draw_operation,
 )
-from tests.engine.partitions import deletion, ids_of
-from tests.oracle import distances
+from tests.crash.powercut_reads import check_reads, rows_of
+from tests.engine.partitions import deletion
 
 _LIVES_MAX = 6
 PARTITION = Path("/collections/1/0")
@@ -75,6 +70,7 @@ class Run:
         self._disk = CrashDisk(self._random, say)
         self._state = State()
         self._allowed = [self._state]
+        self._unsynced: list[State] = []  # acknowledged, and older than the state
         self._partition: Partition
         self._reader: PartitionReader
         self._has_begun = False
@@ -135,6 +131,9 @@ class Run:
 
     def _leave(self, *, power_cut: bool) -> None:
         self._tell("power cut" if power_cut else "kill")
+        if power_cut or self._disk.failures:
+            self._allowed = self._unsynced + self._allowed
+            self._unsynced = []
         self._disk = self._disk.after_power_cut() if power_cut else self._disk.after_kill()
         if self._is_open:
             self._partition.memory.close()
@@ -157,7 +156,7 @@ class Run:
             try:
                 of = self._disk, PARTITION, self._collection, 0
                 if not self._has_begun:
-                    begin_partition(*of)
+                    begin_partition(*of, self._random.getrandbits(32))
                     self._has_begun = True
                 self._partition = Partition.open(*of, lambda: self._random.getrandbits(32))
                 break
@@ -169,13 +168,14 @@ class Run:
         self._reader = PartitionReader(*of, self._partition.memory, self._partition.now_us)
         if self._partition.refused_caches:
             raise self._partition.refused_caches[0]
-        lsn, rows = self._partition.lsn, self._rows()
+        lsn, rows = self._partition.lsn, rows_of(self._reader)
         self._tell(f"opened at LSN {lsn} with {len(rows)} rows")
         seen = [state for state in self._allowed if state.lsn == lsn and list(state.rows.items()) == list(rows.items())]
         if not seen:
             raise Violation(f"found LSN {lsn}, {differences(self._allowed, rows)}")
         self._state = seen[0]
         self._allowed = [self._state]
+        self._unsynced = []  # what is served was synced
         self._retries, self._lost = self._lost, []
         self._check()
 
@@ -192,8 +192,10 @@ class Run:
             self._partition.freeze()
         elif draw < 0.81:
             self._settle()
-        elif draw < 0.85:
+        elif draw < 0.84:
             self._check()
+        elif draw < 0.85:
+            self._sync()
         elif draw < 0.87:
             self._partition.encode_step()
         elif draw < 0.91:
@@ -264,8 +266,18 @@ class Run:
             return
         self._partition.complete(group)
         self._lost = self._lost[len(states) :]
+        if self._collection.settings["durability"] == "flush":
+            self._unsynced += [self._state, *states[:-1]]
         self._state = states[-1]
         self._allowed = [self._state]
+
+    def _sync(self) -> None:
+        """What happens some time after a write where durability is flush."""
+        try:
+            self._partition.sync()
+            self._unsynced = []
+        except errors.RedDBError as error:
+            self._must_be_of_the_disk(error, 0)
 
     # --- jobs ----------------------------------------------------------------------------------------------
 
@@ -282,6 +294,7 @@ class Run:
                 case "write":
                     self._stage = "complete"
                     change.write()
+                    self._unsynced = []
                 case "complete":
                     self._stage = "clean"
                     assert self._reader.has_let_go(change.complete())
@@ -344,42 +357,14 @@ class Run:
                 continue
             try:
                 CodesCheckpoint(self._partition).write()
+                self._unsynced = []
             except errors.RedDBError as error:
                 self._must_be_of_the_disk(error, 0)
 
-    # --- reads ---------------------------------------------------------------------------------------------
-
-    def _rows(self) -> Rows:
-        view = self._reader.view()
-        addresses = view.scan(limits.SCAN_ROWS_MAX)
-        payloads = [msgpack.unpackb(content) if content else None for content in view.payloads(addresses)]
-        vectors = map(tuple, view.vectors(addresses).tolist())
-        return dict(zip(view.row_ids(addresses), zip(vectors, payloads, strict=True), strict=True))
+    # -------------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Every way of reading gives the rows of the model, and nothing else."""
-        rows, expected = self._rows(), self._state.rows
-        if list(rows.items()) != list(expected.items()):
-            raise Violation(f"at LSN {self._state.lsn}, {differences([self._state], rows)}")
-        if self._reader.count() != len(expected):
-            raise Violation(f"counts {self._reader.count()} rows of {len(expected)}")
-        view = self._reader.view()
-        addresses = view.get(IDS)
-        if view.row_ids(addresses[addresses >= 0]) != [key for key in IDS if key in expected]:
-            raise Violation("not every row is found by its id")
-        query = np.array([[self._random.uniform(-9, 9) for _ in range(DIM)]], np.float32)
-        (found,) = self._reader.search(query, SearchOptions(len(IDS), exact=True))
-        keys = ids_of(found)
-        near = sorted(keys, key=list(expected).index)
-        if near != list(expected):
-            raise Violation(f"a search finds {keys} instead of {list(expected)}")
-        if keys:
-            base = np.array([expected[key][0] for key in keys], np.float32)
-            right = distances(str(self._collection.metric), base, query[0])
-            if not np.allclose(found.distances, right) or sorted(found.distances) != list(found.distances):
-                raise Violation("a search gives wrong distances")
-
-    # -------------------------------------------------------------------------------------------------------
+        check_reads(self._reader, self._state, str(self._collection.metric), self._random)
 
     def _make_row(self, text: int) -> Row:
         """A row that never was before."""

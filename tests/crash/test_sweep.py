@@ -69,7 +69,7 @@ def insert(row_id: int) -> Operation:
     [
         (Lie.TORN_LOG, [insert(1)], [], "lost: 1 "),  # what looks torn was never acknowledged
         (Lie.TORN_LOG, [insert(1)], [insert(2)], "CORRUPT_DATA"),  # but the record behind it says that it was
-        (Lie.NO_RENAME, [insert(1), SEAL], [], "lost: 1 "),  # the log that the old manifest needs is gone
+        (Lie.NO_RENAME, [insert(1), SEAL], [], "a file is missing"),  # the log that the old manifest needs
         (Lie.NO_CATALOG, [CREATE], [], "lost: 4 "),
     ],
     ids=["torn", "torn and more", "manifest", "catalog"],

@@ -34,9 +34,9 @@ from reddb.partition.view import View
 from reddb.partition.writer import Partition
 from reddb.query.assignments import Assignment, Fixed
 from reddb.query.plan import ChangePlan
-from reddb.query.write_plans import Asked
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
+from reddb.query.write_plans import Asked
 from reddb.rows import RowBatch, make_batch
 from reddb.storage.manifest import begin_partition
 from reddb.types import Collection, SearchOptions
@@ -81,7 +81,7 @@ class Life:
         self.system_us = START_US
         self.clock = SteadyClock(lambda: self.system_us)
         if not folder.exists():
-            begin_partition(self.disk, folder, of, 0)
+            begin_partition(self.disk, folder, of, 0, salt=7)
         self._open()
 
     def _open(self) -> None:

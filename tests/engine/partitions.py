@@ -54,7 +54,7 @@ class Opened:
         self.disk = disk or OsDisk()
         self.folder = folder
         if not self.disk.list_folder(folder):
-            begin_partition(self.disk, folder, of, 0)
+            begin_partition(self.disk, folder, of, 0, salt)
         self.partition = Partition.open(self.disk, folder, of, 0, lambda: salt, now_us=now_us)
         self.reader = PartitionReader(self.disk, folder, of, 0, self.partition.memory, now_us)
 

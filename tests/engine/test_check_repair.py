@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import reddb
+from reddb import errors
 from tests.engine import folders
 from tests.engine.folders import (
     DELETED,
@@ -157,9 +158,14 @@ def test_several_files_at_once(data):
 # --- the log ----------------------------------------------------------------------------------------------
 
 
+def log_lines(found: Looked, status: str = "repair") -> list[str]:
+    lines = [line for line in found.lines if line.startswith(f"{status:<8}") and ".wal: " in line]
+    return [line.partition(".wal: ")[2] for line in lines]
+
+
 def log_line(found: Looked, status: str = "repair") -> str:
-    (line,) = [line for line in found.lines if line.startswith(f"{status:<8}") and ".wal: " in line]
-    return line.partition(".wal: ")[2]
+    (line,) = log_lines(found, status)
+    return line
 
 
 def test_a_log_is_cut_where_it_is_damaged(data):
@@ -220,9 +226,30 @@ def test_a_log_file_that_is_missing(data):
     first, second = folders.split_log(data, 8)
     first.unlink()
     found = repaired(data)
-    assert "lost are, of this file and later ones, 3 whole records, LSN 8 to 10" in log_line(found)
+    moved, begun = log_lines(found)
+    assert "lost are, of this file and later ones, 3 whole records, LSN 8 to 10" in moved
+    assert begun == "begun, empty, with LSN 5"
     assert not second.exists()
     ids_as_expected(data, {*FIRST, *SECOND} - {*DELETED})
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_log_of_which_every_file_is_missing(data, is_folder):
+    log = folders.log_of(data)
+    log.unlink()
+    if is_folder:
+        log.parent.rmdir()
+    with pytest.raises(errors.RedDBError, match="no file of the log") as caught, folders.opened(data):
+        pass
+    assert (caught.value.code, caught.value.detail["path"]) == (errors.CORRUPT_DATA, str(log.parent))
+    found = repaired(data)
+    damaged = found.having("damaged")[str(log.parent.relative_to(data))]
+    assert damaged == "has no file of the log: what was written behind LSN 4 is lost"
+    assert log_line(found) == "begun, empty, with LSN 5"
+    ids_as_expected(data, {*FIRST, *SECOND} - {*DELETED})
+    with folders.opened(data) as db:
+        db.upsert("docs", ids=["new"], vectors=[[1] * 8])
+    assert folders.records_of(data)[0][0] == 5
 
 
 def test_a_log_of_another_collection_is_not_taken_over(data):
@@ -262,13 +289,33 @@ def test_a_log_that_ends_before_what_is_sealed(data, lsn):
     folders.seal_up_to(data, lsn)
     if lsn == 10:
         flip(folders.log_of(data), dict(folders.records_of(data))[9] + 40)
-    text = log_line(repaired(data))
-    assert text.startswith("moved to damaged/")
-    assert text.endswith("lost are, of this file and later ones, no whole record")
+    moved, begun = log_lines(repaired(data))
+    assert moved.startswith("moved to damaged/")
+    assert moved.endswith("lost are, of this file and later ones, no whole record")
+    assert begun == f"begun, empty, with LSN {lsn + 1}"
     ids_as_expected(data, {*FIRST, *SECOND} - {*DELETED})
     with folders.opened(data) as db:
         db.upsert("docs", ids=["new"], vectors=[[1] * 8])
     assert folders.log_of(data).name == f"{lsn + 1:020d}.wal"
+
+
+def test_a_log_that_ends_before_codes_that_were_kept(tmp_path):
+    data = tmp_path / "data"
+    with folders.opened(data) as db:
+        db.execute("CREATE COLLECTION docs KIND vector.turbo DIM 8 METRIC l2")
+        for first in range(0, 1500, 500):
+            db.insert("docs", range(first, first + 500), [[first + n] * 8 for n in range(500)])
+        db.execute("ALTER COLLECTION docs CHECKPOINT")
+    log = folders.log_of(data)
+    flip(log, len(log.read_bytes().rstrip(b"\0")) - 1)
+    damaged = look(data).having("damaged")
+    assert damaged == {str(log.parent.relative_to(data)): "ends with LSN 2, but 3 was stored"}
+    assert log_line(repaired(data)).startswith("lost are LSN 3 to 3; a copy is damaged/")
+    with folders.opened(data) as db:
+        assert db.execute("SELECT count(*) FROM docs")[0][0] == 1000
+        db.insert("docs", range(1000, 1100), [[n] * 8 for n in range(100)])
+    with folders.opened(data) as db:
+        assert db.execute("SELECT count(*) FROM docs")[0][0] == 1100
 
 
 def test_a_torn_tail_is_left_to_the_next_start(data):

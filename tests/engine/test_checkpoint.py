@@ -124,6 +124,44 @@ def test_a_damaged_file_is_told_and_removed(damage):
     opened.close()
 
 
+@pytest.mark.parametrize("damage", ["the newest file is missing", "the end looks torn", "only zeros are left"])
+def test_a_log_that_ends_before_it_has_lost_rows(monkeypatch, damage):
+    """Its rows were synced first: what was acknowledged may be answered by no rows, and by nobody else's later."""
+    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 300_000)
+    opened = filled(MemoryDisk())
+    CodesCheckpoint(opened.partition).write()
+    opened.close()
+    disk, wal = opened.disk, FOLDER / "wal"
+    _, second = disk.list_folder(wal)
+    if damage == "the newest file is missing":
+        disk.remove_file(wal / second)
+    elif damage == "the end looks torn":
+        content = disk.content(wal / second)
+        content[len(bytes(content).rstrip(b"\0")) - 1] ^= 1
+    else:
+        content = disk.content(wal / second)
+        content[40:] = bytes(len(content) - 40)
+    end = {"the end looks torn": 7}.get(damage, int(second[:20]) - 1)
+    before = {name: bytes(disk.content(wal / name)) for name in disk.list_folder(wal)}
+    for _ in range(2):
+        with pytest.raises(errors.RedDBError, match=f"ends with LSN {end}, but 8 was stored") as caught:
+            Opened(opened.collection, disk=disk)
+        assert caught.value.code is errors.CORRUPT_DATA
+        assert caught.value.detail["path"] == str(wal / disk.list_folder(wal)[-1])
+        assert {name: bytes(disk.content(wal / name)) for name in disk.list_folder(wal)} == before
+    assert NAME in disk.list_folder(FOLDER)
+
+
+def test_there_is_none_without_a_log():
+    """Its rows are lost with their core, and that is no damage."""
+    opened = filled(MemoryDisk(), 2000, durability="none")
+    CodesCheckpoint(opened.partition).write()
+    assert NAME not in opened.disk.list_folder(FOLDER)
+    opened = again(opened)
+    assert (opened.reader.count(), opened.partition.refused_caches) == (0, [])
+    opened.close()
+
+
 def test_it_never_outlives_rows_that_the_power_took():
     """With durability flush a power cut takes acknowledged rows; their LSNs are given to other rows later."""
     for seed in range(12):
@@ -174,7 +212,7 @@ def test_deletes_alone_leave_no_log_behind(monkeypatch):
     assert len(log_files(opened)) > 2
     assert can_checkpoint(opened.partition)
     opened.finish(written(TombstoneCheckpoint(opened.partition)))
-    assert log_files(opened) == []
+    assert log_files(opened) == [f"{opened.partition.lsn + 1:020d}.wal"]
     assert not can_checkpoint(opened.partition)
     assert opened.reader.count() == ROWS - 400
     opened = again(opened)
@@ -253,7 +291,7 @@ def test_how_long_a_log_is_counts_what_was_read_at_start():
     assert opened.partition.wal.bytes == size
     assert not log_is_long(opened.partition)
     opened.seal()
-    assert opened.partition.wal.bytes == 0
+    assert opened.partition.wal.bytes == 40  # the header of the next file
     opened.close()
 
 

@@ -11,8 +11,8 @@ import pytest
 from reddb import errors, limits
 from reddb.fields import Field, Fields, FieldType
 from reddb.grammar import parse
-from reddb.query.binder import bind
 from reddb.query.assignments import Assignment, Fixed
+from reddb.query.binder import bind
 from reddb.query.plan import (
     ChangePlan,
     CountPlan,

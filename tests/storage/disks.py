@@ -22,7 +22,10 @@ from reddb import errors
 from reddb.types import Buffer
 
 SECTOR = 512
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CODES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), errors.DISK_FULL),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), errors.TOO_MANY_FILES),
+}
 
 
 class _File:
@@ -81,7 +84,8 @@ class MemoryDisk:
     def fail_next(self, action: str, number: int, written: int = 0) -> None:
         """Let the next `action` (write, extend, cut, sync, "sync folder", open, …) fail with the error number.
 
-        A failing write first writes `written` bytes, a failing sync may be called again and then lies, as Linux's does.
+        With number 0 it does not fail, so that a later one can. A failing write first writes `written` bytes, a failing
+        sync may be called again and then lies, as Linux's does.
         """
         self._failures.append((action, number, written))
 
@@ -205,7 +209,9 @@ class MemoryDisk:
         if action == "write":
             self._failures.insert(0, ("written", number, 0))
             return written
-        raise disk_error(action, path, number)
+        if number:
+            raise disk_error(action, path, number)
+        return -1
 
 
 class MemoryAppendFile:
@@ -276,5 +282,5 @@ def _directly_in(folder: Path, paths: Iterable[Path]) -> list[Path]:
 
 def disk_error(action: str, path: Path, number: int) -> errors.RedDBError:
     """What the real disk makes of an error number."""
-    code = errors.DISK_FULL if number in _FULL else errors.DISK_FAILED
+    code = _CODES.get(number, errors.DISK_FAILED)
     return code.error(f"cannot {action} {path}: {os.strerror(number)}", path=str(path))

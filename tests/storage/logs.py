@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reddb.disk import Disk
-from reddb.storage.wal import Record, Wal, WalIdentity
+from reddb.storage.wal import Record, Wal, WalIdentity, begin_log
 from tests.storage.disks import MemoryDisk
 
 FOLDER = Path("/wal")
@@ -24,6 +24,8 @@ def open_log(
     def replay(record: Record) -> None:
         replayed.append((record.lsn, record.operation, bytes(record.body)))
 
+    if not disk.list_folder(folder):
+        begin_log(disk, folder, identity, salt)
     return Wal.open(disk, folder, identity, replay, lambda: salt, after_lsn), replayed
 
 

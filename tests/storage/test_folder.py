@@ -21,7 +21,7 @@ from reddb.types import Kind, Metric
 
 
 def open_folder(path: Path) -> DataFolder:
-    return DataFolder.open(OsDisk(), path)
+    return DataFolder.open(OsDisk(), path, lambda: 7)
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -65,7 +65,7 @@ def test_another_process_holds_the_folder_until_it_ends(tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
         "from reddb.disk import OsDisk; from reddb.storage.folder import DataFolder\n"
-        f"folder = DataFolder.open(OsDisk(), Path({str(tmp_path)!r}))\n"
+        f"folder = DataFolder.open(OsDisk(), Path({str(tmp_path)!r}), lambda: 7)\n"
         "print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -164,7 +164,7 @@ def test_what_a_create_left_that_was_cut_short_is_removed(tmp_path):
     made = folder.create("docs", Kind.TURBO, 2, Metric.L2, settings, NO_FIELDS)
     before = contents(tmp_path)
     for number in (0, 1):  # as if killed in the next one, before the catalog knew of it
-        begin_partition(OsDisk(), partition_folder(tmp_path, made.id + 1, number), made, number)
+        begin_partition(OsDisk(), partition_folder(tmp_path, made.id + 1, number), made, number, salt=7)
     assert contents(tmp_path) != before
     folder.remove_dropped()
     assert contents(tmp_path) == before

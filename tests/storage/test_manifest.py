@@ -13,11 +13,13 @@ import pytest
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
+from reddb.settings import resolve
 from reddb.storage.manifest import (
     NAME,
     Manifest,
     SegmentRecord,
     begin_partition,
+    is_unborn,
     read_live,
     read_manifest,
     remove_garbage,
@@ -30,7 +32,7 @@ from tests.engine.partitions import Opened, collection
 from tests.storage.disks import MemoryDisk
 
 FOLDER = Path("/partition")
-DOCS = Collection(9, "docs", Kind.VECTOR, 2, Metric.L2, {})
+DOCS = Collection(9, "docs", Kind.VECTOR, 2, Metric.L2, resolve({}, 2))
 FIRST = Manifest(1, 10, 3, (SegmentRecord(1, 100), SegmentRecord(2, 7, 3, 2)))
 SECOND = FIRST.next(sealed_lsn=2**60, next_segment=5, segments=(SegmentRecord(4, 2**24, 1, 1),))
 
@@ -51,7 +53,7 @@ def disk() -> MemoryDisk:
 
 
 def test_a_new_partition_has_an_empty_manifest(disk):
-    begin_partition(disk, FOLDER, DOCS, 0)
+    begin_partition(disk, FOLDER, DOCS, 0, salt=7)
     assert read(disk.power_loss(Random(1))) == Manifest(generation=0, sealed_lsn=0, next_segment=1, segments=())
 
 
@@ -122,12 +124,25 @@ def test_a_lost_manifest_is_corruption(disk):
     assert caught.value.code is errors.CORRUPT_DATA
 
 
-@pytest.mark.parametrize("left", ["segments/1", "wal/00000000000000000001.wal"])
+@pytest.mark.parametrize("left", ["segments/1/ids", "wal/00000000000000000001.wal", "wal/00000000000000000009.wal"])
 def test_a_new_partition_does_not_take_over_files(disk, left):
-    disk.make_folder(FOLDER / left)
+    disk.put(FOLDER / left, b"x" * 41)
     with pytest.raises(errors.RedDBError, match="holds files, but the collection is new") as caught:
-        begin_partition(disk, FOLDER, DOCS, 0)
+        begin_partition(disk, FOLDER, DOCS, 0, salt=7)
     assert caught.value.code is errors.CORRUPT_DATA
+
+
+@pytest.mark.parametrize("action", ["write", "sync", "rename", "sync folder", "create"])
+def test_a_new_partition_that_could_not_be_begun_is_begun_again(action):
+    for seed in range(5):
+        disk = MemoryDisk()
+        disk.fail_next(action, errno.EIO)
+        with pytest.raises(errors.RedDBError, match="DISK_FAILED"):
+            begin_partition(disk, FOLDER, DOCS, 0, salt=7)
+        found = disk.power_loss(Random(seed)) if seed else disk
+        assert is_unborn(found, FOLDER)
+        begin_partition(found, FOLDER, DOCS, 0, salt=8)
+        assert read(found.power_loss(Random(seed))) == Manifest()
 
 
 # --- which rows live -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
-from reddb.storage.wal import Wal, WalIdentity
+from reddb.storage.wal import Wal, WalIdentity, begin_log
 from tests.storage.disks import MemoryDisk
 from tests.storage.logs import FOLDER, IDENTITY, SALT, only_file, open_log, replay_of, write_group, write_groups
 
@@ -142,6 +142,7 @@ def test_each_file_has_a_salt_of_its_own(monkeypatch):
     monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
     disk = MemoryDisk()
     salts = iter([11, 22, 33])
+    begin_log(disk, FOLDER, IDENTITY, next(salts))
     log = Wal.open(disk, FOLDER, IDENTITY, lambda record: None, lambda: next(salts))
     for _ in range(3):
         write_group(log, [b"x"])

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from reddb import errors, limits
+from reddb.disk import OsDisk
 from tests.storage.disks import SECTOR, MemoryDisk
 from tests.storage.logs import (
     FOLDER,
@@ -162,15 +163,34 @@ def test_a_torn_tail_is_reported_once_and_then_gone():
 
 
 @pytest.mark.parametrize("size", [0, 1, 39, 40, 200])
-def test_a_file_that_was_only_begun_is_begun_again(size):
+@pytest.mark.parametrize("is_later", [False, True])
+def test_a_file_without_a_whole_header_is_corruption(monkeypatch, size, is_later):
+    """It got its name when its header was on the device; what else it held is lost."""
+    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
     disk = MemoryDisk()
-    disk.make_folder(FOLDER)
+    if is_later:
+        write_groups(disk, [[b"one"], [b"two"]])
     header = b"RedDBWAL\x01\0\0\0" + b"a header that was not synced"
     assert len(header) == HEADER
-    disk.put(FOLDER / f"{1:020d}.wal", header[:size].ljust(size, b"\0"))
-    assert replay_of(disk) == []
-    assert replay_of(disk) == []
-    assert write_groups(disk, [[b"x"]]) == replay_of(disk)
+    path = FOLDER / f"{3 if is_later else 1:020d}.wal"
+    disk.put(path, header[:size].ljust(size, b"\0"))
+    for _ in range(2):
+        with pytest.raises(errors.RedDBError, match=r"not a write-ahead log|header is damaged") as caught:
+            open_log(disk)
+        assert (caught.value.code, caught.value.detail["path"]) == (errors.CORRUPT_DATA, str(path))
+
+
+def test_a_file_that_was_not_begun_to_its_end_is_removed(tmp_path):
+    """The machine stopped before it had its name."""
+    disk = OsDisk()
+    log, _ = open_log(disk, folder=tmp_path)
+    write_group(log, [b"one"])
+    log.close()
+    (tmp_path / f"{2:020d}.wal.tmp").write_bytes(b"RedDBWAL")
+    log, replayed = open_log(disk, folder=tmp_path)
+    log.close()
+    assert replayed == [(1, 1, b"one")]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{1:020d}.wal"]
 
 
 def test_a_header_damaged_over_records_is_corruption():
@@ -178,16 +198,6 @@ def test_a_header_damaged_over_records_is_corruption():
     found = outcome(copy_of(disk, {20: 1}))
     assert isinstance(found, errors.RedDBError)
     assert "header is damaged" in found.message
-
-
-@pytest.mark.parametrize("size", [0, 10, 40, 300])
-def test_a_later_file_that_was_only_begun_is_no_proof_of_loss(monkeypatch, size):
-    monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
-    disk = MemoryDisk()
-    written = write_groups(disk, [[b"one"], [b"two"]])
-    disk.put(FOLDER / f"{3:020d}.wal", bytes(size))
-    assert replay_of(disk) == written
-    assert write_groups(disk, [[b"three"]]) == replay_of(disk)
 
 
 def cut_power(seed: int, groups: list[list[bytes]], last: list[bytes]) -> tuple[MemoryDisk, Replayed]:

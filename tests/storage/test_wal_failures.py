@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from random import Random
 
 import pytest
 
 from reddb import errors, limits
+from reddb.disk import OsDisk
 from tests.storage.disks import MemoryAppendFile, MemoryDisk
 from tests.storage.logs import FOLDER, open_log, replay_of, write_group, write_groups
 
+CODES = {
+    errno.ENOSPC: errors.DISK_FULL,
+    errno.EIO: errors.DISK_FAILED,
+    errno.EMFILE: errors.TOO_MANY_FILES,
+}
 SYNC_ERRORS = [errno.EIO, errno.ENOSPC]  # some file systems find out that the disk is full only now
 
 
@@ -25,6 +35,17 @@ def started() -> tuple[MemoryDisk, object, list[tuple[int, int, bytes]]]:
     written = write_groups(disk, [[b"one"], [b"two", b"three"]])
     log, _ = open_log(disk)
     return disk, log, written
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """The process may open no file."""
+    limits_before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits_before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits_before)
 
 
 def assert_poisoned(log) -> None:
@@ -128,19 +149,6 @@ def test_a_poisoned_log_opens_again():
     assert replay_of(disk) == after
 
 
-@pytest.mark.parametrize("number", SYNC_ERRORS)
-@pytest.mark.parametrize("action", ["sync", "sync folder"])
-def test_a_sync_that_fails_while_the_first_file_is_begun_poisons_the_log(action, number):
-    disk = MemoryDisk()
-    log, _ = open_log(disk)
-    disk.fail_next(action, number)
-    with pytest.raises(errors.RedDBError) as caught:
-        log.append([(1, [b"x"])])
-    assert caught.value.code is errors.DISK_FAILED
-    assert_poisoned(log)
-    log.close()
-
-
 def test_a_sync_that_fails_while_the_next_file_is_begun_poisons_the_log(monkeypatch):
     """The records before it were not synced, and a second sync would say that they are."""
     disk, log, _ = started()
@@ -154,19 +162,69 @@ def test_a_sync_that_fails_while_the_next_file_is_begun_poisons_the_log(monkeypa
     log.close()
 
 
-@pytest.mark.parametrize(("action", "written"), [("open", 0), ("write", 0), ("write", 17)])
-def test_a_file_that_cannot_be_begun_is_begun_again_later(monkeypatch, action, written):
-    disk, log, before = started()
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize(
+    ("action", "written"),
+    [("write", 0), ("write", 17), ("sync", 0), ("rename", 0), ("sync folder", 0), ("open", 0)],
+)
+def test_a_file_that_cannot_be_begun_is_begun_again_later(monkeypatch, action, written, number):
+    """Nothing of the group was written, and whatever there is of the file is put in place once more."""
+    for seed in range(10):
+        disk, log, before = started()
+        monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", log.bytes)
+        if action == "sync":
+            disk.fail_next("sync", 0)  # that of the file before, which is fine
+        disk.fail_next(action, number, written)
+        with pytest.raises(errors.RedDBError) as caught:
+            log.append([(1, [b"x"])])
+        assert caught.value.code is CODES[number]
+        log.release(0)
+        assert replay_of(deepcopy(disk)) == before
+        assert replay_of(deepcopy(disk).power_loss(Random(seed))) == before
+        write_group(log, [b"after"])
+        log.close()
+        assert disk.list_folder(FOLDER) == [f"{lsn:020d}.wal" for lsn in (1, 4)]
+        assert replay_of(disk.power_loss(Random(seed))) == [*before, (4, 1, b"after")]
+
+
+@pytest.mark.parametrize("action", ["write", "sync", "rename", "sync folder", "open"])
+def test_a_file_that_cannot_be_begun_keeps_the_one_before(action):
+    """A release that fails half-way, and another one after it: at every moment there is a log on the device."""
+    for seed in range(10):
+        disk, log, before = started()
+        if action == "sync":
+            disk.fail_next("sync", 0)
+        disk.fail_next(action, errno.EIO)
+        with pytest.raises(errors.RedDBError, match="DISK_FAILED"):
+            log.release(3)
+        assert replay_of(deepcopy(disk).power_loss(Random(seed)), 3) == []
+        log.release(3)
+        assert replay_of(deepcopy(disk).power_loss(Random(seed)), 3) == []
+        write_group(log, [b"after"])
+        log.close()
+        assert replay_of(disk.power_loss(Random(seed)), 3) == [(4, 1, b"after")]
+        assert len(before) == 3
+
+
+def test_writes_go_on_when_there_are_descriptors_again(tmp_path, monkeypatch):
+    """On the real disk: without a descriptor no file can be begun and no folder synced."""
     monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 41)
-    disk.fail_next(action, errno.ENOSPC, written)
-    with pytest.raises(errors.RedDBError) as caught:
-        log.append([(1, [b"x"])])
-    assert caught.value.code is errors.DISK_FULL
-    assert replay_of(disk) == before
-    write_group(log, [b"after"])
+    log, _ = open_log(OsDisk(), folder=tmp_path)
+    write_group(log, [b"one"])
+    for _ in range(2):
+        with no_descriptors(), pytest.raises(errors.RedDBError) as caught:
+            write_group(log, [b"two"])
+        assert caught.value.code is errors.TOO_MANY_FILES
+        assert caught.value.retryable
+    write_group(log, [b"two"])
+    with no_descriptors(), pytest.raises(errors.RedDBError):
+        log.release(2)
+    log.release(2)
+    write_group(log, [b"three"])
     log.close()
-    assert len(disk.list_folder(FOLDER)) == 2
-    assert replay_of(disk) == [*before, (4, 1, b"after")]
+    log, replayed = open_log(OsDisk(), folder=tmp_path, after_lsn=2)
+    log.close()
+    assert replayed == [(3, 1, b"three")]
 
 
 @pytest.mark.parametrize("action", ["read", "open", "sync", "sync folder"])

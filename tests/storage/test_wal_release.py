@@ -8,8 +8,9 @@ import pytest
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
+from reddb.storage.wal import Wal
 from tests.storage.disks import MemoryDisk
-from tests.storage.logs import FOLDER, Replayed, open_log, replay_of, write_group, write_groups
+from tests.storage.logs import FOLDER, IDENTITY, Replayed, open_log, replay_of, write_group, write_groups
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +54,8 @@ def test_only_records_beyond_the_given_one_are_replayed(after_lsn):
         (11, [9, 13, 17, 21]),
         (20, [21]),
         (23, [21]),
-        (24, []),
-        (99, []),
+        (24, [25]),
+        (99, [25]),
     ],
 )
 def test_files_whose_every_record_is_released_go(lsn, left):
@@ -66,12 +67,14 @@ def test_files_whose_every_record_is_released_go(lsn, left):
 
 
 def test_what_is_written_after_a_release_is_there():
-    """Also when nothing was left: the next file begins with the next LSN."""
+    """Also when no record was left: a file was begun with the next LSN."""
     disk, written = started()
     log, _ = open_log(disk)
     for round_ in range(5):
         log.release(log.next_lsn - 1)
-        assert first_lsns(disk) == []
+        log.release(log.next_lsn - 1)
+        assert first_lsns(disk) == [25 + 2 * round_]
+        assert log.bytes == 40
         write_group(log, [b"more", b"%d" % round_])
         assert first_lsns(disk) == [25 + 2 * round_]
     log.close()
@@ -87,7 +90,7 @@ def test_a_record_that_was_not_synced_is_not_released():
     assert first_lsns(disk) == [1]
     log.sync()
     log.release(99)
-    assert first_lsns(disk) == []
+    assert first_lsns(disk) == [4]
     log.close()
 
 
@@ -95,7 +98,7 @@ def test_other_files_are_not_released():
     disk, _ = started()
     disk.put(FOLDER / "00000000000000000000.txt", b"mine")
     release(disk, 0, 99)
-    assert disk.list_folder(FOLDER) == ["00000000000000000000.txt"]
+    assert disk.list_folder(FOLDER) == ["00000000000000000000.txt", f"{25:020d}.wal"]
 
 
 def test_the_same_on_the_real_disk(tmp_path):
@@ -139,13 +142,37 @@ def test_a_log_that_ends_too_early_is_corruption():
     assert caught.value.detail == {"path": str(FOLDER / disk.list_folder(FOLDER)[-1])}
 
 
-def test_a_log_without_files_goes_on_behind_what_is_stored():
+@pytest.mark.parametrize("after_lsn", [0, 7, 24])
+def test_a_log_without_a_file_is_lost(after_lsn):
+    """Whether it was sealed up to its end or not: the newest file is never removed."""
+    disk, _ = started()
+    release(disk, after_lsn, after_lsn)
+    for name in disk.list_folder(FOLDER):
+        disk.remove_file(FOLDER / name)
+    for has_folder in (True, False):
+        with pytest.raises(errors.RedDBError, match=f"no file of the log: .* behind LSN {after_lsn} is lost") as caught:
+            Wal.open(disk, FOLDER, IDENTITY, lambda record: None, lambda: 0, after_lsn)
+        assert (caught.value.code, caught.value.detail) == (errors.CORRUPT_DATA, {"path": str(FOLDER)})
+        if has_folder:
+            disk.remove_tree(FOLDER)
+
+
+def test_a_log_that_nobody_writes_has_no_file():
     disk = MemoryDisk()
-    log, replayed = open_log(disk, after_lsn=7)
-    assert (replayed, log.next_lsn) == ([], 8)
-    write_group(log, [b"x"])
-    log.close()
-    assert replay_of(disk, 7) == [(8, 1, b"x")]
+    log = Wal.open(disk, FOLDER, IDENTITY, lambda record: None, lambda: 0, 7, is_written=False)
+    log.skip(3)
+    log.release(10)
+    assert (log.next_lsn, disk.list_folder(FOLDER)) == (11, [])
+
+
+def test_whatever_a_power_cut_brings_back_is_removed_again():
+    for seed in range(50):
+        disk, written = started()
+        release(disk, 0, 24)
+        again = disk.power_loss(Random(seed))
+        assert replay_of(again, 24) == []
+        assert first_lsns(again) == [25]
+    assert len(written) == 24
 
 
 def test_a_release_that_fails_half_way_leaves_a_log():

@@ -13,16 +13,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import TypeVar
 
 from reddb import errors, requests
+from reddb.aliases import check_no_aliases, put_alias, remove_alias
 from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
 from reddb.introspection import metrics_rows, shown
 from reddb.metrics import Metrics, Sample
+from reddb.names import Names
 from reddb.partition.clock import SteadyClock, system_time_us
 from reddb.partition.embedded import EmbeddedCollection
 from reddb.partition.explain import explain_steps
@@ -31,10 +34,14 @@ from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
 from reddb.query.execute import Table, found_table, query_vector, view_steps
 from reddb.query.plan import (
+    AliasPlan,
+    CatalogPlan,
     ChangePlan,
     CreatePlan,
+    DropAliasPlan,
     DropPlan,
     ExplainPlan,
+    FieldsPlan,
     IndexPlan,
     KillPlan,
     Plan,
@@ -42,6 +49,7 @@ from reddb.query.plan import (
     SearchPlan,
     SettingsPlan,
     ShowPlan,
+    TruncatePlan,
     ViewPlan,
     WorkPlan,
     WritePlan,
@@ -86,7 +94,7 @@ class Database:
         self._disk = disk or OsDisk()
         self._folder = DataFolder.open(self._disk, Path(path), _random_u32)
         self._is_open = True
-        self._catalog: dict[str, Collection] = {}
+        self._catalog = Names()
         self._opened: dict[int, EmbeddedCollection] = {}
         self._session = SessionState()
         self._transactions = Transactions()
@@ -96,6 +104,7 @@ class Database:
             self._folder.remove_dropped()
             for collection in self._folder.catalog.collections():
                 self._open(collection)
+            self._catalog.set_aliases(self._folder.catalog.aliases())
         except BaseException:
             self.close()
             raise
@@ -148,7 +157,7 @@ class Database:
     # --- what views ask ------------------------------------------------------------------------------------
 
     @property
-    def catalog(self) -> Mapping[str, Collection]:
+    def catalog(self) -> Names:
         return self._catalog
 
     @property
@@ -183,7 +192,7 @@ class Database:
             if isinstance(plan, TransactionPlan):
                 return [requests.affected(changed.count)]
             return requests.changed_result(changed, plan)
-        if isinstance(plan, CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan):
+        if isinstance(plan, CatalogPlan | WorkPlan):
             self._change(plan)
             return [requests.affected(None)]
         return requests.results(self._read(plan))
@@ -255,7 +264,7 @@ class Database:
 
     # --- changes of the catalog ----------------------------------------------------------------------------
 
-    def _change(self, plan: CreatePlan | DropPlan | SettingsPlan | IndexPlan | WorkPlan) -> None:
+    def _change(self, plan: CatalogPlan | WorkPlan) -> None:
         match plan:
             case CreatePlan():
                 self._create(plan)
@@ -267,12 +276,26 @@ class Database:
                 changed = plan.changed(self._catalog[plan.name])
                 self._folder.catalog.change_indexes(changed.id, changed.indexes)
                 self._put(changed)
+            case FieldsPlan():
+                changed = replace(self._catalog[plan.name], fields=plan.fields)
+                self._folder.catalog.change_fields(changed.id, changed.fields)
+                self._put(changed)
+            case TruncatePlan():
+                self._truncate(plan)
+            case AliasPlan():
+                put_alias(self._folder.catalog, plan)
+                self._catalog.set_aliases(self._folder.catalog.aliases())
+            case DropAliasPlan():
+                remove_alias(self._folder.catalog, plan)
+                self._catalog.set_aliases(self._folder.catalog.aliases())
             case WorkPlan():
                 if plan.settings:
                     self._set(plan.collection, plan.settings)
                 self._opened[plan.collection.id].work(plan.work)
 
     def _create(self, plan: CreatePlan) -> None:
+        if plan.name in self._catalog.aliases:
+            raise errors.COLLECTION_EXISTS.error(f"{plan.name!r} is an alias")
         if plan.if_not_exists and plan.name in self._catalog:
             return
         collection = self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields)
@@ -284,6 +307,7 @@ class Database:
 
     def _drop(self, plan: DropPlan) -> None:
         if plan.name in self._catalog:
+            check_no_aliases(self._folder.catalog, self._catalog[plan.name])
             self._forget(self._catalog[plan.name])
         elif not plan.if_exists:
             raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {plan.name!r}")
@@ -294,12 +318,25 @@ class Database:
         self._put(changed)
 
     def _put(self, changed: Collection) -> None:
-        self._catalog[changed.name] = changed
+        self._catalog.put(changed)
         self._opened[changed.id].change_collection(changed)
 
     def _forget(self, collection: Collection) -> None:
         self._folder.catalog.drop(collection.id)
-        self._catalog.pop(collection.name, None)
+        self._catalog.remove(collection.id)
+        self._release(collection)
+
+    def _truncate(self, plan: TruncatePlan) -> None:
+        if plan.name in self._catalog:
+            old = self._catalog[plan.name]
+            self._open(self._folder.empty(old))
+            self._catalog.set_aliases(self._folder.catalog.aliases())
+            self._release(old)
+        elif not plan.if_exists:
+            raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {plan.name!r}")
+
+    def _release(self, collection: Collection) -> None:
+        """Let go of what the catalog does not name any more."""
         opened = self._opened.pop(collection.id, None)
         if opened is not None:
             opened.close()
@@ -308,7 +345,7 @@ class Database:
     def _open(self, collection: Collection) -> None:
         of = self._disk, self._folder.path, collection
         self._opened[collection.id] = EmbeddedCollection(*of, _random_u32, self._now_us)
-        self._catalog[collection.name] = collection
+        self._catalog.put(collection)
 
 
 def _random_u32() -> int:

@@ -119,6 +119,10 @@ CANNOT_CANCEL = _declare(
     2011, "CANNOT_CANCEL", _K.CONFLICT, "The query writes or changes something, which is not stopped half-way."
 )
 
+COLLECTION_IN_USE = _declare(
+    2012, "COLLECTION_IN_USE", _K.CONFLICT, "The collection has aliases, which would name nothing."
+)
+
 LIMIT_EXCEEDED = _declare(3001, "LIMIT_EXCEEDED", _K.LIMIT, "A documented limit was exceeded.")
 TOO_MANY_CONNECTIONS = _declare(
     3002, "TOO_MANY_CONNECTIONS", _K.LIMIT, "The server holds as many connections as it may.", retryable=True

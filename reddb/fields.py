@@ -86,6 +86,14 @@ class Fields:
     def __len__(self) -> int:
         return len(self.declared)
 
+    def to_plain(self) -> list[dict[str, Any]]:
+        """The same as plain values, for the catalog and the control channel."""
+        return [field.to_plain() for field in self.declared]
+
+    @classmethod
+    def from_plain(cls, plain: list[dict[str, Any]]) -> Fields:
+        return cls(tuple(Field.from_plain(item) for item in plain))
+
     def get(self, name: str) -> Field | None:
         """The field of this name, or None where the name is a free key."""
         return next((field for field in (*self.declared, EXPIRES_AT) if field.name == name), None)

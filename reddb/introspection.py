@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from reddb import errors, limits
 from reddb.metrics import Metrics, Sample, metric_of
+from reddb.names import Names
 from reddb.partition.figures import (
     PartitionState,
     collection_figures,
@@ -36,7 +37,7 @@ class Known(Protocol):
     """What whoever answers knows."""
 
     @property
-    def catalog(self) -> Mapping[str, Collection]: ...
+    def catalog(self) -> Names: ...
 
     @property
     def server_settings(self) -> Mapping[str, SettingValue | None]: ...
@@ -112,7 +113,7 @@ def _collections(known: Known) -> _Rows:
 
 
 def _aliases(known: Known) -> _Rows:
-    return []
+    return [[name, collection] for name, collection in known.catalog.aliases.items()]
 
 
 def _errors(known: Known) -> _Rows:

@@ -18,14 +18,7 @@ from typing import TypeAlias
 
 from reddb import errors, limits
 from reddb.partition.changes import concerned
-from reddb.query.plan import (
-    CreatePlan,
-    DropPlan,
-    IndexPlan,
-    Plan,
-    SettingsPlan,
-    WorkPlan,
-)
+from reddb.query.plan import CatalogPlan, Plan, WorkPlan
 from reddb.query.write_plans import (
     ChangePlan,
     RowsPlan,
@@ -178,7 +171,7 @@ class Transactions:
         return ended.plan() or Collected(0)
 
 
-DEFINITIONS = (CreatePlan, DropPlan, SettingsPlan, IndexPlan, WorkPlan)
+DEFINITIONS = CatalogPlan | WorkPlan
 
 
 def _size(plan: RowsPlan) -> int:

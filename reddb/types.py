@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.fields import EXPIRES_AT, NO_FIELDS, Field, Fields
+from reddb.fields import EXPIRES_AT, NO_FIELDS, Fields
 
 RowId: TypeAlias = int | str
 Payload: TypeAlias = dict[str, Any]
@@ -103,7 +103,7 @@ class Collection:
             "dim": self.dim,
             "metric": str(self.metric),
             "settings": self.settings,
-            "fields": [field.to_plain() for field in self.fields],
+            "fields": self.fields.to_plain(),
             "indexes": list(self.indexes),
         }
 
@@ -116,7 +116,7 @@ class Collection:
             dim=plain["dim"],
             metric=Metric(plain["metric"]),
             settings=plain["settings"],
-            fields=Fields(tuple(Field.from_plain(item) for item in plain["fields"])),
+            fields=Fields.from_plain(plain["fields"]),
             indexes=tuple(plain["indexes"]),
         )
 

@@ -6,7 +6,9 @@
       collection {…}       it exists; owner opens it    opened {partition} + fd     its rows are in this memory
       memory {…} + fd      its rows are in this memory  failed {partition, error}   it cannot be opened
       writable {…}         all cores read your memory
-      changed {…}          its settings or indexes did  change {request, …}         create, drop, set, index
+      changed {…}          its settings, fields or      change {request, …}         create, drop, set, index,
+                           indexes did                                              fields, truncate, alias
+      aliases {…}          what each stands for
       let_go {…}           acknowledge when no search   let_go {request, …}         ask all cores to
                            reads what was before it
                                                         may_build {request}       tell me when it is my turn

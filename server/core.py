@@ -100,7 +100,7 @@ class Core:
                 assert descriptor is not None
                 self._start(self._link(message["core"], socket.socket(fileno=descriptor)))
             case "collection":
-                self._service.add_collection(Collection.from_plain(message["collection"]))
+                self._service.add_collection(Collection.from_plain(message["collection"]), message["aliases"])
             case "memory":
                 assert descriptor is not None
                 self._partitions.set_memory(PartitionKey(*message["partition"]), descriptor)
@@ -116,12 +116,18 @@ class Core:
                 return
             case "changed":
                 self._service.change_collection(Collection.from_plain(message["collection"]))
+            case "aliases":
+                self._service.catalog.set_aliases(message["aliases"])
             case "let_go":
                 self._start(self._let_go(message))
                 return
             case "answered":
                 error = message["error"]
-                known = None if error is None else errors.CATALOGUE[error["name"]].error(error["message"])
+                known = (
+                    None
+                    if error is None
+                    else errors.CATALOGUE[error["name"]].error(error["message"], **error["detail"])
+                )
                 self._service.answered(message["request"], known)
             case "drain":
                 self._start(self._drain())

@@ -18,10 +18,24 @@ from reddb import errors
 from reddb.disk import Disk
 from reddb.introspection import shown
 from reddb.metrics import Metrics
+from reddb.names import Names
 from reddb.partition.figures import PartitionState
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table
-from reddb.query.plan import CreatePlan, DropPlan, IndexPlan, KillPlan, SettingsPlan, ShowPlan, WorkPlan
+from reddb.query.plan import (
+    AliasPlan,
+    CatalogPlan,
+    CreatePlan,
+    DropAliasPlan,
+    DropPlan,
+    FieldsPlan,
+    IndexPlan,
+    KillPlan,
+    SettingsPlan,
+    ShowPlan,
+    TruncatePlan,
+    WorkPlan,
+)
 from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write
@@ -58,7 +72,7 @@ class Service:
         `send` sends a message, with a descriptor that stays ours, to the supervisor.
         """
         self.core = core
-        self.catalog: dict[str, Collection] = {}
+        self.catalog = Names()
         self.server_settings = settings
         self.metrics = Metrics()
         self.searches = Searches(self.metrics)
@@ -96,8 +110,8 @@ class Service:
             await self.change(SettingsPlan(bound.collection.name, bound.settings))
         await self.writes.work(message, bound)
 
-    async def change(self, plan: CreatePlan | DropPlan | SettingsPlan | IndexPlan) -> None:
-        """Create, drop or change a collection, on every core."""
+    async def change(self, plan: CatalogPlan) -> None:
+        """Create, drop or change a collection or an alias, on every core."""
         match plan:
             case CreatePlan():
                 await self._ask({"type": "change", "create": plan.to_plain()})
@@ -107,6 +121,15 @@ class Service:
                 await self._ask({"type": "change", "set": plan.name, "settings": plan.settings})
             case IndexPlan():
                 await self._ask({"type": "change", "index": asdict(plan)})
+            case FieldsPlan():
+                await self._ask({"type": "change", "fields": plan.name, "declared": plan.fields.to_plain()})
+            case TruncatePlan():
+                await self._ask({"type": "change", "truncate": plan.name, "if_exists": plan.if_exists})
+            case AliasPlan():
+                change = {"alias": plan.name, "collection": plan.collection, "change": str(plan.change)}
+                await self._ask({"type": "change", **change})
+            case DropAliasPlan():
+                await self._ask({"type": "change", "drop_alias": plan.name, "if_exists": plan.if_exists})
 
     async def show(self, plan: ShowPlan, session: SessionState) -> Table:
         """The rows of a view."""
@@ -134,19 +157,20 @@ class Service:
 
     # --- what the supervisor says --------------------------------------------------------------------------
 
-    def add_collection(self, collection: Collection) -> None:
-        """It exists."""
-        self.catalog[collection.name] = collection
+    def add_collection(self, collection: Collection, aliases: Mapping[str, int]) -> None:
+        """It exists, and these are all aliases."""
+        self.catalog.put(collection)
+        self.catalog.set_aliases(aliases)
         self.partitions.add(collection)
 
     def change_collection(self, collection: Collection) -> None:
         """Its settings or indexes changed."""
-        self.catalog[collection.name] = collection
+        self.catalog.put(collection)
         self.partitions.change(collection)
 
     async def drop_collection(self, collection_id: int) -> None:
         """It does not exist any more; finish and forget it."""
-        self.catalog = {name: item for name, item in self.catalog.items() if item.id != collection_id}
+        self.catalog.remove(collection_id)
         await self.partitions.drop(collection_id)
 
     def answered(self, number: int, error: errors.RedDBError | None) -> None:

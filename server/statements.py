@@ -5,16 +5,13 @@ from __future__ import annotations
 from reddb.partition.explain import explain_steps
 from reddb.query.execute import view_steps
 from reddb.query.plan import (
+    CatalogPlan,
     ChangePlan,
-    CreatePlan,
-    DropPlan,
     ExplainPlan,
-    IndexPlan,
     KillPlan,
     Plan,
     ReadPlan,
     SearchPlan,
-    SettingsPlan,
     ShowPlan,
     ViewPlan,
     WorkPlan,
@@ -37,6 +34,9 @@ async def run_statement(
     service: Service, session: SessionState, message: Query, bound: Plan | TransactionPlan
 ) -> list[Result]:
     """Run a plan, which is what `message` says, and give its result in parts. Raises what it is refused with."""
+    if isinstance(bound, CatalogPlan):
+        await service.change(bound)
+        return [affected(None)]
     match bound:
         case ShowPlan():
             return results(await service.show(bound, session))
@@ -59,9 +59,6 @@ async def run_statement(
             return changed_result(await service.writes.change(bound), bound)
         case WorkPlan():
             await service.work(message, bound)
-            return [affected(None)]
-        case CreatePlan() | DropPlan() | SettingsPlan() | IndexPlan():
-            await service.change(bound)
             return [affected(None)]
         case WritePlan():
             return [affected((await service.write(write_message(bound))).count)]

@@ -18,7 +18,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import signal
@@ -32,16 +31,17 @@ import structlog
 
 from reddb import errors, limits
 from reddb._version import __version__
+from reddb.aliases import check_no_aliases, put_alias, remove_alias
 from reddb.disk import OsDisk
-from reddb.query.plan import CreatePlan, IndexPlan
+from reddb.fields import Fields
+from reddb.query.plan import AliasChange, AliasPlan, CreatePlan, DropAliasPlan, IndexPlan
 from reddb.server.control import ControlMessage
+from reddb.server.listening import listen, refuse
 from reddb.server.options import ServeOptions
 from reddb.server.process import CoreProcess
 from reddb.settings import SettingValue
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
-from reddb.wire.connection import encode
-from reddb.wire.messages import Failure
 
 _log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Supervisor:
         """Take the lock and the port. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, or UNAVAILABLE for a port in use."""
         self._folder = DataFolder.open(OsDisk(), options.data, lambda: secrets.randbits(32))
         self._folder.remove_dropped()
-        self._listener = _listen(options.host, options.port)
+        self._listener = listen(options.host, options.port)
         self._options = replace(options, port=self._listener.getsockname()[1])  # for 0 took a free one
         self._loop = asyncio.get_running_loop()
         self._collections = {item.id: item for item in self._folder.catalog.collections()}
@@ -103,7 +103,7 @@ class Supervisor:
     def core_started(self, core: CoreProcess) -> None:
         """A new process serves as this core: link it to the others and tell it what there is."""
         for collection in self._collections.values():
-            core.send({"type": "collection", "collection": collection.to_plain()})
+            core.send(self._description(collection))
             for key in _partitions(collection):
                 if key in self._failures:
                     core.send(self._failures[key])
@@ -161,7 +161,7 @@ class Supervisor:
         try:
             await work
         except errors.RedDBError as error:
-            answer["error"] = {"name": error.name, "message": error.message}
+            answer["error"] = {"name": error.name, "message": error.message, "detail": error.detail}
         if core.starts == starts:  # the process that took its place counts its questions anew
             core.send(answer)
 
@@ -187,6 +187,17 @@ class Supervisor:
                 await self._set(message["set"], message["settings"])
             elif "index" in message:
                 await self._index(IndexPlan(**message["index"]))
+            elif "fields" in message:
+                await self._set_fields(message["fields"], Fields.from_plain(message["declared"]))
+            elif "truncate" in message:
+                await self._truncate(message["truncate"], if_exists=message["if_exists"])
+            elif "alias" in message:
+                change = AliasChange(message["change"])
+                put_alias(self._folder.catalog, AliasPlan(message["alias"], message["collection"], change))
+                await self._tell_aliases()
+            elif "drop_alias" in message:
+                remove_alias(self._folder.catalog, DropAliasPlan(message["drop_alias"], message["if_exists"]))
+                await self._tell_aliases()
             else:
                 await self._drop(message["drop"], if_exists=message["if_exists"])
 
@@ -194,12 +205,17 @@ class Supervisor:
         existing = self._named(plan.name)
         if existing is not None and plan.if_not_exists:
             return
-        collection = self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields)
+        if plan.name in self._folder.catalog.aliases():
+            raise errors.COLLECTION_EXISTS.error(f"{plan.name!r} is an alias")
+        await self._begin(self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields))
+
+    async def _begin(self, collection: Collection) -> None:
+        """Tell everyone of a new collection; returns when its partitions are open."""
         self._collections[collection.id] = collection
         opened = {key: self._loop.create_future() for key in _partitions(collection)}
         self._opened.update(opened)
         try:
-            await self._tell_all({"type": "collection", "collection": collection.to_plain()})
+            await self._tell_all(self._description(collection))
             await asyncio.gather(*opened.values())
         except errors.RedDBError:
             await self._forget(collection)
@@ -218,6 +234,28 @@ class Supervisor:
         self._folder.catalog.change_indexes(changed.id, changed.indexes)
         await self._put(changed)
 
+    async def _set_fields(self, name: str, fields: Fields) -> None:
+        changed = replace(self._existing(name), fields=fields)
+        self._folder.catalog.change_fields(changed.id, fields)
+        await self._put(changed)
+
+    async def _truncate(self, name: str, *, if_exists: bool) -> None:
+        if if_exists and self._named(name) is None:
+            return
+        old = self._existing(name)
+        new = self._folder.empty(old)
+        del self._collections[old.id]
+        await self._begin(new)
+        await self._release(old)
+
+    def _description(self, collection: Collection) -> ControlMessage:
+        """With the aliases, for they must not stand for nothing while one collection takes another's place."""
+        aliases = self._folder.catalog.aliases()
+        return {"type": "collection", "collection": collection.to_plain(), "aliases": aliases}
+
+    async def _tell_aliases(self) -> None:
+        await self._tell_all({"type": "aliases", "aliases": self._folder.catalog.aliases()})
+
     async def _put(self, changed: Collection) -> None:
         self._collections[changed.id] = changed
         await self._tell_all({"type": "changed", "collection": changed.to_plain()})
@@ -227,8 +265,13 @@ class Supervisor:
             await self._forget(self._existing(name))
 
     async def _forget(self, collection: Collection) -> None:
+        check_no_aliases(self._folder.catalog, collection)
         self._folder.catalog.drop(collection.id)
         del self._collections[collection.id]
+        await self._release(collection)
+
+    async def _release(self, collection: Collection) -> None:
+        """Let go of what a collection took that the catalog does not name any more."""
         for key in _partitions(collection):
             self._failures.pop(key, None)
         await self._tell_all({"type": "dropped", "collection": collection.id})
@@ -308,7 +351,7 @@ class Supervisor:
             while not (ready := [core for core in self._cores if core.is_ready]):
                 await self._may_accept.wait()
             if sum(core.connections for core in ready) >= limits.CONNECTIONS_MAX:
-                _refuse(client)
+                refuse(client)
                 continue
             chosen = min(ready, key=lambda core: core.connections)
             chosen.connections += 1
@@ -352,20 +395,3 @@ class _Barrier:
 
 def _without_request(message: ControlMessage) -> ControlMessage:
     return {name: value for name, value in message.items() if name != "request"}
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise errors.UNAVAILABLE.error(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    listener.setblocking(False)
-    return listener
-
-
-def _refuse(client: socket.socket) -> None:
-    error = errors.TOO_MANY_CONNECTIONS.error(f"the server holds {limits.CONNECTIONS_MAX} connections")
-    client.setblocking(False)
-    with client, contextlib.suppress(OSError):  # it may be gone, or not read: then it learns nothing
-        client.send(encode(Failure.from_error(error), 0))

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.binding import Binding
-from reddb.query.definitions import bind_alter, bind_create, bind_index, bind_kill, bind_show
+from reddb.query.definitions import bind_alias, bind_alter, bind_create, bind_drop, bind_index, bind_kill, bind_show
 from reddb.query.plan import (
     ChangePlan,
-    DropPlan,
+    DropAliasPlan,
     ExplainPlan,
     Plan,
     ReadPlan,
@@ -61,8 +61,8 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return bind_delete(binding, statement)
         case ast.CreateCollection():
             return bind_create(binding, statement)
-        case ast.DropCollection():
-            return DropPlan(statement.name.text, statement.if_exists)
+        case ast.DropCollection() | ast.TruncateCollection():
+            return bind_drop(binding, statement)
         case ast.AlterCollection():
             return bind_alter(binding, statement)
         case ast.Explain():
@@ -77,6 +77,10 @@ def _bind(binding: Binding, statement: ast.Statement) -> Plan:
             return TransactionCommand.COMMIT
         case ast.Rollback():
             return TransactionCommand.ROLLBACK
+        case ast.CreateAlias() | ast.AlterAlias():
+            return bind_alias(binding, statement)
+        case ast.DropAlias():
+            return DropAliasPlan(statement.name.text, statement.if_exists)
         case ast.Kill():
             return bind_kill(binding, statement)
         case _:

@@ -36,6 +36,18 @@ class Binding:
         hint = choices(name.text, list(self._catalog)) if self._catalog else "there are no collections yet"
         self.refuse(errors.UNKNOWN_COLLECTION, f"there is no collection {name.text!r}", name, hint)
 
+    def own_collection(self, name: ast.Identifier) -> Collection:
+        """The same by its own name: what changes a collection itself takes no alias. Raises INVALID_NAME for one."""
+        self.refuse_alias(name)
+        return self.collection(name)
+
+    def refuse_alias(self, name: ast.Identifier) -> None:
+        """Raises INVALID_NAME for an alias."""
+        known = self._catalog.get(name.text)
+        if known is not None and known.name != name.text:
+            message = f"{name.text} is an alias of {known.name}"
+            self.refuse(errors.INVALID_NAME, message, name, f"name the collection itself, {known.name}, or DROP ALIAS")
+
     def check_new_name(self, name: ast.Identifier) -> None:
         """Raises INVALID_NAME for what no collection and no alias may be called."""
         if not name.text.isprintable():

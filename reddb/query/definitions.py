@@ -9,11 +9,26 @@ from reddb.fields import Field, Fields, FieldType, check_default
 from reddb.grammar import ast
 from reddb.index.metrics import INDEXABLE
 from reddb.query.binding import Binding, choices
-from reddb.query.plan import CreatePlan, IndexPlan, KillPlan, SettingsPlan, ShowPlan, Work, WorkPlan
+from reddb.query.plan import (
+    AliasChange,
+    AliasPlan,
+    CreatePlan,
+    DropPlan,
+    FieldsPlan,
+    IndexPlan,
+    KillPlan,
+    SettingsPlan,
+    ShowPlan,
+    TruncatePlan,
+    Work,
+    WorkPlan,
+)
 from reddb.query.views import VIEWS
 from reddb.settings import check_online, resolve
 from reddb.storage.payload_columns import column_path
 from reddb.types import RESERVED_FIELD_NAMES, RESERVED_NAMES, Collection, Kind, Metric
+
+_ARRAYS = (FieldType.TEXTS, FieldType.INTS)
 
 
 def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan:
@@ -40,8 +55,8 @@ def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan
     )
 
 
-def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan | WorkPlan:
-    collection = binding.collection(statement.name)
+def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan | WorkPlan | FieldsPlan:
+    collection = binding.own_collection(statement.name)
     match statement.action:
         case ast.Seal():
             return WorkPlan(collection, Work.SEAL)
@@ -53,13 +68,51 @@ def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan
             return WorkPlan(collection, Work.REBUILD, _online(binding, collection, options))
         case ast.SetOptions(options=options):
             return SettingsPlan(collection.name, _online(binding, collection, options))
-        case action:
-            binding.refuse(errors.NOT_SUPPORTED, "this change of a collection is not supported yet", action)
+        case ast.AddField(field=definition):
+            return _with_field(binding, collection, definition)
+        case ast.DropField(name=name):
+            return _without_field(binding, collection, name)
+
+
+def _with_field(binding: Binding, collection: Collection, definition: ast.FieldDefinition) -> FieldsPlan:
+    """The type, NOT NULL and DEFAULT hold for rows that are written from now on; stored ones stay as they are."""
+    field = _field(binding, definition)
+    if collection.fields.get(field.name) is not None:
+        message = f"{collection.name} has the field {field.name} already"
+        binding.refuse(errors.INVALID_VALUE, message, definition.name)
+    if field.type in _ARRAYS and field.name in collection.indexes:
+        message = f"an index orders single values, and {field.name} has one"
+        binding.refuse(errors.NOT_SUPPORTED, message, definition, f"DROP INDEX ON {collection.name} ({field.name})")
+    return FieldsPlan(collection.name, Fields((*collection.fields, field)))
+
+
+def _without_field(binding: Binding, collection: Collection, name: ast.Identifier) -> FieldsPlan:
+    """It is a free key from now on; values that are stored stay."""
+    if collection.fields.get(name.text) is None:
+        declared = [field.name for field in collection.fields]
+        hint = choices(name.text, declared) if declared else "it has no fields"
+        binding.refuse(errors.UNKNOWN_COLUMN, f"{collection.name} has no field {name.text}", name, hint)
+    return FieldsPlan(collection.name, Fields(tuple(item for item in collection.fields if item.name != name.text)))
+
+
+def bind_drop(binding: Binding, statement: ast.DropCollection | ast.TruncateCollection) -> DropPlan | TruncatePlan:
+    binding.refuse_alias(statement.name)
+    plan = DropPlan if isinstance(statement, ast.DropCollection) else TruncatePlan
+    return plan(statement.name.text, statement.if_exists)
+
+
+def bind_alias(binding: Binding, statement: ast.CreateAlias | ast.AlterAlias) -> AliasPlan:
+    collection = binding.own_collection(statement.collection)
+    binding.check_new_name(statement.name)
+    change = AliasChange.ALTER
+    if isinstance(statement, ast.CreateAlias):
+        change = AliasChange.PUT if statement.or_replace else AliasChange.CREATE
+    return AliasPlan(statement.name.text, collection.name, change)
 
 
 def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> IndexPlan:
     """An index is known by its field; a name that it is given says something to the reader of the statement only."""
-    collection, field = binding.collection(statement.collection), statement.field
+    collection, field = binding.own_collection(statement.collection), statement.field
     path = column_path(field.path)
     if isinstance(statement, ast.DropIndex):
         if path not in collection.indexes and not statement.if_exists:
@@ -71,7 +124,7 @@ def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> 
         hint = "rows are found by id, and by vector, without one"
         binding.refuse(errors.INVALID_VALUE, f"an index is on a key of the payload, not on {path}", field, hint)
     declared = collection.fields.get(field.path[0]) if len(field.path) == 1 else None
-    if declared is not None and declared.type in (FieldType.TEXTS, FieldType.INTS):
+    if declared is not None and declared.type in _ARRAYS:
         message = f"an index orders single values, and {path} is {declared.type}"
         binding.refuse(errors.NOT_SUPPORTED, message, field)
     if path in collection.indexes and not statement.if_not_exists:

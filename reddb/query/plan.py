@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from reddb.fields import NO_FIELDS, Field, Fields
+from reddb.fields import NO_FIELDS, Fields
 from reddb.query.read_plans import CountPlan as CountPlan
 from reddb.query.read_plans import GetPlan as GetPlan
 from reddb.query.read_plans import Projection as Projection
@@ -47,12 +47,12 @@ class CreatePlan:
             "metric": str(self.metric),
             "settings": self.settings,
             "if_not_exists": self.if_not_exists,
-            "fields": [item.to_plain() for item in self.fields],
+            "fields": self.fields.to_plain(),
         }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> CreatePlan:
-        fields = Fields(tuple(Field.from_plain(item) for item in plain["fields"]))
+        fields = Fields.from_plain(plain["fields"])
         return cls(**{**plain, "kind": Kind(plain["kind"]), "metric": Metric(plain["metric"]), "fields": fields})
 
 
@@ -81,6 +81,45 @@ class IndexPlan:
     def changed(self, collection: Collection) -> Collection:
         """The collection as the plan wants it."""
         return collection.with_index(self.path) if self.create else collection.without_index(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsPlan:
+    """The declared fields of a collection, all of them, as they shall be."""
+
+    name: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatePlan:
+    """A collection to empty."""
+
+    name: str
+    if_exists: bool
+
+
+class AliasChange(StrEnum):
+    """What there must be before: no such alias, one, or whatever."""
+
+    CREATE = "create"
+    ALTER = "alter"
+    PUT = "put"
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPlan:
+    """Another name for a collection."""
+
+    name: str
+    collection: str
+    change: AliasChange
+
+
+@dataclass(frozen=True, slots=True)
+class DropAliasPlan:
+    name: str
+    if_exists: bool
 
 
 class Work(StrEnum):
@@ -133,6 +172,10 @@ class ExplainPlan:
     set_by: str = "statement"
 
 
+# Changes of the catalog, which whoever owns it makes.
+CatalogPlan: TypeAlias = (
+    CreatePlan | DropPlan | SettingsPlan | IndexPlan | FieldsPlan | TruncatePlan | AliasPlan | DropAliasPlan
+)
 Plan: TypeAlias = (
     ReadPlan
     | ViewPlan
@@ -142,6 +185,10 @@ Plan: TypeAlias = (
     | DropPlan
     | SettingsPlan
     | IndexPlan
+    | FieldsPlan
+    | TruncatePlan
+    | AliasPlan
+    | DropAliasPlan
     | WorkPlan
     | ShowPlan
     | KillPlan

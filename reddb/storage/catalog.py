@@ -1,6 +1,7 @@
 """The catalog: which collections there are, in SQLite, written by one process.
 
     collections(id, name, kind, dim, metric, settings, fields, indexes)    one row each; ids are never used twice
+    aliases(name, collection)                                              other names; `collection` is an id
     dropped(id)                                                            its folder may still be there
     seal(crc)                                                              CRC-32C of all rows of the tables above, and
                                                                            of the last id that was given
@@ -22,16 +23,19 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reddb import errors
 from reddb.checksum import crc32c
-from reddb.fields import NO_FIELDS, Field, Fields
+from reddb.fields import NO_FIELDS, Fields
 from reddb.settings import SettingValue, resolve
 from reddb.types import Collection, Kind, Metric
 
-_FORMAT = 3
+FORMAT = 4
+_WITHOUT_ALIASES = 3  # a format that can be read, and is changed to this one when it is opened
+_ALIASES = "CREATE TABLE aliases (name TEXT PRIMARY KEY, collection INTEGER NOT NULL) STRICT"
 _SCHEMA = (
     """CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,14 +48,16 @@ _SCHEMA = (
     indexes TEXT NOT NULL DEFAULT '[]'
 ) STRICT""",
     "CREATE TABLE dropped (id INTEGER PRIMARY KEY) STRICT",
+    _ALIASES,
     "CREATE TABLE seal (crc INTEGER NOT NULL) STRICT",
     "INSERT INTO seal VALUES (0)",
-    f"PRAGMA user_version = {_FORMAT}",
+    f"PRAGMA user_version = {FORMAT}",
 )
 _SEALED = (
     "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id",
     "SELECT id FROM dropped ORDER BY id",
     "SELECT name, seq FROM sqlite_sequence ORDER BY name",
+    "SELECT name, collection FROM aliases ORDER BY name",
 )
 
 
@@ -94,13 +100,21 @@ class Catalog:
             ):  # the seal too: a catalog that was begun and not sealed would be taken for a damaged one
                 for statement in _SCHEMA:
                     self._database.execute(statement)
-        elif version != _FORMAT:
+        elif version == _WITHOUT_ALIASES:
+            self._check_seal(_SEALED[:-1])
+            with self._change():
+                self._database.execute(_ALIASES)
+                self._database.execute(f"PRAGMA user_version = {FORMAT}")
+        elif version != FORMAT:
             raise errors.UNSUPPORTED_FORMAT.error(
-                f"{self._path} has format {version}; this build reads {_FORMAT}", path=str(self._path)
+                f"{self._path} has format {version}; this build reads {FORMAT}", path=str(self._path)
             )
+        self._check_seal(_SEALED)
+
+    def _check_seal(self, sealed: Sequence[str]) -> None:
         with self._named():
             seals = self._read("SELECT crc FROM seal")
-            if seals != [(self._crc(),)]:
+            if seals != [(self._crc(sealed),)]:
                 raise self._damaged("does not have the rows that its seal was made of")
 
     def collections(self) -> list[Collection]:
@@ -143,7 +157,7 @@ class Catalog:
         begin: Callable[[Collection], None] = lambda _: None,
     ) -> Collection:
         """Add a collection, after `begin` has made what must be there once it exists. Raises COLLECTION_EXISTS."""
-        plain = [field.to_plain() for field in fields]
+        plain = fields.to_plain()
         row = (name, str(kind), dim, str(metric), json.dumps(settings, sort_keys=True), json.dumps(plain))
         with self._change():
             try:
@@ -172,8 +186,51 @@ class Catalog:
                 "UPDATE collections SET indexes = ? WHERE id = ?", (json.dumps(list(indexes)), collection_id)
             )
 
+    def change_fields(self, collection_id: int, fields: Fields) -> None:
+        """Replace the declared fields."""
+        plain = json.dumps(fields.to_plain())
+        with self._change():
+            self._database.execute("UPDATE collections SET fields = ? WHERE id = ?", (plain, collection_id))
+
+    def empty(self, collection: Collection, begin: Callable[[Collection], None]) -> Collection:
+        """Put a new collection without rows, and with another id, in the place of one, aliases and all.
+
+        The old one's folder is known as garbage, as after `drop`; `begin` makes the new one's.
+        """
+        row = (json.dumps(collection.settings, sort_keys=True), json.dumps(list(collection.indexes)))
+        plain = json.dumps(collection.fields.to_plain())
+        of = (collection.name, str(collection.kind), collection.dim, str(collection.metric), plain)
+        with self._change():
+            self._database.execute("DELETE FROM collections WHERE id = ?", (collection.id,))
+            self._database.execute("INSERT INTO dropped (id) VALUES (?)", (collection.id,))
+            columns = "name, kind, dim, metric, fields, settings, indexes"
+            cursor = self._database.execute(
+                f"INSERT INTO collections ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", (*of, *row)
+            )
+            assert cursor.lastrowid is not None
+            made = replace(collection, id=cursor.lastrowid)
+            self._database.execute("UPDATE aliases SET collection = ? WHERE collection = ?", (made.id, collection.id))
+            begin(made)
+        return made
+
+    def aliases(self) -> dict[str, int]:
+        """The id of the collection that each alias stands for."""
+        with self._named():
+            return dict(self._read(_SEALED[3]))
+
+    def set_alias(self, name: str, collection_id: int) -> None:
+        """Make an alias, or point it at another collection."""
+        with self._change():
+            self._database.execute(
+                "INSERT OR REPLACE INTO aliases (name, collection) VALUES (?, ?)", (name, collection_id)
+            )
+
+    def drop_alias(self, name: str) -> None:
+        with self._change():
+            self._database.execute("DELETE FROM aliases WHERE name = ?", (name,))
+
     def drop(self, collection_id: int) -> None:
-        """Forget the collection; its folder is known as garbage until `forget_dropped`."""
+        """Forget the collection, which has no aliases; its folder is known as garbage until `forget_dropped`."""
         with self._change():
             self._database.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
             self._database.execute("INSERT INTO dropped (id) VALUES (?)", (collection_id,))
@@ -199,8 +256,8 @@ class Catalog:
             yield
             self._database.execute("UPDATE seal SET crc = ?", (self._crc(),))
 
-    def _crc(self) -> int:
-        return crc32c([repr([self._read(statement) for statement in _SEALED]).encode(errors="surrogatepass")])
+    def _crc(self, sealed: Sequence[str] = _SEALED) -> int:
+        return crc32c([repr([self._read(statement) for statement in sealed]).encode(errors="surrogatepass")])
 
     def _read(self, statement: str) -> list[tuple[Any, ...]]:
         try:
@@ -223,7 +280,7 @@ class Catalog:
 
 
 def _fields(plain: list[dict[str, Any]]) -> Fields:
-    return Fields(tuple(Field.from_plain(item) for item in plain))
+    return Fields.from_plain(plain)
 
 
 def _indexes(plain: Any) -> tuple[str, ...]:

@@ -70,6 +70,10 @@ class DataFolder:
         """Add a collection to the catalog once its empty partitions are on disk. Raises COLLECTION_EXISTS."""
         return self.catalog.create(name, kind, dim, metric, settings, fields, self._begin)
 
+    def empty(self, collection: Collection) -> Collection:
+        """Put a new collection, without rows, in the place of one."""
+        return self.catalog.empty(collection, self._begin)
+
     def _begin(self, collection: Collection) -> None:
         for number in range(collection.number("partitions")):
             folder = partition_folder(self.path, collection.id, number)

@@ -19,6 +19,7 @@ import pytest
 import reddb
 from reddb.check import run_check
 from reddb.checksum import crc32c
+from reddb.storage.catalog import FORMAT as CATALOG_FORMAT
 from tests.compat.make import HERE, pack, read_all, unpack
 from tests.engine.folders import files_below, opened
 from tests.oracle import distances
@@ -133,9 +134,8 @@ def newer_folder(path: Path) -> tuple[int, int]:
 
 def newer_catalog(path: Path) -> tuple[int, int]:
     with closing(sqlite3.connect(path)) as database:
-        (number,) = database.execute("PRAGMA user_version").fetchone()
-        database.execute(f"PRAGMA user_version = {number + 1}")
-    return number + 1, number
+        database.execute(f"PRAGMA user_version = {CATALOG_FORMAT + 1}")
+    return CATALOG_FORMAT + 1, CATALOG_FORMAT
 
 
 def newer_log(path: Path) -> tuple[int, int]:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from reddb import errors
+from reddb.checksum import crc32c
 from reddb.fields import Field, Fields, FieldType
 from reddb.settings import resolve
-from reddb.storage.catalog import Catalog
+from reddb.storage.catalog import FORMAT, Catalog
 from reddb.types import Collection, Kind, Metric
 
 SETTINGS = resolve({"bits": 4, "oversample": 7}, 384)
@@ -100,11 +101,11 @@ def test_ids_are_never_used_twice(path):
 def test_a_catalog_of_another_version_is_named_as_such(path):
     collections(path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 4")
+        database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     error = error_of(path)
     assert error is not None
     assert error.code is errors.UNSUPPORTED_FORMAT
-    assert "has format 4; this build reads 3" in error.message
+    assert f"has format {FORMAT + 1}; this build reads {FORMAT}" in error.message
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 500, b"SQLite format 3\0" + b"\xff" * 4000])
@@ -212,3 +213,21 @@ def test_a_new_catalog_is_begun_and_sealed_in_one_transaction(tmp_path: Path) ->
     Catalog(path).close()
     change_counter = int.from_bytes(path.read_bytes()[24:28], "big")  # SQLite's own, one more with each transaction
     assert change_counter == 1
+
+
+def test_a_catalog_without_aliases_gets_their_table(path):
+    with closing(Catalog(path)) as catalog:
+        made = catalog.create("a", Kind.TURBO, 2, Metric.L2, resolve({}, 2))
+    with closing(sqlite3.connect(path)) as database:  # as the format before wrote it
+        tables = ("SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id",)
+        tables += ("SELECT id FROM dropped ORDER BY id", "SELECT name, seq FROM sqlite_sequence ORDER BY name")
+        rows = [database.execute(table).fetchall() for table in tables]
+        database.execute("DROP TABLE aliases")
+        database.execute("UPDATE seal SET crc = ?", (crc32c([repr(rows).encode()]),))
+        database.execute("PRAGMA user_version = 3")
+        database.commit()
+    with closing(Catalog(path)) as catalog:
+        assert catalog.collections() == [made]
+        catalog.set_alias("b", made.id)
+    with closing(Catalog(path)) as catalog:
+        assert catalog.aliases() == {"b": made.id}

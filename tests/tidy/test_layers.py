@@ -29,7 +29,15 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "base": ["reddb.errors", "reddb.limits"],
     "floor": [
-        *("reddb.settings", "reddb.session_settings", "reddb.metrics", "reddb.types", "reddb.fields", "reddb.disk"),
+        *(
+            "reddb.settings",
+            "reddb.session_settings",
+            "reddb.metrics",
+            "reddb.types",
+            "reddb.names",
+            "reddb.fields",
+            "reddb.disk",
+        ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb.durations", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
@@ -44,6 +52,7 @@ LAYERS = {
         "reddb.transactions",
         "reddb.session",
         "reddb.introspection",
+        "reddb.aliases",
         "reddb.check",
         "reddb.backup",
     ],

@@ -9,18 +9,15 @@ Invariant: a variable stands here only if something reads it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reddb import errors, limits
+from reddb.durations import parse_duration
 from reddb.settings import SettingValue, unknown_setting
 
 SessionValue: TypeAlias = int | float | str | bool | None
-
-_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
-_DURATION = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({'|'.join(_MS)})?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,11 @@ class SessionSetting:
 
 
 def duration_ms(value: Any) -> int:
-    """Milliseconds of `1500`, `'2s'`, `'1.5 min'`. Raises ValueError."""
-    match = _DURATION.fullmatch(str(value)) if type(value) in (int, str) else None
-    if match is None:
+    """Milliseconds of `1500`, `'1500'`, `'2s'`, `'1.5 min'`. Raises ValueError."""
+    if type(value) not in (int, str):
         raise ValueError
-    milliseconds = round(float(match[1]) * _MS[match[2] or "ms"])
+    text = str(value).strip()
+    milliseconds = int(text) if text.isdecimal() else round(parse_duration(text) / 1000)
     if milliseconds > limits.STATEMENT_TIMEOUT_MS_MAX:
         raise ValueError
     return milliseconds

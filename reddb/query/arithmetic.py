@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reddb import errors
+from reddb.durations import INTERVAL_HINT, parse_interval
 from reddb.grammar import ast
 from reddb.query.bound import Binder, Bound, in_words
-from reddb.query.intervals import INTERVAL_HINT, parse_interval
 from reddb.query.operands import NULL, NUMBERS, Compound, Constant, Operand, Source, Values, as_float, atom
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 

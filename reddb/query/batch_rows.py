@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from reddb.fields import unpack_payload
-from reddb.query.sources import FoundRows
+from reddb.query.sources import RowsAtHand
 from reddb.rows import RowBatch
 from reddb.types import Payload, Vectors
 
@@ -18,7 +18,7 @@ class BatchRows:
     def __init__(self, batch: RowBatch) -> None:
         self.rows = len(batch)
         self._batch = batch
-        self._source = FoundRows(batch.id_list(), self._contents, lambda: batch.vectors)
+        self._source = RowsAtHand(batch.id_list(), self._contents, lambda: batch.vectors)
 
     def families(self, path: str) -> Mapping[str, Any]:
         """The arrays (n,) of a path by their family."""

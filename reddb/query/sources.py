@@ -1,4 +1,4 @@
-"""Sources that expressions are evaluated over: rows that were found, wherever they lie, and some rows of another."""
+"""Sources that expressions are evaluated over: rows that someone has at hand, and some rows of another source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from reddb.storage.payload_columns import Family, PayloadColumns
 from reddb.types import RowId, Vectors
 
 
-class FoundRows:
-    """Rows as a read has them at hand: ids (rows,), payloads as MessagePack, distances (rows,) if a search gave them.
+class RowsAtHand:
+    """Rows that someone has at hand: ids (rows,), payloads as MessagePack.
 
     Payloads become columns, and vectors (rows, dim) are fetched, when an expression first asks for them.
     """
@@ -24,22 +24,17 @@ class FoundRows:
         ids: Sequence[RowId],
         payloads: Callable[[], list[bytes]],
         vectors: Callable[[], Vectors],
-        distances: NDArray[np.float64] | None = None,
     ) -> None:
         self.rows = len(ids)
         self._ids = ids
         self._payloads = payloads
         self._vectors = vectors
-        self._distances = distances
         self._columns: PayloadColumns | None = None
         self._fetched: Vectors | None = None
 
     def families(self, path: str) -> Mapping[str, pa.Array]:
         if path == "id":
             return id_families(self._ids)
-        if path == "distance":
-            assert self._distances is not None
-            return {Family.FLOAT: pa.array(self._distances)}
         if self._columns is None:
             self._columns = PayloadColumns.from_payloads(self._payloads())
         return self._columns.families(path)

@@ -15,13 +15,13 @@ from reddb.query.assignments import bind_assignments
 from reddb.query.binding import Binding
 from reddb.query.expressions import Scope, bind_expression, to_plain
 from reddb.query.returning import bind_returning
-from reddb.query.sources import FoundRows
+from reddb.query.sources import RowsAtHand
 from reddb.query.write_plans import Asked, ChangePlan, OnConflict, WriteKind, WritePlan
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.types import RESERVED_NAMES, Collection, RowId, Vectors
 
 _NO_COLUMNS = Scope(is_closed=True, hint="VALUES has no columns: what is stored already is named in UPDATE")
-_ONE_ROW = FoundRows([0], lambda: [b""], lambda: np.empty((1, 0), np.float32))
+_ONE_ROW = RowsAtHand([0], lambda: [b""], lambda: np.empty((1, 0), np.float32))
 
 
 def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:

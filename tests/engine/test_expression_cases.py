@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from reddb import errors
@@ -15,7 +17,7 @@ from reddb.index.metrics import METRICS, distance_of, score_of
 from reddb.query.expressions import Bound, Scope, bind_expression, to_plain
 from reddb.query.functions import FUNCTIONS
 from reddb.query.predicate import Predicate, bind_predicate
-from reddb.query.sources import FoundRows
+from reddb.query.sources import RowsAtHand
 from reddb.query.values import Values
 from reddb.types import Metric
 
@@ -30,6 +32,13 @@ VECTORS[3] = 0
 QUERY = RNG.standard_normal(DIM, dtype=np.float32)
 
 
+class SearchedRows(RowsAtHand):
+    """Rows with the distances 0.0, 0.1, …"""
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        return {"float": pa.array(np.arange(self.rows) / 10)} if path == "distance" else super().families(path)
+
+
 def scope(metric: Metric = Metric.COSINE, *, has_distance: bool = False) -> Scope:
     return Scope(FIELDS, metric, DIM, has_distance)
 
@@ -42,12 +51,12 @@ def bound(expression: str, parameters: Any = (), within: Scope | None = None) ->
 
 
 def value(expression: str, payload: dict[str, Any] | None = None, parameters: Any = ()) -> Any:
-    source = FoundRows([7], lambda: [pack_payload(payload or {})], lambda: VECTORS[:1])
+    source = RowsAtHand([7], lambda: [pack_payload(payload or {})], lambda: VECTORS[:1])
     return to_plain(bound(expression, parameters).operand.values(source), 1)[0]
 
 
 def numbers(expression: str, parameters: Any, within: Scope) -> np.ndarray[Any, Any]:
-    rows = FoundRows(range(len(VECTORS)), lambda: [b""] * len(VECTORS), lambda: VECTORS, np.arange(len(VECTORS)) / 10)
+    rows = SearchedRows(range(len(VECTORS)), lambda: [b""] * len(VECTORS), lambda: VECTORS)
     return np.array(to_plain(bound(expression, parameters, within).operand.values(rows), len(VECTORS)))
 
 
@@ -217,7 +226,7 @@ def test_a_query_and_an_instant_are_part_of_the_key():
 
 def test_a_row_that_another_condition_decides_raises_no_error():
     payloads = [pack_payload({"n": n}) for n in (0, 1, 5)]
-    source = FoundRows(range(3), lambda: payloads, lambda: VECTORS[:3])
+    source = RowsAtHand(range(3), lambda: payloads, lambda: VECTORS[:3])
     assert predicate("10 / n > 3 AND n <> 0").evaluate(source).tolist() == [False, True, False]
     assert predicate("n <> 0 AND (10 / n > 3 AND 10 % n = 0)").evaluate(source).tolist() == [False, True, False]
     assert predicate("n = 0 OR 10 / n > 3").evaluate(source).tolist() == [True, True, False]
@@ -238,7 +247,7 @@ REFUSED = [
     ("1e308 * 10", "INVALID_VALUE", "a number beyond the range of a 64-bit float", "1e308 * 10", ""),
     ("now() + INTERVAL '9000 weeks' * 2", "INVALID_VALUE", "an interval is added", "INTERVAL '9000 weeks'", "now() -"),
     ("at + INTERVAL '2 months'", "INVALID_VALUE", "'months' is no unit", "INTERVAL '2 months'", "INTERVAL '2 h'"),
-    ("at + INTERVAL 'soon'", "INVALID_VALUE", "'soon' is no interval", "INTERVAL 'soon'", ""),
+    ("at + INTERVAL 'soon'", "INVALID_VALUE", "'soon' is no length of time", "INTERVAL 'soon'", ""),
     ("year + INTERVAL '2 h'", "INVALID_VALUE", "year is INT, and an interval is added to a TIMESTAMP", "year", ""),
     ("lenght(title)", "INVALID_VALUE", "there is no function lenght", "lenght(title)", "did you mean length?"),
     ("round(1, 2, 3)", "INVALID_VALUE", "round takes 1 or 2 arguments, not 3", "round(1, 2, 3)", "round(number"),

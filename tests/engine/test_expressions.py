@@ -16,7 +16,7 @@ from reddb import errors
 from reddb.fields import Fields, pack_payload
 from reddb.grammar import ast
 from reddb.query.expressions import Bound, Scope, bind_expression, to_plain
-from reddb.query.sources import FoundRows
+from reddb.query.sources import RowsAtHand
 from reddb.query.values import Values
 from reddb.storage import payload_columns
 from tests.engine.row_oracle import COMPARE, WRONG, Oracle, compare
@@ -248,7 +248,7 @@ def bound(node: Any) -> Bound:
 def evaluated(node: Any, payloads: list[dict[str, Any]]) -> list[Any] | errors.RedDBError:
     """The values for all rows; the refusal of a value."""
     packed = [pack_payload(payload) for payload in payloads]
-    source = FoundRows(list(range(len(payloads))), lambda: packed, lambda: pytest.fail("no vectors are asked for"))
+    source = RowsAtHand(list(range(len(payloads))), lambda: packed, lambda: pytest.fail("no vectors are asked for"))
     try:
         return to_plain(bound(node).operand.values(source), len(payloads))
     except errors.RedDBError as error:

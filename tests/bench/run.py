@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import building, ingest, memory, overhead, recall, recovery, restart, scaling, sealed, stale
+from tests.bench import building, ingest, memory, overhead, parsing, recall, recovery, restart, scaling, sealed, stale
 
 BENCHMARKS = {
     "recall": recall.run,
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "building": building.run,
     "stale": stale.run,
+    "parsing": parsing.run,
 }
 
 

@@ -2,8 +2,9 @@
 
     python -m tests.crash.flips [places]      flips at so many places of each file, evenly spread; without it at each
 
-A specimen is a small folder whose content is known: partitions with each kind of index, rows sealed and still in the
-log, and a data folder with a catalog. Its files are damaged one at a time, in the folder itself: a byte flipped (all
+Every processor does a share of it, in folders of its own.
+
+The files of a specimen (flips_specimens.py) are damaged one at a time, in the folder itself: a byte flipped (all
 its bits, and one of them), a file cut, missing, or in the place of another of its kind. Each time the folder is opened
 and everything is read; then every file is put back. What comes of it is
 
@@ -18,7 +19,7 @@ and everything is read; then every file is put back. What comes of it is
 The engine runs in a forked child, for native code may end the process over a wrong byte. If a child dies, the damage it
 was at killed it, and the next child goes on behind that.
 
-Rule: the folder is closed while it is damaged. Thresholds below which no index is used are lowered for these few rows.
+Rule: the folder is closed while it is damaged.
 """
 
 from __future__ import annotations
@@ -33,26 +34,16 @@ import struct
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import structlog
 
-import reddb
-from reddb import errors, limits
-from reddb.partition import encoder, search
-from reddb.partition.checkpoint import CodesCheckpoint
-from reddb.query import candidates
-from reddb.storage.catalog import Catalog
-from reddb.types import Collection, Kind
+from reddb import errors
 from tests.crash.faults import temporary_folder
-from tests.engine.lives import Life, Rows, Where
-from tests.engine.partitions import collection
+from tests.crash.flips_specimens import Specimen, Torn, every_specimen
 
 DETECTED, HARMLESS, TORN, *BAD = OUTCOMES = "detected", "harmless", "torn", "unseen", "wrong", "died"
 UNSEEN, WRONG, DIED = BAD
@@ -60,57 +51,7 @@ _CUTS = 64  # lengths that a file is cut to
 _HANGING_S = 60
 _MEMORY_BYTES = 4 << 30  # that a child may take: a wrong length may ask for any amount
 
-_DIM = 8
-_QUERIES = np.random.default_rng(1).normal(size=(4, _DIM)).astype(np.float32)
-_FILTERS = (
-    Where("n < 30", lambda _, payload: payload["n"] < 30),
-    Where("t = 'text 1' AND 'even' IN tags", lambda _, payload: payload["t"] == "text 1" and payload["n"] % 2 == 0),
-)
-_QUESTIONS = (
-    "SHOW COLLECTIONS",
-    "SHOW COLLECTION docs",
-    "SHOW COLLECTION notes",
-    "SELECT id, n, at FROM docs LIMIT 100",
-    "SELECT id, n FROM docs WHERE at >= '2024-05-03T00:00:00Z' AND n > 3 LIMIT 100",
-    "SELECT id, distance FROM docs ORDER BY vector <-> [1, 2] LIMIT 10",
-    "SELECT id, distance FROM notes ORDER BY vector <=> [1, 2] LIMIT 10",
-)
-
-
 Outcome = tuple[str, str]  # what came of it, and why
-
-
-class Torn(Exception):
-    """The log is whole up to a group, and nothing behind it is there: what it says, and whether that was reported."""
-
-
-@dataclass
-class Specimen:
-    """A folder, its files, which of them to damage, and those of another collection's folder of the same rows, `twin`.
-    `examine` reads everything, raises if anything is not right, and gives how rows were found.
-    """
-
-    name: str
-    folder: Path
-    examine: Callable[[], list[str]]
-    contents: dict[str, bytes]
-    damaged: list[str]
-    twin: dict[str, bytes]
-
-    def put(self, file: str, content: bytes | None) -> None:
-        """As a new file, for the one before may still be mapped; None for no file or folder."""
-        path = self.folder / file
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        if content is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-    def restore(self) -> None:
-        found = contents_of(self.folder)
-        for file, _ in found.items() ^ self.contents.items():
-            self.put(file, self.contents.get(file))
 
 
 class Damage(NamedTuple):
@@ -129,125 +70,6 @@ class Tallies(NamedTuple):
     outcomes: dict[tuple[str, str], Counter[str]]
     bytes: Counter[str]
     bad: list[str]
-
-
-def every_specimen(folder: Path) -> Iterator[Specimen]:
-    """One by one: partitions with each index and kind of ids, and a data folder."""
-    search._FEW_MATCHES = 0
-    candidates._ROWS_MIN, candidates._CANDIDATE_ROWS = 0, 1
-    encoder.FIT_ROWS, limits.WAL_PREALLOCATE_BYTES = 32, 256
-    graph = {"metric": "cosine", "index": "hnsw", "m": 4, "m0": 8, "ef_construction": 16, "ef": 16}
-    yield _partition(folder / "flat", collection(dim=_DIM, index="flat"), [40, 40], lambda n: n)
-    yield _partition(folder / "hnsw", collection(dim=_DIM, kind=Kind.VECTOR, **graph), [60], "row {}".format)
-    ivf = collection(dim=_DIM, metric="ip", index="ivf")
-    yield _partition(folder / "ivf", ivf, [60], lambda n: n if n % 2 else f"row {n}")
-    yield _data(folder / "data")
-
-
-def _partition(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], Any]) -> Specimen:
-    """A segment of each size, and rows and deletes in the log."""
-    of, other = of.with_index("n").with_index("t"), folder.with_suffix(".twin")
-    states = _fill(folder, of, sizes, name)
-    _fill(other, replace(of, id=2), sizes, name)
-    least: list[float] = []  # recall of each search, in the folder as it is
-
-    def examine() -> list[str]:
-        life = Life(of, folder)
-        try:
-            recalls = _read_all(life, states)
-            _, report = life.search(life.readers[0], _QUERIES, 10, ef=12)
-        finally:
-            life.close()
-        least.extend([] if least else recalls)
-        assert all(now >= before for now, before in zip(recalls, least, strict=True)), f"recall {recalls}, not {least}"
-        return [*(segment.strategy for segment in report.segments), *map(str, life.owner.refused_caches)]
-
-    contents = contents_of(folder)
-    return Specimen(folder.name, folder, examine, contents, [*contents, "segments", "wal"], contents_of(other))
-
-
-def _fill(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], Any]) -> list[Rows]:
-    """Write the rows; what there is after each group of the log."""
-    generator = np.random.default_rng(7)
-    life = Life(of, folder)
-
-    def insert(first: int, last: int) -> None:
-        payloads = [{"n": n, "t": f"text {n % 3}", "tags": ["even"] if n % 2 == 0 else []} for n in range(first, last)]
-        vectors = generator.normal(size=(last - first, _DIM)).astype(np.float32)
-        life.insert([name(n) for n in range(first, last)], vectors, payloads)
-
-    first = 0
-    for size in sizes:
-        insert(first, first + size)
-        life.delete([name(first + 1)])
-        life.seal()
-        first += size
-    states = [dict(life.rows)]
-    for change in (lambda: insert(100, 140), lambda: life.delete([name(0)]), lambda: insert(140, 142)):
-        change()
-        states.append(dict(life.rows))
-        if len(states) == 2:
-            life.encode()
-            CodesCheckpoint(life.owner).write()
-    assert life.states() == [*["sealed"] * len(sizes), "growing"]
-    life.close()
-    return states
-
-
-def _read_all(life: Life, states: list[Rows]) -> list[float]:
-    """Recall of each search. Raises AssertionError for a wrong answer, Torn where the log ended too early."""
-    del life.readers[1:]
-    view = life.readers[0].view()
-    ids = view.row_ids(view.scan(limits.SCAN_ROWS_MAX))
-    group = next((number for number, rows in enumerate(states) if list(rows) == ids), len(states) - 1)
-    life.rows = states[group]
-    life.check()
-    recalls: list[float] = []
-    for where in (None, *_FILTERS):
-        life.check_search(_QUERIES, 10, where, exact=True)
-        recalls += [float(np.mean(life.check_search(_QUERIES, 10, where, exact=False, ef=ef))) for ef in (None, 12)]
-        if where is not None:
-            predicate = where.predicate(life.collection)
-            right = [row_id for row_id, (_, payload) in life.rows.items() if where.holds(row_id, payload)]
-            assert view.row_ids(view.scan(len(right) + 1, 0, predicate)) == right
-            assert view.count(predicate) == len(right)
-    if group < len(states) - 1:
-        raise Torn(f"the log ends with group {group} of {len(states) - 1}", life.owner.torn_tail is not None)
-    return recalls
-
-
-def _data(folder: Path) -> Specimen:
-    """Two collections, and one that was dropped while its folder was still there."""
-    with reddb.connect(f"file:{folder}") as db:
-        fields = "n INT NOT NULL DEFAULT 7, at TIMESTAMP"
-        db.execute(f"CREATE COLLECTION docs KIND vector.turbo DIM 2 METRIC l2 FIELDS ({fields})")
-        db.execute("CREATE INDEX ON docs (n)")
-        db.execute("CREATE COLLECTION notes KIND vector DIM 2 METRIC cosine WITH (ef = 100, durability = flush)")
-        db.execute("CREATE COLLECTION gone KIND vector DIM 2")
-        days = [{"n": n, "at": datetime(2024, 5, 1 + n, tzinfo=UTC)} for n in range(9)]
-        db.insert("docs", range(9), np.arange(18.0).reshape(9, 2), days)
-        db.insert("notes", ["a", "b", 3], [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-        for name in ("docs", "notes"):
-            db.execute(f"ALTER COLLECTION {name} SEAL")
-        db.insert("docs", [20], [[1.0, 2.0]])
-    with closing(Catalog(folder / "catalog.sqlite")) as catalog:
-        catalog.drop(3)
-    right: list[list[Any]] = []
-
-    def examine() -> list[str]:
-        with reddb.connect(f"file:{folder}") as db:
-            answers = [list(db.execute(question)) for question in _QUESTIONS]
-        right.extend([] if right else answers)
-        for question, answer, wanted in zip(_QUESTIONS, answers, right, strict=True):
-            assert answer == wanted, f"{question}: {sorted(set(answer) ^ set(wanted), key=str)}"
-        return []
-
-    damaged = ["VERSION", "LOCK", "catalog.sqlite", "collections", "collections/1", "collections/1/0"]
-    return Specimen("data", folder, examine, contents_of(folder), damaged, {})
-
-
-def contents_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def damages_to(specimen: Specimen, places: int) -> Iterator[Damage]:
@@ -342,7 +164,9 @@ def _outcome(specimen: Specimen, damage: Damage, usual: list[str]) -> Outcome:
         is_luck = specimen.examine() == usual and damage.way == "flip" and not damage.means_nothing
         outcome = (UNSEEN if is_luck else HARMLESS), ""
     except errors.RedDBError as error:
-        is_named = Path(damage.file).name in f"{error.message} {error.detail.get('path')}"
+        told = f"{error.message} {error.detail.get('path')}"
+        # The name of a file that is missing may be known to nobody: then it is its folder that lacks something.
+        is_named = Path(damage.file).name in told or (damage.way == "missing" and Path(damage.file).parent.name in told)
         # Of a missing file the disk may say so.
         of_disk = error.code is errors.DISK_FAILED and damage.way == "missing"
         is_meant = is_named and (of_disk or error.code in (errors.CORRUPT_DATA, errors.UNSUPPORTED_FORMAT))
@@ -357,18 +181,45 @@ def _outcome(specimen: Specimen, damage: Damage, usual: list[str]) -> Outcome:
     return outcome
 
 
-def run(folder: Path, places: int) -> Tallies:
-    """Damage every specimen in every way, flips at so many places of each file."""
+def run(folder: Path, places: int, share: int, shares: int) -> Tallies:
+    """Damage every specimen in every way, flips at so many places of each file: one share of it all."""
     tallies = Tallies(defaultdict(Counter), Counter(), [])
     for specimen in every_specimen(folder):
-        damages = list(damages_to(specimen, places))
-        for file in specimen.damaged:
+        damages = list(damages_to(specimen, places))[share::shares]
+        for file in specimen.damaged if not share else ():
             tallies.bytes[kind_of(file)] += len(specimen.contents.get(file, b""))
         for damage, (result, why) in zip(damages, sweep(specimen, damages), strict=True):
             tallies.outcomes[damage.way, kind_of(damage.file)][result] += 1
             if result in BAD:
                 tallies.bad.append(f"{specimen.name}/{damage.file}: {damage.what}: {result} {why}")
     return tallies
+
+
+def run_all(folder: Path, places: int) -> Tallies:
+    """All of it, a share on each processor. Raises AssertionError if a share was not finished."""
+    shares = os.cpu_count() or 1
+    pipes = [os.pipe() for _ in range(shares)]
+    for share, (reading, writing) in enumerate(pipes):
+        if not os.fork():
+            try:
+                os.close(reading)
+                outcomes, sizes, bad = run(folder / str(share), places, share, shares)
+                with os.fdopen(writing, "w") as lines:
+                    json.dump([[[*key, counts] for key, counts in outcomes.items()], sizes, bad], lines)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(writing)
+    whole = Tallies(defaultdict(Counter), Counter(), [])
+    for reading, _ in pipes:
+        with os.fdopen(reading) as lines:
+            outcomes, sizes, bad = json.load(lines)
+        for way, kind, counts in outcomes:
+            whole.outcomes[way, kind].update(counts)
+        whole.bytes.update(sizes)
+        whole.bad.extend(bad)
+    assert {os.waitstatus_to_exitcode(os.wait()[1]) for _ in pipes} == {0}
+    return whole
 
 
 def report(tallies: Tallies) -> Iterator[str]:
@@ -389,7 +240,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     folder = temporary_folder()
     try:
-        tallies = run(folder, int(sys.argv[1]) if len(sys.argv) > 1 else 65_536)
+        tallies = run_all(folder, int(sys.argv[1]) if len(sys.argv) > 1 else 65_536)
     finally:
         shutil.rmtree(folder)
     sys.stdout.writelines(line + "\n" for line in report(tallies))

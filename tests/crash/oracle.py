@@ -5,6 +5,7 @@ Everything that can be asked for is one flat map from keys to values:
     ("collection", name)            (kind, dim, metric)
     ("setting", name, setting)      its value
     ("index", name, field)          True
+    ("alias", name)                 the collection that it stands for
     ("row", name, id)               (bytes of the vector, payload)
 
 An operation is a map of changes, None for what it takes away. Acknowledged, it has happened; refused, it has not; with
@@ -110,7 +111,7 @@ def _some(keys: list[Key]) -> str:
 
 def look(db: reddb.Client, other: reddb.Client, queries: np.random.Generator) -> State:
     """Read everything. Raises Violation where answers contradict each other, RedDBError for what is not answered."""
-    seen: State = {}
+    seen: State = {("alias", alias): name for alias, name in db.execute("SELECT name, collection FROM red.aliases")}
     for name, kind, dim, metric, *_ in db.execute("SHOW COLLECTIONS"):
         seen["collection", name] = (kind, dim, metric)
         seen |= _definitions(db, name)

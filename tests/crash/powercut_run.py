@@ -132,12 +132,15 @@ class Run:
     def _leave(self, *, power_cut: bool) -> None:
         self._tell("power cut" if power_cut else "kill")
         if power_cut or self._disk.failures:
-            self._allowed = self._unsynced + self._allowed
-            self._unsynced = []
+            self._lose_unsynced()
         self._disk = self._disk.after_power_cut() if power_cut else self._disk.after_kill()
         if self._is_open:
             self._partition.memory.close()
         self._forget()
+
+    def _lose_unsynced(self) -> None:
+        self._allowed = self._unsynced + self._allowed
+        self._unsynced = []
 
     def _forget(self) -> None:
         """What no process remembers."""
@@ -162,6 +165,7 @@ class Run:
                 break
             except errors.RedDBError as error:
                 self._must_be_of_the_disk(error, failures)
+                self._lose_unsynced()  # after a sync that failed, the page cache may have lost what a kill had left
         else:
             raise Violation("it does not open")
         self._is_open = True

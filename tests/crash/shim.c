@@ -42,6 +42,7 @@ enum lie { HONEST, TORN_LOG, NO_RENAME, NO_CATALOG };
 
 #define CELLS (KINDS * TARGETS)
 #define ANY_CELL (-1)
+#define NEXT (-1)
 #define TORN_BYTES 24
 
 struct control {
@@ -49,7 +50,8 @@ struct control {
     int32_t moment;
     int32_t victim;
     int32_t lie;
-    int64_t strike_at; /* 0: never */
+    int64_t strike_at; /* 0: never, NEXT: at once */
+    _Atomic int64_t taken; /* by the call that is due; it may take a while until it has struck */
     _Atomic int64_t calls;
     _Atomic int64_t struck; /* 1 + cell, 0 while nothing was struck */
     _Atomic int64_t role; /* of the process that made the call that was struck */
@@ -158,9 +160,9 @@ static int is_due(int cell) {
         return 0;
     int64_t all = atomic_fetch_add(&control->calls, 1) + 1;
     int64_t in_cell = atomic_fetch_add(&control->by_cell[cell], 1) + 1;
-    if (control->strike_at == 0 || atomic_load(&control->struck))
-        return 0;
-    return (control->cell == ANY_CELL ? all : control->cell == cell ? in_cell : 0) == control->strike_at;
+    int64_t strike_at = control->strike_at;
+    int64_t number = control->cell == ANY_CELL ? all : control->cell == cell ? in_cell : 0;
+    return strike_at != 0 && (strike_at == NEXT || strike_at == number) && !atomic_exchange(&control->taken, 1);
 }
 
 static void strike(int cell) {

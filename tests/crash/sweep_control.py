@@ -24,6 +24,7 @@ TARGETS = ("log", "manifest", "segment", "catalog", "other")
 ROLES = ("supervisor", "core", "builder")
 CELLS = len(KINDS) * len(TARGETS)
 ANY_CELL = -1
+_NEXT = -1
 
 
 class Moment(IntEnum):
@@ -71,6 +72,7 @@ class _Block(ctypes.Structure):
         ("victim", ctypes.c_int32),
         ("lie", ctypes.c_int32),
         ("strike_at", ctypes.c_int64),
+        ("taken", ctypes.c_int64),
         ("calls", ctypes.c_int64),
         ("struck", ctypes.c_int64),
         ("role", ctypes.c_int64),
@@ -99,11 +101,15 @@ class Control:
         """Count from 0 again; strike as the plan says, or not at all."""
         block = self._block
         block.strike_at = 0  # first, and set again last: nothing strikes by half of a plan
-        block.calls = block.struck = 0
+        block.taken = block.calls = block.struck = 0
         ctypes.memset(block.by_cell, 0, ctypes.sizeof(block.by_cell))
         if plan is not None:
             block.cell, block.moment, block.victim = plan.cell, plan.moment, plan.victim
             block.strike_at = plan.number
+
+    def strike_next(self) -> None:
+        """Strike at the next call of any kind, unless the plan's own call has come meanwhile."""
+        self._block.strike_at = _NEXT
 
     def lie(self, lie: Lie) -> None:
         self._block.lie = lie

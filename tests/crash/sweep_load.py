@@ -131,10 +131,12 @@ class Writer:
             (6, lambda: self._work(name)),
             (4, self._set),
             (3, self._index),
-            (6, self._create_or_drop),
+            (3, self._alias),
+            (6, self._own_definition),
         ]
         if rows:
             weighted += [(6, lambda: self._update_one(name, rows)), (2, lambda: self._insert_again(name, rows))]
+            weighted += [(10, lambda: self._transact(name, rows))]
         return self._random.choices([make for _, make in weighted], [weight for weight, _ in weighted])[0]()
 
     @property
@@ -217,6 +219,26 @@ class Writer:
         params = [vectors[0], payloads[0]["tag"], row_id]
         return Operation(f"{text} ({row_id!r})", lambda db: db.execute(text, params), changes, 1)
 
+    def _transact(self, name: str, rows: dict[Any, Any]) -> Operation:
+        """Some rows go, others come, one changes: at once."""
+        changed, *gone = self._random.sample(list(rows), min(len(rows), self._random.randint(1, 10)))
+        ids = self._new_ids(self._random.randint(1, 10))
+        vectors, payloads, changes = self._make(name, ids)
+        vector, payload = rows[changed]
+        mark = self._random.randrange(1000)
+        changes |= {("row", name, changed): (vector, {**payload, "mark": mark})}
+        changes |= {("row", name, row_id): None for row_id in gone}
+
+        def call(db: reddb.Client) -> reddb.Result:
+            db.execute("BEGIN")
+            db.delete(name, gone)
+            db.insert(name, ids, vectors, payloads)
+            db.execute(f"UPDATE {name} SET mark = {mark} WHERE id = $1", [changed])
+            return db.execute("COMMIT")
+
+        text = f"transaction on {name}: insert {ids}, delete {gone}, update {changed!r}"
+        return Operation(text, call, changes, len(ids) + len(gone) + 1)
+
     # --- definitions and work ------------------------------------------------------------------------------
 
     def _work(self, name: str) -> Operation:
@@ -239,9 +261,20 @@ class Writer:
             return _statement(f"DROP INDEX ON {name} ({field})", {key: None})
         return _statement(f"CREATE INDEX ON {name} ({field})", {key: True})
 
+    def _alias(self) -> Operation:
+        alias = f"alias_{self._number}"
+        key = ("alias", alias)
+        if self._ledger.get(key) is not None and self._random.random() < 0.3:
+            return _statement(f"DROP ALIAS {alias}", {key: None})
+        name = self._random.choice(list(MAIN))
+        return _statement(f"CREATE OR REPLACE ALIAS {alias} FOR {name}", {key: name})
+
     def _create_or_drop(self) -> Operation:
         if self._ledger.get(("collection", self._own)) is None:
             return creation(self._own, *self._random.choice(_OWN))
+        if self._random.random() < 0.5:
+            rows = self._ledger.under("row", self._own)
+            return _statement(f"TRUNCATE COLLECTION {self._own}", dict.fromkeys(rows))
         changes: Changes = {("collection", self._own): None}
         for kind in ("row", "setting", "index"):
             changes |= dict.fromkeys(self._ledger.under(kind, self._own))

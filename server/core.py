@@ -139,7 +139,14 @@ class Core:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Everyone would wait for what it has not said. A process that starts anew is told all that there is.
+            _log.critical("a bug ends this core", exc_info=error)
+            os._exit(1)
 
     async def _serve(self, client: socket.socket) -> None:
         session = Session(self._service, self._session_closed)

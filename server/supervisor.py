@@ -24,7 +24,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -35,6 +35,7 @@ from reddb.aliases import check_no_aliases, put_alias, remove_alias
 from reddb.disk import OsDisk
 from reddb.fields import Fields
 from reddb.query.plan import AliasChange, AliasPlan, CreatePlan, DropAliasPlan, IndexPlan
+from reddb.server.barriers import Barriers
 from reddb.server.control import ControlMessage
 from reddb.server.listening import listen, refuse
 from reddb.server.options import ServeOptions
@@ -62,7 +63,7 @@ class Supervisor:
         self._memory: dict[_Key, int] = {}
         self._failures: dict[_Key, ControlMessage] = {}
         self._cores: list[CoreProcess] = []
-        self._barriers: dict[int, _Barrier] = {}
+        self._barriers = Barriers()
         self._opened: dict[_Key, asyncio.Future[None]] = {}
         self._changing = asyncio.Lock()
         self._build_turns = asyncio.Semaphore(options.builders)
@@ -121,8 +122,7 @@ class Supervisor:
     def core_died(self, core: CoreProcess) -> None:
         """Nobody waits for a dead core."""
         self._end_build(core)
-        for barrier in self._barriers.values():
-            barrier.leave(core.index)
+        self._barriers.core_died(core.index)
         if not any(other.is_ready for other in self._cores):
             self._may_accept.clear()
 
@@ -149,8 +149,7 @@ class Supervisor:
             case "recovering":
                 self._pass_on(message, core)
             case "acknowledged":
-                if message["barrier"] in self._barriers:
-                    self._barriers[message["barrier"]].leave(core.index)
+                self._barriers.acknowledged(message["barrier"], core.index)
 
     # --- changes -------------------------------------------------------------------------------------------
 
@@ -162,6 +161,10 @@ class Supervisor:
             await work
         except errors.RedDBError as error:
             answer["error"] = {"name": error.name, "message": error.message, "detail": error.detail}
+        except Exception as error:
+            _log.exception("a bug while a core asked", asked=message["type"])
+            bug = f"the supervisor failed: {error!r}"
+            answer["error"] = {"name": errors.INTERNAL.name, "message": bug, "detail": {}}
         if core.starts == starts:  # the process that took its place counts its questions anew
             core.send(answer)
 
@@ -207,19 +210,21 @@ class Supervisor:
             return
         if plan.name in self._folder.catalog.aliases():
             raise errors.COLLECTION_EXISTS.error(f"{plan.name!r} is an alias")
-        await self._begin(self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields))
+        new = self._folder.create(plan.name, plan.kind, plan.dim, plan.metric, plan.settings, plan.fields)
+        try:
+            await self._begin(new)
+        except errors.RedDBError:
+            await self._forget(new)
+            raise
 
     async def _begin(self, collection: Collection) -> None:
-        """Tell everyone of a new collection; returns when its partitions are open."""
+        """Tell everyone of a new collection; returns when its partitions are open, or raises why one is not."""
         self._collections[collection.id] = collection
         opened = {key: self._loop.create_future() for key in _partitions(collection)}
         self._opened.update(opened)
         try:
             await self._tell_all(self._description(collection))
             await asyncio.gather(*opened.values())
-        except errors.RedDBError:
-            await self._forget(collection)
-            raise
         finally:
             for key in opened:
                 del self._opened[key]
@@ -244,9 +249,10 @@ class Supervisor:
             return
         old = self._existing(name)
         new = self._folder.empty(old)
-        del self._collections[old.id]
-        await self._begin(new)
-        await self._release(old)
+        try:
+            await self._begin(new)
+        finally:  # the catalog has the new one, even if a disk error keeps it from opening for now
+            await self._release(old)
 
     def _description(self, collection: Collection) -> ControlMessage:
         """With the aliases, for they must not stand for nothing while one collection takes another's place."""
@@ -267,13 +273,14 @@ class Supervisor:
     async def _forget(self, collection: Collection) -> None:
         check_no_aliases(self._folder.catalog, collection)
         self._folder.catalog.drop(collection.id)
-        del self._collections[collection.id]
         await self._release(collection)
 
     async def _release(self, collection: Collection) -> None:
         """Let go of what a collection took that the catalog does not name any more."""
         for key in _partitions(collection):
             self._failures.pop(key, None)
+        # Both at once: a core that starts before knows it and is told, one that starts later hears of neither.
+        del self._collections[collection.id]
         await self._tell_all({"type": "dropped", "collection": collection.id})
         for key in _partitions(collection):
             if key in self._memory:
@@ -326,14 +333,10 @@ class Supervisor:
     ) -> None:
         """Send to every running core and return when each has acknowledged or died."""
         told = [core for core in self._cores if core is not but and core.is_running]
-        barrier = _Barrier({core.index for core in told}, self._loop.create_future())
-        number = id(barrier)
-        self._barriers[number] = barrier
+        number = self._barriers.begin({core.index for core in told})
         for core in told:
             core.send({**message, "barrier": number}, descriptor, keep=True)
-        barrier.check()
-        await barrier.passed
-        del self._barriers[number]
+        await self._barriers.passed(number)
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -375,22 +378,6 @@ class Supervisor:
 
 def _partitions(collection: Collection) -> list[_Key]:
     return [(collection.id, number) for number in range(collection.number("partitions"))]
-
-
-@dataclass(slots=True)
-class _Barrier:
-    """Cores that have yet to acknowledge, and what is fulfilled when none is left."""
-
-    missing: set[int]
-    passed: asyncio.Future[None]
-
-    def leave(self, core: int) -> None:
-        self.missing.discard(core)
-        self.check()
-
-    def check(self) -> None:
-        if not self.missing and not self.passed.done():
-            self.passed.set_result(None)
 
 
 def _without_request(message: ControlMessage) -> ControlMessage:

@@ -231,7 +231,7 @@ class Writer:
 
         def call(db: reddb.Client) -> reddb.Result:
             db.execute("BEGIN")
-            db.delete(name, gone)
+            db.execute(f"DELETE FROM {name} WHERE id IN ($1)", [gone])
             db.insert(name, ids, vectors, payloads)
             db.execute(f"UPDATE {name} SET mark = {mark} WHERE id = $1", [changed])
             return db.execute("COMMIT")
@@ -269,7 +269,7 @@ class Writer:
         name = self._random.choice(list(MAIN))
         return _statement(f"CREATE OR REPLACE ALIAS {alias} FOR {name}", {key: name})
 
-    def _create_or_drop(self) -> Operation:
+    def _own_definition(self) -> Operation:
         if self._ledger.get(("collection", self._own)) is None:
             return creation(self._own, *self._random.choice(_OWN))
         if self._random.random() < 0.5:

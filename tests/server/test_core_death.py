@@ -268,3 +268,26 @@ def test_a_core_killed_right_before_the_stop(new_server: NewServer) -> None:
     server.kill_core(0)
     server.stop()
     assert time.monotonic() - began < 5, "nobody waits for a core that is not there"
+
+
+def test_a_core_starts_while_a_collection_is_emptied(new_server: NewServer) -> None:
+    """It is never told of the collection whose place is taken; that one must go all the same."""
+    server = new_server(cores=3).start()
+    asking, dying, slow = 0, 1, 2
+    with client_on(server, asking) as db, ThreadPoolExecutor(1) as pool:
+        db.execute(f"CREATE COLLECTION c KIND vector.turbo DIM {DIM} METRIC l2")
+        db.insert("c", *rows(0))
+        known = set((server.data / "collections").iterdir())
+        stopped = server.core_pids()[slow]
+        os.kill(stopped, signal.SIGSTOP)
+        emptied = pool.submit(db.execute, "TRUNCATE COLLECTION c")
+        wait_for(lambda: set((server.data / "collections").iterdir()) - known, "the new collection")
+        again = server.wait_core_restarted(dying, server.kill_core(dying))
+        wait_for(lambda: len(os.sched_getaffinity(again)) == 1, "a core that has begun to start, and is told what is")
+        os.kill(stopped, signal.SIGCONT)
+        emptied.result(20)
+        assert db.execute("SELECT count(*) FROM c")[0][0] == 0
+        assert until_done(lambda: db.insert("c", *rows(1))) == BATCH
+        with client_on(server, dying) as there:
+            assert there.execute("SELECT count(*) FROM c")[0][0] == BATCH
+    server.stop()

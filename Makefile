@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types bench crash flips powercut soak wheel clean
+.PHONY: help setup run demo test lint types golden bench crash flips powercut soak wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ types: $(READY) ## Check types with mypy --strict
 	@rm -rf build/typing && mkdir -p build/typing/reddb
 	@ln -s $(CURDIR)/reddb/* $(CURDIR)/grammar $(CURDIR)/server $(CURDIR)/client build/typing/reddb/
 	$(PY) -m mypy
+
+golden: $(READY) ## Write the answers of today into the tests that hold exact words, to be read
+	$(PY) -m tests.golden.conversation
 
 bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
 	$(PY) -m tests.bench.run $(ARGS)

@@ -33,7 +33,7 @@ class WriteBuilder(ReadBuilder):
 
     def insert(self, meta: Meta, parts: list[Any], upsert: bool = False) -> ast.Insert:
         collection, columns, rows, expiry, on_conflict, returning = parts
-        for number, (span, values) in enumerate(rows, 1):
+        for number, (span, values) in enumerate(rows):
             if len(values) != len(columns):
                 message = f"row {number} needs one value for each of {len(columns)} columns and has {len(values)}"
                 self._fail(errors.SYNTAX, message, span)

@@ -24,7 +24,7 @@ from reddb.partition.figures import (
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table, show, show_one
 from reddb.query.plan import ShowPlan
-from reddb.query.views import like_pattern
+from reddb.query.views import VIEWS, like_pattern
 from reddb.session import SessionState
 from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS, written
 from reddb.settings import SETTINGS, SettingValue, resolve
@@ -132,8 +132,9 @@ def _wanted_settings(known: Known, plan: ShowPlan, session: SessionState) -> _Ro
     if plan.name is not None:
         found = [row for row in rows if row[0] == plan.name]
         if not found:
-            near = get_close_matches(plan.name, [row[0] for row in rows], n=1)
-            hint = f"did you mean {near[0]}?" if near else "SHOW SETTINGS lists them"
+            (near,) = get_close_matches(plan.name, [*VIEWS, *(row[0] for row in rows)], n=1, cutoff=0.7) or [""]
+            shown = f"SHOW {near.upper()}" if near in VIEWS else near
+            hint = f"did you mean {shown}?" if near else "SHOW SETTINGS lists them, SHOW COLLECTIONS what there is"
             raise errors.INVALID_SETTING.error(f"there is no setting {plan.name!r}", hint=hint)
         return found
     pattern = like_pattern("%" if plan.like is None else plan.like)

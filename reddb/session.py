@@ -24,12 +24,14 @@ from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query import binder
 from reddb.query.binding import Binding
+from reddb.query.constants import plain_constant
 from reddb.query.plan import ExplainPlan, Plan, SearchPlan, SelectPlan
 from reddb.query.values import Values, parameter_keys, written_parameter
 from reddb.requests import parsed
 from reddb.session_settings import SESSION_SETTINGS, SessionValue, session_setting
 from reddb.types import Collection, SearchOptions
 from reddb.wire.messages import Execute, Prepare, Prepared, Query, Search
+from reddb.wording import counted
 
 Catalog: TypeAlias = Mapping[str, Collection]
 
@@ -135,6 +137,9 @@ class SessionState:
 
     def _set(self, message: Query, tree: ast.SetVariable) -> None:
         values, name = Values(message.text, tree, message.parameters), tree.name.text
+        if values.written(tree.value).upper() == "DEFAULT":  # the word; the text 'default' has its quotes
+            self._reset(message, ast.ResetVariable(tree.name, span=tree.span))
+            return
         try:
             checked = session_setting(name).check(values.value(tree.value))
         except errors.RedDBError as error:
@@ -187,9 +192,9 @@ class SessionState:
         statement = self._find(message, tree, tree.name)
         values = Values(message.text, tree, message.parameters)
         binding = Binding(values, catalog)
-        given = [values.value(binding.value(argument)) for argument in tree.arguments]
+        given = [_given(values, binding, argument) for argument in tree.arguments]
         if len(given) != len(statement.parameters):
-            text = f"{tree.name.text} takes {len(statement.parameters)} value(s), not {len(given)}"
+            text = f"{tree.name.text} takes {counted(len(statement.parameters), 'value')}, not {len(given)}"
             raise values.error(errors.INVALID_PARAMETER, text, tree)
         if any(isinstance(key, str) for key in statement.parameters):
             named = {str(key): value for key, value in zip(statement.parameters, given, strict=True)}
@@ -217,6 +222,11 @@ class SessionState:
 def _are_too_many(statements: Mapping[Any, _Statement]) -> bool:
     size = sum(len(statement.text) for statement in statements.values())
     return len(statements) > limits.PREPARED_MAX or size > limits.PREPARED_CHARS_MAX
+
+
+def _given(values: Values, binding: Binding, argument: ast.Expression) -> Any:
+    """The value of an argument; a vector that came as a parameter stays an array."""
+    return values.value(argument) if isinstance(argument, ast.Parameter) else plain_constant(binding, argument)
 
 
 def _statement(text: str) -> _Statement:

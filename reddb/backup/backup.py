@@ -23,11 +23,11 @@ from reddb.backup import catalog
 from reddb.backup.description import Description, FileRecord, PartitionRecord, read_description, write_description
 from reddb.backup.files import Stock, checksum_of, new_folder, refuse_existing
 from reddb.backup.partition import PartitionCopy
-from reddb.check.findings import counted
 from reddb.disk import Disk, OsDisk
 from reddb.storage.catalog import Catalog
 from reddb.storage.folder import check_version
 from reddb.types import Collection
+from reddb.wording import counted
 
 _TRIES = 10
 

@@ -21,10 +21,11 @@ from reddb.backup.description import Description, FileRecord, read_description
 from reddb.backup.files import copy_file, is_gone, new_folder, refuse_existing
 from reddb.backup.restore_point import LogOfPartition, Target, target_of
 from reddb.check.data_folder import check_folder
-from reddb.check.findings import Status, Tally, counted
+from reddb.check.findings import Status, Tally
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.disk import Disk, OsDisk
 from reddb.storage.folder import check_version, partition_folder
+from reddb.wording import counted
 
 
 def run_restore(

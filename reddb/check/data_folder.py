@@ -18,12 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reddb import errors
-from reddb.check.findings import Finding, Report, Status, counted
+from reddb.check.findings import Finding, Report, Status
 from reddb.check.partition import PartitionState, check_partition
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.storage.catalog import Catalog
 from reddb.storage.folder import check_version, collection_folder, was_cut_short
 from reddb.types import Collection
+from reddb.wording import counted
 
 ASIDE = "damaged"  # where a repair puts things
 _CATALOG = ("catalog.sqlite", "catalog.sqlite-journal")

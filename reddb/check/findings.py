@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from reddb import errors
 from reddb.disk import Disk
+from reddb.wording import counted
 
 
 class Status(StrEnum):
@@ -79,11 +80,6 @@ class Tally:
         if damaged:
             return f"damaged: {damaged:,} of {files}"
         return f"sound: {files}, {counted(collections, 'collection')}, {counted(rows, 'row')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `1,234 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def damage_of(disk: Disk, error: errors.RedDBError) -> tuple[Path, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reddb import errors
-from reddb.check.findings import Finding, Report, Status, counted, damage_of
+from reddb.check.findings import Finding, Report, Status, damage_of
 from reddb.disk import Disk
 from reddb.partition.operations import contents_of
 from reddb.storage.wal_file import (
@@ -26,6 +26,7 @@ from reddb.storage.wal_file import (
     read_log_file,
     records_behind,
 )
+from reddb.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

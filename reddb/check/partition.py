@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors
-from reddb.check.findings import Finding, Report, Status, counted, damage_of
+from reddb.check.findings import Finding, Report, Status, damage_of
 from reddb.check.log import Damage, Log, check_log
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.index.turbo import BLOCK_ROWS
@@ -36,6 +36,7 @@ from reddb.storage.manifest import Manifest, SegmentRecord, find_garbage, live_p
 from reddb.storage.sealed import FILES, SealedSegment, keys_of, open_file, segment_folder
 from reddb.storage.wal_file import Record, WalIdentity
 from reddb.types import Collection, RowId
+from reddb.wording import counted
 
 INDEX_STEMS = ("index", "codes", "graph", "lists")
 

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from reddb.check.aside import Aside
 from reddb.check.data_folder import FolderState
-from reddb.check.findings import Finding, Report, Status, counted, unread
+from reddb.check.findings import Finding, Report, Status, unread
 from reddb.check.log import check_log
 from reddb.check.log_repair import repair_log
 from reddb.check.partition import INDEX_STEMS, PartitionState, SegmentState
@@ -61,6 +61,7 @@ from reddb.storage.manifest import (
 from reddb.storage.sealed import FILTERS, SealedSegment, rebuild_filters, segment_folder
 from reddb.storage.wal_file import Record, log_files
 from reddb.types import RowId
+from reddb.wording import counted
 
 
 def repair_folder(disk: Disk, data: Path, state: FolderState, now: datetime, report: Report) -> None:

@@ -43,6 +43,7 @@ from reddb.query.read_plans import (
 )
 from reddb.query.table import NOTHING, Table
 from reddb.types import SearchOptions, Vectors
+from reddb.wording import counted
 
 _COLUMN = "plan"
 
@@ -179,10 +180,12 @@ def _tree(plan: ExplainPlan, inner: ReadPlan, view: View, trace: _Trace | None, 
         case SelectPlan():
             return _selected(plan, inner, view, trace)
         case GetPlan():
-            return PlanNode("Look up", f"{len(inner.ids)} ids in {name}", _pages(plan, inner.limit, inner.offset))
+            return PlanNode(
+                "Look up", f"{counted(len(inner.ids), 'id')} in {name}", _pages(plan, inner.limit, inner.offset)
+            )
         case CountPlan():
             if inner.ids is not None:
-                return PlanNode("Count", f"{len(inner.ids)} ids in {name}")
+                return PlanNode("Count", f"{counted(len(inner.ids), 'id')} in {name}")
             return PlanNode("Count", "rows", children=[_scan(view, inner.predicate, trace)])
         case ScanPlan():
             pages = _pages(plan, inner.limit, inner.offset)
@@ -208,7 +211,7 @@ def _nearest(plan: ExplainPlan, inner: SelectPlan, view: View) -> list[PlanNode]
 
 def _scanned(inner: SelectPlan, view: View, trace: _Trace | None) -> PlanNode:
     if inner.ids is not None:
-        return PlanNode("Look up", f"{len(inner.ids)} ids in {view.collection.name}")
+        return PlanNode("Look up", f"{counted(len(inner.ids), 'id')} in {view.collection.name}")
     node = _scan(view, inner.predicate, trace)
     if inner.nearest is not None:
         node.details["distance"] = f"{inner.nearest.metric}, computed for every row that matches"

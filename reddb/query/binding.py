@@ -90,17 +90,13 @@ class Binding:
             case ast.Comparison(operator="=", left=left, right=ast.Literal() | ast.Parameter() as right) if is_id(left):
                 return [self.values.row_id(right)]
             case ast.InList(operand=operand, items=items, negated=False) if is_id(operand):
-                given = [self.value(item) for item in items]
+                given = [item for item in items if isinstance(item, ast.Literal | ast.Parameter)]
+                if len(given) < len(items):
+                    return None
                 return list(dict.fromkeys(row_id for item in given for row_id in self.values.row_ids(item)))
             case ast.Member(item=item, array=ast.Parameter() as array, negated=False) if is_id(item):
                 return list(dict.fromkeys(self.values.row_ids(array)))
         return None
-
-    def value(self, node: ast.Expression) -> ast.Value:
-        """The expression, which must be a value."""
-        if not isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
-            self.refuse(errors.NOT_SUPPORTED, "a computed value is not supported here yet", node)
-        return node
 
     def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
         raise self.values.error(code, message, node, hint)

@@ -18,7 +18,6 @@ from reddb.storage.payload_columns import Family
 _NEVER = Constant(Family.BOOL, False)
 
 _MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_WHOLE_FLOAT32_MAX = 2**24  # below it a float32 is the integer that was written
 
 
 def bind_truth(binder: Binder, node: ast.Expression) -> Operand:
@@ -189,15 +188,10 @@ def _array(binder: Binder, node: ast.VectorLiteral | ast.ListLiteral | ast.Param
     """The items of an array that is a value; None for NULL."""
     if isinstance(node, ast.ListLiteral):
         return [binder.bind(item) for item in node.items]
-    value = binder.values.value(node)
-    if isinstance(node, ast.VectorLiteral):
-        if not ((value == np.trunc(value)) & (abs(value) < _WHOLE_FLOAT32_MAX)).all():
-            message = f"numbers of a written-out array are whole and below {_WHOLE_FLOAT32_MAX}"
-            binder.refuse(errors.INVALID_VALUE, message, node, "pass others as a parameter")
-        value = value.astype(np.int64)
+    value = binder.values.plain(node)
     if value is None:
         return None
-    if not isinstance(value, list | tuple | np.ndarray):
+    if not isinstance(value, list | tuple):
         binder.refuse(errors.INVALID_VALUE, "a list is expected here", node, "x IN $1 with a list, or x = $1")
     return [binder.constant(item, node) for item in plain_items(value)]
 

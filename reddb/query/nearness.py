@@ -20,6 +20,7 @@ from reddb.query.binding import Binding, is_column
 from reddb.query.clauses import DISTANCE, SCORE, conjuncts
 from reddb.types import Collection, Metric, Vectors
 
+_SIMILARITY = ast.Call("similarity")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -64,7 +65,7 @@ def nearness(
         )
     if len(nears) > 1:
         binding.refuse(errors.INVALID_VALUE, "a SELECT is near to one vector", nears[1])
-    if len(order) == 1 and order[0].expression == SCORE:  # the greatest score is the least distance
+    if len(order) == 1 and order[0].expression in (SCORE, _SIMILARITY):  # the greatest score is the least distance
         order = [replace(order[0], expression=DISTANCE, descending=not order[0].descending)]
     found = _distance(binding, collection, order, nears, others)
     if found is None:

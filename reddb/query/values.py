@@ -5,6 +5,7 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from reddb.types import RowId, Vectors
 
 _SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_COMMENT = re.compile(r"--[^\n]*|/\*(?s:.*?)\*/")
 
 T = TypeVar("T")
 
@@ -84,13 +87,26 @@ class Values:
         return self._named[node.key]
 
     def plain(self, node: ast.Value) -> Any:
-        """The same as a value of a payload: a list of numbers is a list, of integers where all of them are whole."""
+        """The same as a value of a payload: a list of numbers is a list, of integers where all of them are whole.
+
+        Numbers that are written out are read again, for a vector's coordinates have lost digits.
+        """
+        if isinstance(node, ast.VectorLiteral):
+            return self._written_numbers(node)
         value = self.value(node)
         if not isinstance(value, np.ndarray):
             return value
         numbers = value.tolist()
         whole = all(float(number).is_integer() and abs(number) < _WHOLE_MAX for number in numbers)
         return [int(number) for number in numbers] if whole else numbers
+
+    def _written_numbers(self, node: ast.VectorLiteral) -> list[int | float]:
+        text = _COMMENT.sub(" ", self.text[node.span.start : node.span.end])
+        numbers = [int(item) if item.lstrip("+-").isdigit() else float(item) for item in _NUMBER.findall(text)]
+        beyond = [item for item in numbers if not limits.ID_INT_MIN <= item <= limits.ID_INT_MAX and type(item) is int]
+        if beyond:
+            raise self.error(errors.INVALID_VALUE, f"the integer {beyond[0]} does not fit 64 bits", node)
+        return numbers
 
     def vector(self, node: ast.Value, dim: int) -> Vectors:
         """A finite float32 (1, dim); a string like '[1, 2, 3]' is read as a vector, and any dimension is right for 0.
@@ -132,8 +148,8 @@ class Values:
     def row_ids(self, node: ast.Value) -> list[RowId]:
         """One id, or the ids of a list that came as a parameter."""
         value = self.value(node)
-        if isinstance(node, ast.Parameter) and isinstance(value, list | tuple):
-            return [self.row_id(ast.Literal(item, span=node.span)) for item in value]
+        if isinstance(node, ast.Parameter) and isinstance(value, list | tuple | np.ndarray):
+            return [self.row_id(ast.Literal(item, span=node.span)) for item in self.plain(node)]
         return [self.row_id(node)]
 
     def count(self, node: ast.Value | None, default: int, maximum: int, what: str) -> int:

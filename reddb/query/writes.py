@@ -13,15 +13,11 @@ from reddb.fields import EXPIRES_AT, TIMESTAMP_HINT, parse_timestamp
 from reddb.grammar import ast
 from reddb.query.assignments import bind_assignments
 from reddb.query.binding import Binding
-from reddb.query.expressions import Scope, bind_expression, to_plain
+from reddb.query.constants import constant, plain_constant
 from reddb.query.returning import bind_returning
-from reddb.query.sources import RowsAtHand
 from reddb.query.write_plans import Asked, ChangePlan, OnConflict, WriteKind, WritePlan
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.types import RESERVED_NAMES, Collection, RowId, Vectors
-
-_NO_COLUMNS = Scope(is_closed=True, hint="VALUES has no columns: what is stored already is named in UPDATE")
-_ONE_ROW = RowsAtHand([0], lambda: [b""], lambda: np.empty((1, 0), np.float32))
 
 
 def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:
@@ -35,9 +31,9 @@ def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:
     payloads: list[dict[str, Any]] = []
     for row in statement.rows:
         cells = dict(zip(names, row, strict=True))
-        ids.append(binding.values.row_id(_value(binding, cells.pop("id"))))
-        vectors.append(binding.values.vector(binding.value(cells.pop("vector")), collection.dim))
-        values = {name: _plain(binding, node) for name, node in cells.items()} | expiry
+        ids.append(binding.values.row_id(constant(binding, cells.pop("id"))))
+        vectors.append(binding.values.vector(constant(binding, cells.pop("vector")), collection.dim))
+        values = {name: plain_constant(binding, node) for name, node in cells.items()} | expiry
         # A declared field keeps its NULL, for a default stands in for what is not said.
         payloads.append({name: value for name, value in values.items() if value is not None or name in declared})
     batch = make_batch(ids, np.concatenate(vectors), payloads if any(payloads) else None)
@@ -95,28 +91,6 @@ def _check_columns(binding: Binding, statement: ast.Insert, names: list[str]) ->
             binding.refuse(errors.INVALID_VALUE, "expires_at is given twice, as a column and by WITH", statement.expiry)
 
 
-# --- values ------------------------------------------------------------------------------------------------
-
-
-def _value(binding: Binding, node: ast.Expression) -> ast.Value:
-    """The value of an expression without columns."""
-    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
-        return node
-    return ast.Literal(_computed(binding, node), span=node.span)
-
-
-def _plain(binding: Binding, node: ast.Expression) -> Any:
-    """The same as a value of a payload."""
-    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
-        return binding.values.plain(node)
-    return _computed(binding, node)
-
-
-def _computed(binding: Binding, node: ast.Expression) -> Any:
-    bound = bind_expression(node, binding.values, _NO_COLUMNS)
-    return to_plain(bound.operand.values(_ONE_ROW), 1)[0]
-
-
 # --- expiry ------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +101,7 @@ def _expiry(binding: Binding, statement: ast.Insert) -> dict[str, Any]:
         return {}
     if isinstance(clause, ast.Ttl):
         return {EXPIRES_AT.name: binding.values.now + timedelta(microseconds=_ttl_us(binding, clause))}
-    instant = _plain(binding, clause.instant)
+    instant = plain_constant(binding, clause.instant)
     try:
         return {EXPIRES_AT.name: parse_timestamp(instant)}
     except ValueError:

@@ -1,6 +1,6 @@
 """The likeliest mistakes in a SELECT or a VECTOR SEARCH, and the exact words that each is answered with.
 
-python -m tests.engine.test_select_mistakes     writes the answers of today into select_mistakes.txt, to be read
+`make golden` writes the answers of today into select_mistakes.txt.
 """
 
 from __future__ import annotations
@@ -43,5 +43,6 @@ def test_a_mistake_is_shown_at_its_place(text: str, expected: str) -> None:
     assert lines[2].index("^") < len(lines[1])
 
 
-if __name__ == "__main__":
+def rewrite() -> None:
+    """Write the answers of today."""
     PATH.write_text("===\n".join(f"{text}\n---\n{answer(text)}\n" for text, _ in CASES))

@@ -1,4 +1,7 @@
-"""Wrong statements: the exact words of each error, and that nothing but errors of the catalogue comes out."""
+"""Wrong statements: the exact words of each error, and that nothing but errors of the catalogue comes out.
+
+`make golden` writes the words of today into syntax_errors.txt.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,28 @@ from reddb.errors import RedDBError
 from reddb.grammar import keywords, parse, parse_script, render, split_statements
 
 HERE = Path(__file__).parent
+PATH = HERE / "syntax_errors.txt"
 CASES = [
     tuple(case.removesuffix("\n").split("\n---\n"))
-    for case in (HERE / "syntax_errors.txt").read_bytes().decode().split("===\n")  # bytes: one case holds \r\n
+    for case in PATH.read_bytes().decode().split("===\n")  # bytes: one case holds \r\n
 ]
 CORPUS = (HERE / "corpus.sql").read_text("utf-8").splitlines()
 
 
-@pytest.mark.parametrize(("text", "expected"), CASES)
-def test_message(text: str, expected: str) -> None:
+def message(text: str) -> str:
     with pytest.raises(RedDBError) as caught:
         parse(text)
-    assert str(caught.value) == expected
+    return str(caught.value)
+
+
+def rewrite() -> None:
+    """Write the words of today."""
+    PATH.write_bytes("===\n".join(f"{text}\n---\n{message(text)}\n" for text, _ in CASES).encode())
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES)
+def test_message(text: str, expected: str) -> None:
+    assert message(text) == expected
 
 
 def test_an_empty_text_is_an_error() -> None:

@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden bench crash flips powercut soak wheel clean
+.PHONY: help setup run demo test lint types golden reference bench fuzz crash flips powercut soak wheel clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv and install everything into it (again only if the dependencies changed)
 
@@ -45,8 +45,14 @@ types: $(READY) ## Check types with mypy --strict
 golden: $(READY) ## Write the answers of today into the tests that hold exact words, to be read
 	$(PY) -m tests.golden.conversation
 
+reference: $(READY) ## Write REFERENCE.md anew
+	$(PY) -m tests.reference
+
 bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
 	$(PY) -m tests.bench.run $(ARGS)
+
+fuzz: $(READY) ## Ask 200,000 mutated statements (ARGS='--seed 7')
+	$(PY) -m tests.engine.fuzz $(ARGS)
 
 crash: $(READY) ## Kill a server at 2,000 system calls, and compare (ARGS='--points 100')
 	$(PY) -m tests.crash.sweep $(ARGS)

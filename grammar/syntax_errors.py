@@ -58,7 +58,7 @@ _WORDS = {
     "$END": _END,
 }
 _OPERATOR = frozenset(
-    {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_INTEGERS", "SIGN", "STAR", "FACTOR", "CAST_SIGN"}
+    {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_WRITTEN", "SIGN", "STAR", "FACTOR", "CAST_SIGN"}
     | {"_AND", "_BETWEEN", "_CONTAINS", "_ILIKE", "_IN", "_IS", "_LIKE", "_NEAR", "_NOT", "_OR"}
 )
 _ARITHMETIC = frozenset({"DISTANCE", "SIGN", "STAR", "FACTOR", "CAST_SIGN"})
@@ -71,7 +71,8 @@ _COVERED = {
     "_AND": _ARITHMETIC,
     "FACTOR": _ARITHMETIC - {"FACTOR"},
     "VECTOR_LITERAL": frozenset({"LSQB", "_ARRAY"}),
-    "_IN": frozenset({"IN_INTEGERS"}),
+    "_IN": frozenset({"IN_WRITTEN"}),
+    "_VALUES": frozenset({"VALUES_WRITTEN"}),
     "SIGNED": _NUMBERS - {"SIGNED"},
     "FLOAT": _NUMBERS - {"FLOAT"},
     "_FROM": frozenset({"_WHERE", "_GROUP", "_HAVING", "_ORDER", "_LIMIT", "_OFFSET", "_WITH"}),
@@ -79,7 +80,7 @@ _COVERED = {
 }
 
 _OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]++|[+-](?![0-9.]))++")  # the sign of a number is not part of it
-_TIME = re.compile(r"[0-9.]+(ms|s|m|h|d|w|secs?|mins?|hours?|days?|weeks?)", re.IGNORECASE)
+_TIME = re.compile(r"[0-9.]++(ms|s|m|h|d|w|secs?|mins?|hours?|days?|weeks?)", re.IGNORECASE)
 _NAME_RUN = re.compile(r"(?a:[A-Za-z_]\w*)")
 _WORD_RUN = re.compile(r"[\w.+-]+")
 _OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "||": "OR", "!": "NOT", "&": "&&", "&&&": "&&", "~": "LIKE"}
@@ -196,7 +197,7 @@ def _run(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
 
 
 def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBError:
-    found = error.token
+    found = _keyword_alone(error.token)
     place = Place(found, error.accepts, error.interactive_parser.parser_state.value_stack)
     if found.type == "$END":
         end = len(text.rstrip())  # of a script as well: all statements but the last one have their `;`
@@ -221,6 +222,15 @@ def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBEr
     else:
         advice = hint(place)
     return located(errors.SYNTAX, message, text, span, advice)
+
+
+def _keyword_alone(token: Token) -> Token:
+    """Of a keyword and the rows behind it, which are one token, the keyword: the rows are not what is wrong."""
+    if not token.type.endswith("_WRITTEN"):
+        return token
+    word = token.type.removesuffix("_WRITTEN")
+    assert token.start_pos is not None
+    return Token(f"_{word}", token[: len(word)], token.start_pos, end_pos=token.start_pos + len(word))
 
 
 def _expected(place: Place) -> list[str]:

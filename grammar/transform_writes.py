@@ -14,6 +14,7 @@ from reddb.grammar import ast
 from reddb.grammar.transform_reads import ReadBuilder
 
 if TYPE_CHECKING:
+    from lark import Token
     from lark.tree import Meta
 
 
@@ -29,7 +30,10 @@ class WriteBuilder(ReadBuilder):
         return self._span(meta), tuple(values)
 
     def rows(self, meta: Meta, rows: list[Any]) -> list[Any]:
-        return rows
+        return [row for item in rows for row in (item if isinstance(item, list) else [item])]
+
+    def VALUES_WRITTEN(self, token: Token) -> list[tuple[ast.Span, tuple[ast.Value, ...]]]:
+        return self._written_rows(token)
 
     def insert(self, meta: Meta, parts: list[Any], upsert: bool = False) -> ast.Insert:
         collection, columns, rows, expiry, on_conflict, returning = parts

@@ -1,0 +1,183 @@
+"""REFERENCE.md, made of the grammar and of the tables that the engine itself reads.
+
+python -m tests.reference     writes it anew (`make reference`)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+from reddb import errors, limits
+from reddb.grammar.language import keywords, reserved_words
+from reddb.metrics import METRICS
+from reddb.query.functions import FUNCTIONS
+from reddb.query.views import VIEWS
+from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS
+from reddb.settings import SETTINGS
+
+PATH = Path(__file__).parents[1] / "REFERENCE.md"
+
+_TOKENS = {
+    "UNSIGNED": "a whole number, `42`",
+    "SIGNED": "one with a sign, `-42`",
+    "FLOAT": "a number, `0.5`, `-1e-3`",
+    "STRING": "a text, `'it''s'`",
+    "VECTOR_LITERAL": "numbers in brackets, `[0.1, -2]`",
+    "NAME": "a name, in lower case whatever it is written in, `docs`",
+    "QUOTED_NAME": 'a name as it is written, `"Docs"`',
+    "NUMBERED": "a parameter by its number, `$1`",
+    "POSITIONAL": "the next parameter, `?`",
+    "NAMED": "a parameter by its name, `:name`",
+    "COMPARISON": "`<>`, `!=`, `<`, `<=`, `>`, `>=`",
+    "DISTANCE": "`<->` l2, `<=>` cosine, `<#>` negative inner product, `<+>` manhattan",
+    "SIGN": "`+`, `-`",
+    "FACTOR": "`/`, `%`",
+}
+
+
+def reference() -> str:
+    """The whole text."""
+    return "\n".join(f"{line}".rstrip() for line in _lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Reference"
+    yield ""
+    yield "Made by `make reference` from the grammar and the tables that the engine reads. [LANGUAGE.md](LANGUAGE.md)"
+    yield "has the same by examples, [README.md](README.md) how to run it."
+    yield from _section("Statements")
+    yield "Words in capitals are keywords, in any case. `[x]` may be left out, `x*` may be repeated or left out, `x+`"
+    yield "stands once or more often, `|` separates what stands in one another's place; signs stand in quotes."
+    for heading, rules in _syntax():
+        yield ""
+        if heading:
+            yield f"### {heading[0].upper()}{heading[1:]}"
+            yield ""
+        yield "```text"
+        yield from rules
+        yield "```"
+    yield ""
+    yield from _table(["token", ""], ([f"`{name}`", text] for name, text in _TOKENS.items()))
+    yield ""
+    yield f"A name may be any keyword but these {len(reserved_words())} of {len(keywords())}, which stand in double"
+    yield f"quotes then: {', '.join(sorted(reserved_words()))}."
+    yield from _section("Functions")
+    yield from _table(["function", "", "other names"], _functions())
+    yield from _section("Settings of a collection")
+    yield "`CREATE COLLECTION … WITH (name = value)`, `ALTER COLLECTION … SET (name = value)`"
+    yield ""
+    yield from _table(["setting", "values", "default", "may be changed", ""], _collection_settings())
+    yield from _section("Variables of a session")
+    yield "`SET name = value`, `RESET name`, `SHOW name`"
+    yield ""
+    yield from _table(
+        ["variable", "values", "default", ""],
+        ([f"`{item.name}`", item.allowed, item.default_in_words, item.meaning] for item in SESSION_SETTINGS.values()),
+    )
+    yield from _section("Settings of a server")
+    yield "`reddb serve --name value`"
+    yield ""
+    yield from _table(
+        ["setting", "default", ""],
+        (
+            [f"`{item.name}`", "" if item.default is None else f"`{item.default}`", item.meaning]
+            for item in SERVER_SETTINGS.values()
+        ),
+    )
+    yield from _section("Limits")
+    yield from _table(
+        ["limit", "at most", ""],
+        ([f"`{name}`", f"{getattr(limits, name):,}", meaning] for name, meaning in SHOWN_LIMITS.items()),
+    )
+    yield from _section("Views")
+    for view in VIEWS.values():
+        yield f"### {view.name}"
+        yield ""
+        yield view.meaning
+        yield ""
+        yield from _table(["column", "type", ""], ([f"`{name}`", str(kind), text] for name, kind, text in view.columns))
+        yield ""
+    yield "## Metrics"
+    yield ""
+    yield from _table(
+        ["metric", "type", "label", ""],
+        ([f"`{item.name}`", item.type, item.label or "", item.meaning] for item in METRICS.values()),
+    )
+    yield from _section("Errors")
+    yield "One that is retryable may succeed when the same is asked again."
+    yield ""
+    catalogue = sorted(errors.CATALOGUE.values(), key=lambda code: code.number)
+    yield from _table(
+        ["number", "name", "kind", "retryable", ""],
+        (
+            [str(code.number), f"`{code.name}`", str(code.kind), "yes" if code.retryable else "", code.meaning]
+            for code in catalogue
+        ),
+    )
+
+
+def _section(heading: str) -> Iterator[str]:
+    yield ""
+    yield f"## {heading}"
+    yield ""
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _functions() -> Iterator[list[str]]:
+    for function in FUNCTIONS:
+        yield [f"`{function.signature}`", function.text, ", ".join(f"`{name}`" for name in function.aliases)]
+
+
+def _collection_settings() -> Iterator[list[str]]:
+    for setting in SETTINGS.values():
+        values = " or ".join(map(str, setting.choices)) or f"{setting.minimum} to {setting.maximum}"
+        default = setting.default_in_words or str(setting.default)
+        yield [f"`{setting.name}`", values, default, "yes" if setting.online else "", setting.meaning]
+
+
+# --- the grammar -------------------------------------------------------------------------------------------
+
+
+def _syntax() -> Iterator[tuple[str, list[str]]]:
+    """Headings, and the rules below each, from the statements' grammar."""
+    text = resources.files("reddb.grammar").joinpath("statements.lark").read_text("utf-8")
+    text = _inlined(text[: text.index("!name:")])  # the names of keywords follow
+    heading, rules, shift = "", list[str](), 0
+    for line in text.splitlines():
+        if found := re.match(r"// --- (.+?) -+$", line):
+            yield heading, rules
+            heading, rules = found[1], []
+        elif line.strip() and not line.startswith("//") and "IN_WRITTEN" not in line:
+            if not line.startswith(" "):
+                shift = int(line[0] in "?_")  # a sign that goes, under which the alternatives stand
+            rules.append(_readable(line[shift:]))
+    yield heading, rules
+
+
+def _inlined(text: str) -> str:
+    """The grammar with rules of one line that lark leaves out of its trees put where they are used."""
+    bodies = dict(re.findall(r"^(_[a-z_]+): (.+)\n(?! )", text, re.MULTILINE))
+    for name in bodies:
+        text = re.sub(rf"^{name}: .+\n", "", text, flags=re.MULTILINE)
+    while used := re.search(rf"(?<!\w)(?:{'|'.join(bodies)})(?!\w)", text):
+        text = text[: used.start()] + bodies[used[0]] + text[used.end() :]
+    return text
+
+
+def _readable(line: str) -> str:
+    """A line of the grammar without what only the parser needs: names of nodes, and a token for many rows at once."""
+    line = re.sub(r" -> \w+", "", line).replace("(VALUES_WRITTEN | _VALUES row)", "VALUES row")
+    return re.sub(r"(?<![\w\"])_(?=\w)", "", line)
+
+
+if __name__ == "__main__":
+    PATH.write_text(reference())

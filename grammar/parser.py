@@ -4,7 +4,8 @@ A statement's text is checked in this order: its length, its tokens and their ne
 grammar cannot say (transform.py). A script is a row of statements, each ended by `;`.
 
 Invariants:
-  * Whatever the text is, a `RedDBError` is raised or a statement comes out, in time linear in the text.
+  * Whatever the text is, a `RedDBError` is raised or a statement comes out, in time linear in the text; the limits of
+    its size bound that time.
   * Spans and errors point into the text that was given, for a script into the whole script.
 """
 

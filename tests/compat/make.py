@@ -2,11 +2,13 @@
 
     python -m tests.compat.make [FOLDER]
 
-    format-<n>.tar.gz    the folder without LOCK; n is what its VERSION says. Same files, same archive: names sorted,
-                         no times, no owners
-    format-<n>.json      what must be read of it, by collection:
+    format-<n>-catalog-<m>.tar.gz
+                         the folder without LOCK; n is what its VERSION says, m the format of its catalog. Same files,
+                         same archive: names sorted, no times, no owners
+    format-<n>-….json    what must be read of it, by collection:
                          shown       lines of SHOW COLLECTION that a user or the format decides
                          indexes     fields that have one
+                         aliases     other names of it
                          segments    partition, state, index, rows, live rows of each
                          rows        [id, float32 vector in hexadecimal, payload]; a time is {"time": ISO 8601}
                          searches    query in hexadecimal, condition, exact or not, ids, distances
@@ -30,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import reddb
+from reddb.storage.catalog import FORMAT as CATALOG_FORMAT
 
 HERE = Path(__file__).resolve().parent
 _ROWS_MAX = 10_000  # that a statement gives
@@ -56,7 +59,7 @@ _OTHERS = {  # kind, metric, settings; every metric but the one of docs
 }
 CONDITIONS = {
     "docs": ["n < 30", "title LIKE 'title 1%'", "'red' IN tags", "sold = true AND price > 1.5", "more.deep.er = 3"],
-    **{name: ["n < 30"] for name in [*_OTHERS, "growing"]},
+    **{name: ["n < 30"] for name in [*_OTHERS, "growing", "passing"]},
 }
 
 
@@ -81,6 +84,31 @@ def fill(data: Path) -> None:
         db.insert("growing", range(_GROWING), _vectors(4, _GROWING, dim=4), [{"n": i % 90} for i in range(_GROWING)])
         db.execute("ALTER COLLECTION growing CHECKPOINT")
         db.delete("growing", [5, 6])
+        _fill_passing(db)
+
+
+def _fill_passing(db: reddb.Client) -> None:
+    """Rows that expire, in files and in the log, a transaction, a field that was added, an alias."""
+    db.execute(f"CREATE COLLECTION emptied KIND vector DIM {_DIM} METRIC l2 FIELDS (title TEXT NOT NULL, n INT)")
+    db.insert("emptied", [1], _vectors(6, 1), [{"title": "gone"}])
+    db.execute("ALTER COLLECTION emptied SEAL")
+    db.execute("TRUNCATE COLLECTION emptied")
+    db.execute("DROP COLLECTION emptied")
+    shape = f"KIND vector DIM {_DIM} METRIC l2 FIELDS (title TEXT NOT NULL, n INT)"
+    db.execute(f"CREATE COLLECTION passing {shape} WITH (seal_idle_s = 0)")
+    db.execute("ALTER COLLECTION passing ADD FIELD added FLOAT DEFAULT 0.5")
+    db.execute("CREATE ALIAS standing FOR passing")
+    later = datetime(2999, 1, 1, tzinfo=UTC)
+    payloads = [{"title": f"title {i}", "n": i} | ({"expires_at": later} if i % 2 else {}) for i in range(40)]
+    db.insert("standing", range(40), _vectors(7, 40), payloads)
+    db.execute("ALTER COLLECTION passing SEAL")
+    db.insert("passing", range(40, 50), _vectors(8, 10), payloads[:10])
+    db.execute("UPDATE passing SET expires_at = NULL WHERE id IN (1, 41)")
+    db.execute("BEGIN")
+    db.insert("passing", ["in", "one"], _vectors(9, 2), payloads[:2])
+    db.execute("DELETE FROM passing WHERE id IN (2, 42)")
+    db.execute("UPDATE passing SET n = n + 1000 WHERE id IN (3, 43)")
+    db.execute("COMMIT")
 
 
 def _live(db: reddb.Client, name: str) -> None:
@@ -147,6 +175,7 @@ def _read(db: reddb.Client, name: str) -> dict[str, Any]:
     return {
         "shown": shown,
         "indexes": [row[0] for row in db.execute(f"SHOW INDEXES FOR {name}")],
+        "aliases": [alias for alias, of in db.execute("SHOW ALIASES") if of == name],
         "segments": [[row[at] for at in wanted] for row in segments],
         "rows": sorted(rows, key=str),
         "searches": [
@@ -212,12 +241,18 @@ def make(target: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "data"
         fill(data)
-        number = (data / "VERSION").read_text().split()[-1]
-        archive = target / f"format-{number}.tar.gz"
+        archive = archive_of(data, target)
         pack(data, archive)
         expected = json.dumps(read_all(data), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        archive.with_name(f"format-{number}.json").write_text(expected.replace('"],[', '"],\n[') + "\n")
+        described = archive.with_name(archive.name.replace(".tar.gz", ".json"))
+        described.write_text(expected.replace('"],[', '"],\n[') + "\n")
         return archive
+
+
+def archive_of(data: Path, target: Path = HERE) -> Path:
+    """Where the archive of a folder of this build belongs."""
+    number = (data / "VERSION").read_text().split()[-1]
+    return target / f"format-{number}-catalog-{CATALOG_FORMAT}.tar.gz"
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def main() -> None:
     logs.configure()
     logs.bind_process(f"core {options.core}")
     os.sched_setaffinity(0, {options.cpu})
-    parse("SHOW COLLECTIONS")  # builds the parser, 85 ms that no client should wait for
+    parse("SHOW COLLECTIONS")  # reads the parser's tables, or makes them: no client should wait for that
     if not (packs_like_faiss(2) and packs_like_faiss(4)):
         _log.warning("this faiss packs codes in another order: it encodes itself, slower")
     uvloop.run(_run(options))

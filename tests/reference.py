@@ -48,6 +48,52 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Made by `make reference` from the grammar and the tables that the engine reads. [LANGUAGE.md](LANGUAGE.md)"
     yield "has the same by examples, [README.md](README.md) how to run it."
+    yield from _statements()
+    yield from _section("Functions")
+    yield from _table(["function", "", "other names"], _functions())
+    yield from _section(
+        "Settings of a collection", "CREATE COLLECTION … WITH (name = value)", "ALTER COLLECTION … SET (…)"
+    )
+    yield from _table(["setting", "values", "default", "may be changed", ""], _collection_settings())
+    yield from _section("Variables of a session", "SET name = value", "RESET name", "SHOW name")
+    variables = SESSION_SETTINGS.values()
+    rows = ([f"`{item.name}`", item.allowed, item.default_in_words, item.meaning] for item in variables)
+    yield from _table(["variable", "values", "default", ""], rows)
+    yield from _section("Settings of a server", "reddb serve --name value")
+    yield from _table(["setting", "default", ""], _server_settings())
+    yield from _section("Limits", "SHOW SETTINGS LIKE 'limits.%'")
+    shown = SHOWN_LIMITS.items()
+    yield from _table(
+        ["limit", "at most", ""], ([f"`{name}`", f"{getattr(limits, name):,}", text] for name, text in shown)
+    )
+    yield from _views()
+    yield from _section("Metrics", "SHOW METRICS")
+    metrics = METRICS.values()
+    rows = ([f"`{item.name}`", item.type, item.label or "", item.meaning] for item in metrics)
+    yield from _table(["metric", "type", "label", ""], rows)
+    yield from _section("Errors", "SHOW ERRORS")
+    yield "One that is retryable may succeed when the same is asked again."
+    yield ""
+    yield from _table(["number", "name", "kind", "retryable", ""], _errors())
+
+
+def _section(heading: str, *statements: str) -> Iterator[str]:
+    yield ""
+    yield f"## {heading}"
+    yield ""
+    if statements:
+        yield ", ".join(f"`{statement}`" for statement in statements)
+        yield ""
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _statements() -> Iterator[str]:
     yield from _section("Statements")
     yield "Words in capitals are keywords, in any case. `[x]` may be left out, `x*` may be repeated or left out, `x+`"
     yield "stands once or more often, `|` separates what stands in one another's place; signs stand in quotes."
@@ -64,35 +110,10 @@ def _lines() -> Iterator[str]:
     yield ""
     yield f"A name may be any keyword but these {len(reserved_words())} of {len(keywords())}, which stand in double"
     yield f"quotes then: {', '.join(sorted(reserved_words()))}."
-    yield from _section("Functions")
-    yield from _table(["function", "", "other names"], _functions())
-    yield from _section("Settings of a collection")
-    yield "`CREATE COLLECTION … WITH (name = value)`, `ALTER COLLECTION … SET (name = value)`"
-    yield ""
-    yield from _table(["setting", "values", "default", "may be changed", ""], _collection_settings())
-    yield from _section("Variables of a session")
-    yield "`SET name = value`, `RESET name`, `SHOW name`"
-    yield ""
-    yield from _table(
-        ["variable", "values", "default", ""],
-        ([f"`{item.name}`", item.allowed, item.default_in_words, item.meaning] for item in SESSION_SETTINGS.values()),
-    )
-    yield from _section("Settings of a server")
-    yield "`reddb serve --name value`"
-    yield ""
-    yield from _table(
-        ["setting", "default", ""],
-        (
-            [f"`{item.name}`", "" if item.default is None else f"`{item.default}`", item.meaning]
-            for item in SERVER_SETTINGS.values()
-        ),
-    )
-    yield from _section("Limits")
-    yield from _table(
-        ["limit", "at most", ""],
-        ([f"`{name}`", f"{getattr(limits, name):,}", meaning] for name, meaning in SHOWN_LIMITS.items()),
-    )
-    yield from _section("Views")
+
+
+def _views() -> Iterator[str]:
+    yield from _section("Views", "SELECT … FROM red.name", "SHOW NAME")
     for view in VIEWS.values():
         yield f"### {view.name}"
         yield ""
@@ -100,36 +121,16 @@ def _lines() -> Iterator[str]:
         yield ""
         yield from _table(["column", "type", ""], ([f"`{name}`", str(kind), text] for name, kind, text in view.columns))
         yield ""
-    yield "## Metrics"
-    yield ""
-    yield from _table(
-        ["metric", "type", "label", ""],
-        ([f"`{item.name}`", item.type, item.label or "", item.meaning] for item in METRICS.values()),
-    )
-    yield from _section("Errors")
-    yield "One that is retryable may succeed when the same is asked again."
-    yield ""
-    catalogue = sorted(errors.CATALOGUE.values(), key=lambda code: code.number)
-    yield from _table(
-        ["number", "name", "kind", "retryable", ""],
-        (
-            [str(code.number), f"`{code.name}`", str(code.kind), "yes" if code.retryable else "", code.meaning]
-            for code in catalogue
-        ),
-    )
 
 
-def _section(heading: str) -> Iterator[str]:
-    yield ""
-    yield f"## {heading}"
-    yield ""
+def _errors() -> Iterator[list[str]]:
+    for code in sorted(errors.CATALOGUE.values(), key=lambda code: code.number):
+        yield [str(code.number), f"`{code.name}`", str(code.kind), "yes" if code.retryable else "", code.meaning]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + "---|" * len(heads)
-    for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+def _server_settings() -> Iterator[list[str]]:
+    for item in SERVER_SETTINGS.values():
+        yield [f"`{item.name}`", "" if item.default is None else f"`{item.default}`", item.meaning]
 
 
 def _functions() -> Iterator[list[str]]:

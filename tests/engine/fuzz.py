@@ -157,7 +157,7 @@ def _bind(catalog: Any, text: str, rng: random.Random, report: Report) -> Any:
     """Parse and bind by themselves. Returns parameters for the statement."""
     params: Any = []
     began = time.thread_time()
-    try:
+    with suppress(reddb.RedDBError):  # the database is to say the same
         tree = parse(text)
         ended = time.thread_time()
         keys = parameter_keys(tree)
@@ -166,8 +166,6 @@ def _bind(catalog: Any, text: str, rng: random.Random, report: Report) -> Any:
         began += time.thread_time() - ended
         if not isinstance(tree, ast.SessionCommand):
             bind(tree, text, params, catalog)
-    except reddb.RedDBError:
-        pass  # the database is to say the same
     took_s = time.thread_time() - began
     if took_s > report.slowest_s:
         report.slowest_s, report.slowest = took_s, text

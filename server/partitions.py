@@ -161,6 +161,14 @@ class Partitions:
         self._failures.pop(key, None)
         self._percent.pop(key, None)
         self._set_reader(key, memory)
+        try:
+            self._parts[key].view()
+        except errors.RedDBError as error:  # anything else is told to whoever asks
+            if isinstance(error.__cause__, FileNotFoundError):
+                # A dead owner published it, and its successor, which has yet to tell us of its own, removed the file.
+                _log.warning("files of a dead owner are gone", collection=collection.name, part=key.number)
+                self._readers.pop(key.collection, None)
+                del self._parts[key]
 
     def set_writable(self, key: PartitionKey) -> None:
         """Every core reads our memory of this partition: a write is seen by all once it is acknowledged."""

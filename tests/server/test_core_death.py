@@ -291,3 +291,23 @@ def test_a_core_starts_while_a_collection_is_emptied(new_server: NewServer) -> N
         with client_on(server, dying) as there:
             assert there.execute("SELECT count(*) FROM c")[0][0] == BATCH
     server.stop()
+
+
+def test_a_core_starts_while_the_owner_has_yet_to_say_what_there_is(server: Server) -> None:
+    """What the dead owner had published last may name files that its successor has removed: that is no damage."""
+    with client_on(server, OTHER) as db:
+        db.insert("c", *rows(0))
+        db.execute("ALTER COLLECTION c SEAL")
+    (segments,) = server.data.glob("collections/*/0/segments")
+    owner = server.wait_core_restarted(OWNER, server.kill_core(OWNER))
+    os.kill(owner, signal.SIGSTOP)  # before it has opened anything: it is still being imported
+    removed = segments.rename(segments.with_name("removed"))
+    server.wait_core_restarted(OTHER, server.kill_core(OTHER))
+    with client_on(server, OTHER) as db:
+        with pytest.raises(reddb.RedDBError) as caught:
+            db.execute("SELECT count(*) FROM c")
+        assert (caught.value.name, caught.value.retryable) == ("NOT_READY", True)
+        removed.rename(segments)
+        os.kill(owner, signal.SIGCONT)
+        assert until_done(lambda: db.execute("SELECT count(*) FROM c"))[0][0] == BATCH
+        assert len(db.search("c", rows(0)[1][0], k=BATCH)) == BATCH

@@ -7,6 +7,9 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 
+# The tests start hundreds of processes; each would compile the whole engine again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test lint types golden reference bench fuzz crash flips powercut soak wheel clean
 

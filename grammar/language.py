@@ -8,24 +8,17 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from importlib import resources
-from importlib.util import cache_from_source
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lark
 from lark import Lark, Token
 from lark.lark import PostLex
 from lark.lexer import PatternRE, TerminalDef
 
 from reddb import errors, limits
+from reddb.grammar.tables import kept_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +33,6 @@ _OPERANDS = _NUMBERS | _PARAMETERS | _CONSTANTS | {"SIGNED", "STRING", "NAME", "
 _OPERAND_ENDS = _OPERANDS | {"RPAR", "RSQB"}
 _ARITHMETIC = frozenset({"SIGN", "STAR", "FACTOR", "CAST_SIGN"})
 _REPEATED = re.compile(r"\)(?:[*+]|\{\d+,\d+\})(?![+?])")  # a group of a pattern, repeated but not possessively
-_CHECKSUM_BYTES = 32
 _INT_MIN_DIGITS = str(-limits.ID_INT_MIN)
 
 
@@ -136,19 +128,11 @@ def _make_possessive(terminal: TerminalDef) -> None:
 
 @cache
 def language() -> Lark:
-    """The parser's tables: as they were kept beside the byte code of this module, or made (0.3 s) and kept there."""
+    """The parser's tables."""
     files = resources.files(__package__)
     # Joined, not imported by lark: its %import would need a second list of all the terminals.
     grammar = "".join(files.joinpath(name).read_text("utf-8") for name in ("terminals.lark", "statements.lark"))
-    path = _kept_at(grammar)
-    kept = _read(path)
-    if kept is not None:
-        return Lark.load(BytesIO(kept))
-    tables = _make_tables(grammar)
-    if not sys.dont_write_bytecode:
-        with suppress(OSError):  # there is nowhere to keep them: they are made again next time
-            _keep(path, tables)
-    return tables
+    return kept_tables(grammar, __file__, _make_tables)
 
 
 def _make_tables(grammar: str) -> Lark:
@@ -161,33 +145,6 @@ def _make_tables(grammar: str) -> Lark:
         edit_terminals=_make_possessive,
         propagate_positions=True,
     )
-
-
-def _kept_at(grammar: str) -> Path:
-    """Where the tables of this grammar, by this code and this lark, are; whoever may write there may write the code."""
-    made_of = (grammar, Path(__file__).read_text("utf-8"), lark.__version__)
-    digest = sha256("\0".join(made_of).encode()).hexdigest()[:16]
-    return Path(cache_from_source(__file__)).with_suffix(f".{digest}.tables")
-
-
-def _read(path: Path) -> bytes | None:
-    """What was kept there; None if nothing is, or not all of it."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    checksum, kept = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-    return kept if sha256(kept).digest() == checksum else None
-
-
-def _keep(path: Path, tables: Lark) -> None:
-    """Write the file at once, for another process may do the same. Raises OSError."""
-    content = BytesIO()
-    tables.save(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(sha256(content.getvalue()).digest() + content.getvalue())
-    unfinished.replace(path)
 
 
 @cache

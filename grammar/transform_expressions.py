@@ -5,7 +5,6 @@ Invariant: nothing here recurses, however deep the tree is.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,27 +14,13 @@ from lark.visitors import Transformer_NonRecursive
 from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.grammar.syntax_errors import located
+from reddb.grammar.written import CONSTANT, STRINGS, written_parts, written_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lark.tree import Meta
 
-# The parts of rows that are written out; which of them may stand where the lexer has seen to.
-_WRITTEN = re.compile(
-    r"""(?a: (?P<open>\() | (?P<close>\)) | ,
-      | (?P<VECTOR_LITERAL> \[ \s*+ [-+.0-9] [^]]*+ \] )
-      | (?P<strings> \[ (?: [^]'] | '(?:[^']++|(?:'')++)*+' )*+ \] )
-      | (?P<STRING> '(?:[^']++|(?:'')++)*+' )
-      | (?P<NUMBERED> \$[0-9]++ )
-      | (?P<POSITIONAL> \? )
-      | (?P<NAMED> :\w++ )
-      | (?P<UNSIGNED> [-+]?[0-9]++ (?![0-9.eE]) )
-      | (?P<FLOAT> [-+.0-9][-+.0-9eE]*+ )
-      | (?P<word> \w++ ))""",
-    re.VERBOSE,
-)
-_STRING = re.compile("'(?:[^']++|(?:'')++)*+'")
 _WORDS = {"NULL": None, "TRUE": True, "FALSE": False}
 _INT_DIGITS_MAX = len(str(limits.ID_INT_MAX))
 
@@ -56,8 +41,8 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
             "NAMED": self.NAMED,
             "UNSIGNED": self.UNSIGNED,
             "FLOAT": self.FLOAT,
-            "strings": self._strings,
-            "word": self._constant,
+            STRINGS: self._strings,
+            CONSTANT: self._constant,
         }
         self._values_left = limits.STATEMENT_VALUES_MAX
         self._numbers_left = limits.STATEMENT_NUMBERS_MAX
@@ -93,22 +78,17 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def _written_rows(self, token: Token) -> list[tuple[ast.Span, tuple[ast.Value, ...]]]:
         """The rows of a token that the lexer has found to be written out, each with its place."""
-        start = token.start_pos
-        assert start is not None
         rows: list[tuple[ast.Span, tuple[ast.Value, ...]]] = []
         row: list[ast.Value] = []
         begin = 0
-        for found in _WRITTEN.finditer(token, token.index("(")):  # behind the keyword
-            kind = found.lastgroup
-            if kind == "open":
-                row, begin = [], found.start()
-            elif kind == "close":
-                span = ast.Span(start + self._offset + begin, start + self._offset + found.end())
-                rows.append((span, tuple(row)))
-            elif kind is not None:
+        for part in written_parts(token):
+            if part.type == "LPAR":
+                row, begin = [], self._span(part).start
+            elif part.type == "RPAR":
+                rows.append((ast.Span(begin, self._span(part).end), tuple(row)))
+            else:
                 self._count_value()
-                read = self._readers[kind]
-                row.append(read(Token(kind, found[0], start + found.start(), end_pos=start + found.end())))
+                row.append(self._readers[part.type](part))
         return rows
 
     def _integer(self, text: str, span: ast.Span) -> ast.Literal:
@@ -182,13 +162,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         return ast.VectorLiteral(array.tobytes(), span=span)
 
     def _strings(self, token: Token) -> ast.ListLiteral:
-        start = token.start_pos
-        assert start is not None
         items: list[ast.Value] = []
-        for found in _STRING.finditer(token):
+        for part in written_strings(token):
             self._count_value()
-            place = Token("STRING", found[0], start + found.start(), end_pos=start + found.end())
-            items.append(self.STRING(place))
+            items.append(self.STRING(part))
         return ast.ListLiteral(tuple(items), span=self._span(token))
 
     def _constant(self, token: Token) -> ast.Literal:

@@ -1,0 +1,66 @@
+"""The parts of rows that are written out, which are one token: `VALUES (1, 'a'), (2, 'b')` and `IN (1, 2)`.
+
+Invariant: what may stand where, the lexer has seen to; here the parts are only told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lark import Token
+
+from reddb.grammar.language import language
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Besides the terminals of the grammar.
+STRINGS, CONSTANT = "STRINGS", "CONSTANT"  # a list of strings; NULL, TRUE or FALSE
+
+_SIGNED = ("UNSIGNED", "FLOAT")
+_UNSIGNED = ("STRING", "NUMBERED", "POSITIONAL", "NAMED")
+
+
+def written_parts(token: Token) -> Iterator[Token]:
+    """Brackets (LPAR, RPAR) and values of the rows behind the token's keyword, each with its place."""
+    assert token.start_pos is not None
+    yield from _parts(token, _pattern(), token.index("("), token.start_pos)
+
+
+def written_strings(token: Token) -> Iterator[Token]:
+    """The strings of a list of them."""
+    assert token.start_pos is not None
+    yield from _parts(token, _string(), 0, token.start_pos)
+
+
+def _parts(text: str, pattern: re.Pattern[str], begin: int, offset: int) -> Iterator[Token]:
+    for found in pattern.finditer(text, begin):
+        kind = found.lastgroup
+        assert kind is not None
+        yield Token(kind, found[0], offset + found.start(), end_pos=offset + found.end())
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    of = _terminals()
+    loosely = {
+        "LPAR": r"\(",
+        "RPAR": r"\)",
+        "VECTOR_LITERAL": r"\[\s*+[-+.0-9][^]]*+\]",
+        STRINGS: rf"\[(?:[^]']|{of['STRING']})*+\]",
+    }
+    signed = {name: f"[-+]?{of[name]}" for name in _SIGNED}
+    unsigned = {name: of[name] for name in _UNSIGNED}
+    parts = loosely | signed | unsigned | {CONSTANT: r"\w++"}
+    return re.compile("|".join(f"(?P<{name}>{regexp})" for name, regexp in parts.items()))
+
+
+@cache
+def _string() -> re.Pattern[str]:
+    return re.compile(f"(?P<STRING>{_terminals()['STRING']})")
+
+
+def _terminals() -> dict[str, str]:
+    return {terminal.name: terminal.pattern.to_regexp() for terminal in language().terminals}

@@ -55,7 +55,7 @@ DURATION_US_MAX = 36_525 * 86_400 * 1_000_000  # a hundred years
 # --- statements --------------------------------------------------------------------------------------------
 # Together they bound what one statement can hold up others for: each is read in 50 ms.
 STATEMENT_BYTES_MAX = 2 * MIB
-STATEMENT_TOKENS_MAX = 1_536  # words and signs; a vector is one, and so are all the written-out rows of VALUES
+STATEMENT_TOKENS_MAX = 1_280  # words and signs; a vector is one, and so are all the written-out rows of VALUES
 STATEMENT_VALUES_MAX = 4_096  # in written-out rows of VALUES and lists of IN
 STATEMENT_NUMBERS_MAX = 262_144  # in written-out vectors: 64 rows of 4096
 STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists

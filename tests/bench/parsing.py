@@ -53,9 +53,7 @@ def run() -> None:
     print(f"parsing: {_each(parse, inserts):,.0f} us for an INSERT of 100 rows of {_DIM} numbers")
     print(f"parsing: {_each(parse, conditions):,.0f} us for a new SELECT with 20 computed conditions")
     shape, slowest_s = max(_largest(), key=lambda item: item[1])
-    print(
-        f"parsing: {1e3 * slowest_s:.0f} ms of processor time for the slowest of the largest statements ({shape}), bound too"
-    )
+    print(f"parsing: {1e3 * slowest_s:.0f} ms to parse and bind the slowest of the largest statements ({shape})")
     starts = [float(subprocess.check_output([sys.executable, "-c", _FIRST])) for _ in range(5)]
     print(f"parsing: {min(starts):.2f} s for the first statement of a process, its imports included")
 

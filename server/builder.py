@@ -20,6 +20,7 @@ import resource
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ class _Builder:
             return {"result": self._work(message, descriptor)}
         except errors.RedDBError as error:
             return {"error": {"name": error.name, "message": error.message}}
+        except ConnectionError:  # told of progress, the core was gone
+            raise
         except MemoryError:
             return {"error": {"name": errors.OUT_OF_MEMORY.name, "message": "the builder may not take more memory"}}
         except Exception as error:
@@ -106,7 +109,8 @@ def main() -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # its core is pinned, and it inherited that
     if options.memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
-    with socket.socket(fileno=options.control) as channel:
+    # If the core is gone, so is everyone who wants to know; the kernel is about to end this process too.
+    with suppress(ConnectionError), socket.socket(fileno=options.control) as channel:
         _Builder(channel).run()
 
 

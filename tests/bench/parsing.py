@@ -1,5 +1,6 @@
-"""What reading a statement costs: one that was read before, new ones with long literals, the largest that are allowed,
-and the parser's tables.
+"""What reading a statement costs.
+
+One that was read before, new ones with long literals, the largest that are allowed, and the tables of a new process.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Values:
 
     def _written_numbers(self, node: ast.VectorLiteral) -> list[int | float]:
         text = _COMMENT.sub(" ", self.text[node.span.start : node.span.end])
-        numbers = [int(item) if item.lstrip("+-").isdigit() else float(item) for item in _NUMBER.findall(text)]
+        numbers = [_number(item) for item in _NUMBER.findall(text)]
         beyond = [item for item in numbers if not limits.ID_INT_MIN <= item <= limits.ID_INT_MAX and type(item) is int]
         if beyond:
             raise self.error(errors.INVALID_VALUE, f"the integer {beyond[0]} does not fit 64 bits", node)
@@ -162,6 +162,14 @@ class Values:
         if value > maximum:
             raise self.error(errors.LIMIT_EXCEEDED, f"{what} is at most {maximum}, not {value}", node)
         return value
+
+
+def _number(text: str) -> int | float:
+    digits = text.lstrip("+-")
+    if not digits.isdigit():
+        return float(text)
+    size = int(digits.lstrip("0") or "0")  # int() refuses thousands of digits, zeros too
+    return -size if text.startswith("-") else size
 
 
 def parameter_keys(statement: ast.Node) -> list[int | str]:

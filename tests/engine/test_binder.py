@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -307,3 +308,21 @@ def test_what_cannot_be_done_is_refused_by_name(text, parameters, code, message,
     if place is not None:
         source, carets = caught.value.detail["excerpt"].splitlines()[:2]
         assert source[carets.index("^") : carets.rindex("^") + 1] == place
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers"),
+    [
+        ("[0.1, 16777217, -9007199254740993]", [0.1, 16777217, -9007199254740993]),
+        ("[1.0, +2, -0, 1e3, .5]", [1.0, 2, 0, 1000.0, 0.5]),
+        (f"[{'0' * 5_000}7, -{'0' * 5_000}8]", [7, -8]),
+        ("[1, /* 5, */ 2, -- 6\n 3]", [1, 2, 3]),
+        ("ARRAY[1, 2]", [1, 2]),
+    ],
+)
+def test_the_numbers_of_a_list_are_those_that_are_written(written, numbers):
+    bound = plan(f"INSERT INTO docs (id, vector, a) VALUES (1, [1, 2], {written})")
+    (payload,) = bound.batch.payloads.split()
+    kept = msgpack.unpackb(payload)["a"]
+    assert kept == numbers
+    assert [type(number) for number in kept] == [type(number) for number in numbers]

@@ -203,10 +203,11 @@ def test_more_statements_than_a_connection_keeps(db: Any) -> None:
 
 def test_prepared_texts_are_bounded(db: Any) -> None:
     """By number the oldest goes; by name the new one is refused, and what was there stays."""
-    long = "SELECT id FROM nowhere WHERE title = '" + "x" * (limits.PREPARED_CHARS_MAX // 3) + "'"
-    for number in range(4):
+    long = "SELECT id FROM nowhere WHERE title = '" + "x" * (limits.STATEMENT_BYTES_MAX - 1_000) + "'"
+    fits = limits.PREPARED_CHARS_MAX // len(long)
+    for number in range(fits + 1):
         db.prepare(long.replace("id", f"id, n{number}"))
-    for number in range(2):
+    for number in range(fits):
         db.execute(f"PREPARE long_{number} AS {long}")
     error = refusal(db, f"PREPARE one_too_many AS {long}")
     assert error.name == "LIMIT_EXCEEDED"

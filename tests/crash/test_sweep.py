@@ -16,7 +16,7 @@ from tests.crash.sweep import Sweep
 from tests.crash.sweep_chain import Chain
 from tests.crash.sweep_control import ANY_CELL, Control, Lie, Moment, Plan, Victim, compile_shim
 from tests.crash.sweep_load import Operation, creation
-from tests.server.harness import children, is_alive
+from tests.server.harness import children, is_alive, wait_for
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc) for the shim")
 
@@ -102,7 +102,7 @@ def test_every_process_is_in_the_group_that_is_killed(chain):
     processes = {chain.server.pid, *cores, *builders}
     assert {os.getpgid(pid) for pid in processes} == {chain.server.pid}
     chain.crash(EVERYONE_NEXT)
-    assert not any(map(is_alive, processes))
+    wait_for(lambda: not any(map(is_alive, processes)), "the end of all of them")
 
 
 ROW, OTHER = ("row", "c", 1), ("row", "c", 2)

@@ -16,7 +16,7 @@ from reddb.grammar.writes import Transaction, Write
 
 @dataclass(frozen=True, slots=True)
 class SetVariable(Node):
-    """`SET name = value`, for this session; the name holds its dots."""
+    """`SET name = value`, for the session; the name holds its dots."""
 
     name: Identifier
     value: Literal | Parameter

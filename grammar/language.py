@@ -84,7 +84,7 @@ def _bounded(stream: Iterator[Token]) -> Iterator[Token]:
         if number == limits.STATEMENT_TOKENS_MAX:
             raise errors.LIMIT_EXCEEDED.error(
                 f"the statement has more than STATEMENT_TOKENS_MAX words and signs, which is {number}",
-                hint="a list may be passed as one parameter: id IN ($1)",
+                hint="pass a list as one parameter, as in id IN ($1); insert fewer rows at a time",
             )
         kind = token.type
         if kind == "_NOT":

@@ -14,7 +14,7 @@ from lark.visitors import Transformer_NonRecursive
 from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.grammar.syntax_errors import located
-from reddb.grammar.written import CONSTANT, STRINGS, written_parts, written_strings
+from reddb.grammar.written import CONSTANT, STRINGS, integer_of, written_parts, written_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lark.tree import Meta
 
 _WORDS = {"NULL": None, "TRUE": True, "FALSE": False}
-_INT_DIGITS_MAX = len(str(limits.ID_INT_MAX))
 
 
 @v_args(meta=True)
@@ -92,10 +91,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         return rows
 
     def _integer(self, text: str, span: ast.Span) -> ast.Literal:
-        # The length first: int() takes quadratic time for digits without end, or refuses them.
-        digits = text.lstrip("+-0") or "0"
-        size = int(digits) if len(digits) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 2
-        value = -size if text.startswith("-") else size
+        value = integer_of(text)
         if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             self._fail(errors.INVALID_VALUE, "the integer does not fit 64 bits", span)
         return ast.Literal(value, span=span)

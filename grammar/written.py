@@ -1,4 +1,4 @@
-"""The parts of rows that are written out, which are one token: `VALUES (1, 'a'), (2, 'b')` and `IN (1, 2)`.
+"""The parts of what is written out as one token: rows (`VALUES (1, 'a'), (2, 'b')`, `IN (1, 2)`) and lists.
 
 Invariant: what may stand where, the lexer has seen to; here the parts are only told apart.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lark import Token
 
+from reddb import limits
 from reddb.grammar.language import language
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Besides the terminals of the grammar.
 STRINGS, CONSTANT = "STRINGS", "CONSTANT"  # a list of strings; NULL, TRUE or FALSE
 
+_INT_DIGITS_MAX = len(str(limits.ID_INT_MAX))
 _SIGNED = ("UNSIGNED", "FLOAT")
 _UNSIGNED = ("STRING", "NUMBERED", "POSITIONAL", "NAMED")
 
@@ -33,6 +35,25 @@ def written_strings(token: Token) -> Iterator[Token]:
     """The strings of a list of them."""
     assert token.start_pos is not None
     yield from _parts(token, _string(), 0, token.start_pos)
+
+
+def written_numbers(text: str) -> list[int | float]:
+    """The numbers of a list as they are written, which a vector of float32 does not hold all of."""
+    return [
+        integer_of(found[0]) if found.lastgroup == "UNSIGNED" else float(found[0])
+        for found in _number().finditer(text)
+        if found.lastgroup is not None
+    ]
+
+
+def integer_of(text: str) -> int:
+    """Digits, maybe with a sign. What does not fit 64 bits comes out as something else that does not.
+
+    int() takes quadratic time for digits without end, or refuses them, zeros too.
+    """
+    digits = text.lstrip("+-0") or "0"
+    size = int(digits) if len(digits) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 2
+    return -size if text.startswith("-") else size
 
 
 def _parts(text: str, pattern: re.Pattern[str], begin: int, offset: int) -> Iterator[Token]:
@@ -51,7 +72,7 @@ def _pattern() -> re.Pattern[str]:
         "VECTOR_LITERAL": r"\[\s*+[-+.0-9][^]]*+\]",
         STRINGS: rf"\[(?:[^]']|{of['STRING']})*+\]",
     }
-    signed = {name: f"[-+]?{of[name]}" for name in _SIGNED}
+    signed = _signed(of)
     unsigned = {name: of[name] for name in _UNSIGNED}
     parts = loosely | signed | unsigned | {CONSTANT: r"\w++"}
     return re.compile("|".join(f"(?P<{name}>{regexp})" for name, regexp in parts.items()))
@@ -60,6 +81,17 @@ def _pattern() -> re.Pattern[str]:
 @cache
 def _string() -> re.Pattern[str]:
     return re.compile(f"(?P<STRING>{_terminals()['STRING']})")
+
+
+@cache
+def _number() -> re.Pattern[str]:
+    of = _terminals()
+    parts = "|".join(f"(?P<{name}>{regexp})" for name, regexp in _signed(of).items())
+    return re.compile(f"{of['COMMENT']}|{parts}")
+
+
+def _signed(of: dict[str, str]) -> dict[str, str]:
+    return {name: f"[-+]?{of[name]}" for name in _SIGNED}
 
 
 def _terminals() -> dict[str, str]:

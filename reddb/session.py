@@ -169,7 +169,7 @@ class SessionState:
     def _prepare(self, message: Query, tree: ast.Prepare) -> None:
         name, values = tree.name.text, Values(message.text, tree, ())
         if name in self._named:
-            text = f"this session has a prepared statement {name!r} already"
+            text = f"the session has a prepared statement {name!r} already"
             raise values.error(errors.INVALID_VALUE, text, tree.name, f"DEALLOCATE {name}")
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("PREPARE takes no values; EXECUTE does")
@@ -204,7 +204,7 @@ class SessionState:
     def _find(self, message: Query, tree: ast.Node, name: ast.Identifier) -> _Statement:
         if name.text not in self._named:
             values = Values(message.text, tree, message.parameters)
-            text = f"this session has no prepared statement {name.text!r}"
+            text = f"the session has no prepared statement {name.text!r}"
             hint = "it has " + ", ".join(self._named) if self._named else f"PREPARE {name.text} AS SELECT …"
             raise values.error(errors.UNKNOWN_STATEMENT, text, name, hint)
         return self._named[name.text]

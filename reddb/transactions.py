@@ -159,11 +159,11 @@ class Transactions:
     def _command(self, command: TransactionCommand) -> Step:
         if command is TransactionCommand.BEGIN:
             if self.current is not None:
-                raise errors.TRANSACTION_STATE.error("this session is in a transaction already", hint="COMMIT ends it")
+                raise errors.TRANSACTION_STATE.error("the session is in a transaction already", hint="COMMIT ends it")
             self.current = Transaction()
             return Collected()
         if self.current is None:
-            message = f"{command.upper()} ends a transaction, and this session is in none"
+            message = f"{command.upper()} ends a transaction, and the session is in none"
             raise errors.TRANSACTION_STATE.error(message, hint="BEGIN begins one")
         ended, self.current = self.current, None
         if command is TransactionCommand.ROLLBACK:

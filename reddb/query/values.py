@@ -5,7 +5,6 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -17,13 +16,11 @@ from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.checks import check_coordinates
-from reddb.grammar import ast, located
+from reddb.grammar import ast, located, written_numbers
 from reddb.types import RowId, Vectors
 
 _SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_COMMENT = re.compile(r"--[^\n]*|/\*(?s:.*?)\*/")
 
 T = TypeVar("T")
 
@@ -101,11 +98,9 @@ class Values:
         return [int(number) for number in numbers] if whole else numbers
 
     def _written_numbers(self, node: ast.VectorLiteral) -> list[int | float]:
-        text = _COMMENT.sub(" ", self.text[node.span.start : node.span.end])
-        numbers = [_number(item) for item in _NUMBER.findall(text)]
-        beyond = [item for item in numbers if not limits.ID_INT_MIN <= item <= limits.ID_INT_MAX and type(item) is int]
-        if beyond:
-            raise self.error(errors.INVALID_VALUE, f"the integer {beyond[0]} does not fit 64 bits", node)
+        numbers = written_numbers(self.text[node.span.start : node.span.end])
+        if not all(limits.ID_INT_MIN <= item <= limits.ID_INT_MAX for item in numbers if type(item) is int):
+            raise self.error(errors.INVALID_VALUE, "an integer does not fit 64 bits", node)
         return numbers
 
     def vector(self, node: ast.Value, dim: int) -> Vectors:
@@ -162,14 +157,6 @@ class Values:
         if value > maximum:
             raise self.error(errors.LIMIT_EXCEEDED, f"{what} is at most {maximum}, not {value}", node)
         return value
-
-
-def _number(text: str) -> int | float:
-    digits = text.lstrip("+-")
-    if not digits.isdigit():
-        return float(text)
-    size = int(digits.lstrip("0") or "0")  # int() refuses thousands of digits, zeros too
-    return -size if text.startswith("-") else size
 
 
 def parameter_keys(statement: ast.Node) -> list[int | str]:

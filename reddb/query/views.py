@@ -145,7 +145,7 @@ VIEWS: dict[str, View] = {
             "Everything that can be set, and the limits of a request.",
             (
                 ViewColumn("name", _TEXT, "Its name; what belongs to a collection begins with red.collection."),
-                ViewColumn("value", _TEXT, "What holds now, for this session."),
+                ViewColumn("value", _TEXT, "What holds now, for the session that asks."),
                 ViewColumn("default", _TEXT, "What holds where nothing is set."),
                 ViewColumn("source", _TEXT, "Who set it: default, server, collection or session."),
                 ViewColumn("meaning", _TEXT, "What it does."),

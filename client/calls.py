@@ -58,6 +58,10 @@ def ids_bytes(ids: Ids | RowId) -> bytes:
 
 
 def delete_where(collection: str, where: str, parameters: Parameters) -> messages.Query:
+    """Raises SYNTAX where `where` is more or less than a condition, whatever a statement could make of it."""
+    from reddb.grammar import parse_condition  # only here: most clients need no parser
+
+    parse_condition(where)
     quoted = '"' + collection.replace('"', '""') + '"'
     return query(f"DELETE FROM {quoted} WHERE {where}", parameters)
 

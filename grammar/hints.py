@@ -19,6 +19,7 @@ from reddb.grammar.language import keywords, reserved_words, statement_words
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
+CONDITION = "a condition stands alone here, as behind WHERE: year > 2000 AND title IS NOT NULL"
 FINITE = "a vector holds finite numbers only"
 DISTANCE = "the distance operators are " + ", ".join(f"{sign} ({name})" for sign, name in DISTANCES.items())
 NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)\b", re.IGNORECASE)
@@ -96,11 +97,17 @@ _TABLES = frozenset({"TABLE", "DATABASE", "SCHEMA"})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a statement went wrong."""
+    """Where a statement, or a condition that stands alone, went wrong."""
 
     found: Token
     accepts: Set[str]
     stack: Sequence[object]
+    is_condition: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a condition was whole before this place."""
+        return self.is_condition and self.accepts == {"$END"}
 
     @property
     def word(self) -> str:
@@ -151,8 +158,13 @@ class Place:
 
 def hint(place: Place) -> str | None:
     """Advice for this place, if there is any."""
-    rules = (_statement, _table, _select, _write, _search, _create, _too_many, _value, _before, _name, _near, _clause)
-    return next((advice for rule in rules if (advice := rule(place)) is not None), None)
+    return next((advice for rule in _RULES if (advice := rule(place)) is not None), None)
+
+
+def _condition(place: Place) -> str | None:
+    """What stands beside a condition that should stand alone."""
+    is_statement = not place.stack and (place.found.type == "_WHERE" or place.found.type in statement_words())
+    return CONDITION if place.is_condition and (place.is_over or is_statement) else None
 
 
 def _statement(place: Place) -> str | None:
@@ -311,3 +323,10 @@ def _clause(place: Place) -> str | None:
     if statement and any(clause.split()[0] == place.word for clause in _CLAUSES[statement]):
         return f"each clause stands once, in this order: {', '.join(_CLAUSES[statement])}"
     return None
+
+
+# The first that knows the case speaks.
+_RULES = (
+    *(_condition, _statement, _table, _select, _write, _search, _create),
+    *(_too_many, _value, _before, _name, _near, _clause),
+)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What a text may be as a whole; rules of statements.lark.
-STATEMENT, CONDITION = "start", "expression"
+STATEMENT, CONDITION = "start", "condition"
 
 _NUMBERS = frozenset({"UNSIGNED", "FLOAT"})
 _PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})

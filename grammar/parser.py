@@ -104,7 +104,7 @@ def _parse(text: str, start: int, end: int, rule: str = STATEMENT) -> Any:
     try:
         tree = language().parse(source, start=rule)
     except (UnexpectedToken, UnexpectedCharacters) as error:
-        raise syntax_error(error, text, start) from None
+        raise syntax_error(error, text, start, is_condition=rule == CONDITION) from None
     try:
         return AstBuilder(text, start).transform(tree)
     except VisitError as error:

@@ -19,14 +19,13 @@ from lark import Token, UnexpectedCharacters, UnexpectedToken
 
 from reddb import errors
 from reddb.grammar.ast import Span
-from reddb.grammar.hints import DISTANCE, FINITE, NOT_FINITE, Place, hint
+from reddb.grammar.hints import CONDITION, DISTANCE, FINITE, NOT_FINITE, Place, hint
 from reddb.grammar.language import names_of_keywords, statement_words
 
 EXCERPT_CHARS_MAX = 100
 _FOUND_CHARS_MAX = 40
 _ELLIPSIS = "..."
 
-_END = "the end of the statement"
 _WORDS = {
     "NAME": "a name",
     "QUOTED_NAME": "a name",
@@ -55,7 +54,6 @@ _WORDS = {
     "LSQB": '"["',
     "RSQB": '"]"',
     "SEMICOLON": '";"',
-    "$END": _END,
 }
 _OPERATOR = frozenset(
     {"EQUAL", "COMPARISON", "DISTANCE", "OVERLAP", "IN_WRITTEN", "SIGN", "STAR", "FACTOR", "CAST_SIGN"}
@@ -126,12 +124,17 @@ def located(code: errors.ErrorCode, message: str, text: str, span: Span, hint: s
     return code.error(message, **detail)
 
 
-def syntax_error(error: UnexpectedToken | UnexpectedCharacters, text: str, offset: int) -> errors.RedDBError:
-    """Make the SYNTAX error for what lark raised; `offset` is where lark's text begins in `text`."""
+def syntax_error(
+    error: UnexpectedToken | UnexpectedCharacters, text: str, offset: int, *, is_condition: bool
+) -> errors.RedDBError:
+    """Make the SYNTAX error for what lark raised; `offset` is where lark's text begins in `text`.
+
+    With `is_condition` the text should have been a condition that stands alone, else a statement.
+    """
     if isinstance(error, UnexpectedCharacters):
         assert error.pos_in_stream is not None
         return _bad_characters(text, error.pos_in_stream + offset)
-    return _bad_token(error, text, offset)
+    return _bad_token(error, text, offset, is_condition)
 
 
 # --- characters that begin no token ------------------------------------------------------------------------
@@ -196,9 +199,9 @@ def _run(pattern: re.Pattern[str], text: str, position: int) -> Span | None:
 # --- tokens out of place -----------------------------------------------------------------------------------
 
 
-def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBError:
+def _bad_token(error: UnexpectedToken, text: str, offset: int, is_condition: bool) -> errors.RedDBError:
     found = _keyword_alone(error.token)
-    place = Place(found, error.accepts, error.interactive_parser.parser_state.value_stack)
+    place = Place(found, error.accepts, error.interactive_parser.parser_state.value_stack, is_condition)
     if found.type == "$END":
         end = len(text.rstrip())  # of a script as well: all statements but the last one have their `;`
         span = Span(end, end)
@@ -211,12 +214,12 @@ def _bad_token(error: UnexpectedToken, text: str, offset: int) -> errors.RedDBEr
         return _unknown_operator(text, operator)
     if found.type == "SIGN" and "STRING" in place.accepts and (number := NOT_FINITE.match(text, span.start)):
         return located(errors.SYNTAX, f"{number[0]} is no number", text, Span(*number.span()), FINITE)
-    message = f"expected {_one_of(_expected(place))}, found {_found(found)}"
+    message = f"expected {_one_of(_expected(place))}, found {_found(place)}"
     advice: str | None
-    if found.type not in {"$END", "SEMICOLON"}:
+    if found.type not in {"$END", "SEMICOLON"} or place.is_over:
         advice = _QUOTE_HINT if text[span.start - 1 : span.start] == "'" else hint(place)
     elif not place.stack:
-        message, advice = "the statement is empty", None
+        message, advice = ("the condition is empty", CONDITION) if is_condition else ("the statement is empty", None)
     elif bracket := place.open_bracket():
         advice = f"the {bracket} is not closed"
     else:
@@ -248,10 +251,11 @@ def _expected(place: Place) -> list[str]:
     nearest = f"_{place.nearest()}"
     if nearest in left - _OPERATOR:  # a clause is meant, so it is clauses that are told
         left = {terminal for terminal in left - _OPERATOR if terminal.startswith("_") or terminal == "$END"}
-    phrases = {_WORDS.get(terminal, terminal[1:]) for terminal in left}
+    words = _WORDS | {"$END": _end(place)}
+    phrases = {words.get(terminal, terminal[1:]) for terminal in left}
     if "COMPARISON" in left and "_IN" not in place.accepts:  # of rows in parentheses
         phrases = {"a comparison"}
-    return sorted(phrases, key=lambda phrase: (phrase == _END, phrase.startswith('"'), phrase.isupper(), phrase))
+    return sorted(phrases, key=lambda phrase: (phrase == _end(place), phrase.startswith('"'), phrase.isupper(), phrase))
 
 
 def _one_of(phrases: list[str]) -> str:
@@ -259,9 +263,14 @@ def _one_of(phrases: list[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _found(token: Token) -> str:
+def _end(place: Place) -> str:
+    return "the end of the condition" if place.is_condition else "the end of the statement"
+
+
+def _found(place: Place) -> str:
+    token = place.found
     if token.type == "$END":
-        return _END
+        return _end(place)
     known = _WORDS.get(token.type, "")
     return known if known.startswith('"') or token.type == "VECTOR_LITERAL" else _short(str(token))
 

@@ -11,12 +11,13 @@ Each `ErrorCode` below is declared once. Its `kind` decides what the system does
 
 Invariants:
   * Codes and names are unique (checked at import).
-  * `retryable` is true only where the same request may succeed later, unchanged.
+  * `retryable` is true only where the same request may succeed later, unchanged, and may be sent twice.
+  * An error comes out of pickle, copy and deepcopy as it went in, with the very code of the catalogue.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -53,6 +54,10 @@ class RedDBError(Exception):
     def retryable(self) -> bool:
         return self.code.retryable
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its attributes: an exception is otherwise made again from its message alone.
+        return _again, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         lines = [f"{self.code.name}: {self.message}"]
         if "excerpt" in self.detail:
@@ -60,6 +65,10 @@ class RedDBError(Exception):
         if "hint" in self.detail:
             lines.append(f"hint: {self.detail['hint']}")
         return "\n".join(lines)
+
+
+def _again(kind: type[RedDBError], args: tuple[Any, ...]) -> RedDBError:
+    return kind.__new__(kind, *args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,22 @@ class ErrorCode:
         """Make the error to raise; `detail` values must be plain (str, int, float, bool, None)."""
         return RedDBError(self, message, detail)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _code, astuple(self)
+
+    def __copy__(self) -> ErrorCode:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ErrorCode:
+        return self
+
 
 CATALOGUE: dict[str, ErrorCode] = {}
+
+
+def _code(number: int, name: str, kind: ErrorKind, retryable: bool, meaning: str) -> ErrorCode:
+    """The code of the catalogue, for codes are compared by identity; one that a newer release made, as it was."""
+    return CATALOGUE.get(name) or ErrorCode(number, name, kind, retryable, meaning)
 
 
 def _declare(number: int, name: str, kind: ErrorKind, meaning: str, *, retryable: bool = False) -> ErrorCode:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle  # noqa: TID251 - these pickles are our own
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -95,3 +99,55 @@ def test_errors_do_not_share_their_details():
     first, second = RedDBError(errors.SYNTAX, "a"), RedDBError(errors.SYNTAX, "b")
     first.detail["row"] = 1
     assert second.detail == {}
+
+
+class Stopped(RedDBError):
+    """An error that is made in another way than its base, and has an attribute of its own."""
+
+    def __init__(self, step):
+        super().__init__(errors.TIMEOUT, f"stopped at {step}", {"row": step, "hint": "go on"})
+        self.step = step
+
+
+def raised():
+    """One of each kind: of the catalogue, of a class of its own, and of a server that is newer than this client."""
+    newer = replace(errors.TIMEOUT, number=4999, name="TOO_NEW")
+    error = errors.SYNTAX.error("expected FROM", line=1, excerpt="SELECT\n ^", hint="add FROM")
+    error.add_note("in the third file")
+    return [error, Stopped(7), newer.error("what this client does not know", row=2)]
+
+
+WAYS = {
+    **{f"pickle {version}": lambda error, version=version: pickle.loads(pickle.dumps(error, version))
+       for version in range(pickle.HIGHEST_PROTOCOL + 1)},
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("error", raised(), ids=lambda error: error.name)
+def test_an_error_goes_through_pickle_and_copy_as_it_is(error, way):
+    other = way(error)
+    assert other is not error
+    assert (type(other), str(other), other.args) == (type(error), str(error), error.args)
+    assert vars(other) == vars(error)
+    assert error.name not in CATALOGUE or other.code is error.code, "codes are compared by identity"
+
+
+@pytest.mark.parametrize("code", CATALOGUE.values(), ids=lambda code: code.name)
+def test_a_code_stays_the_one_of_the_catalogue(code):
+    assert pickle.loads(pickle.dumps(code)) is copy.deepcopy(code) is copy.copy(code) is code
+
+
+def fail(step):
+    raise Stopped(step)
+
+
+def test_a_worker_process_delivers_its_error():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        asked = pool.apply_async(fail, (3,))
+        with pytest.raises(Stopped) as caught:
+            asked.get(timeout=60)
+    assert (caught.value.step, caught.value.detail) == (3, {"row": 3, "hint": "go on"})
+    assert caught.value.code is errors.TIMEOUT

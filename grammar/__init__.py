@@ -4,7 +4,7 @@
     render                 a statement to canonical text
     split_statements       a script to the texts of its statements, for the shell
     excerpt                a span of the source as line, column and picture, for the stages after this one
-    written_numbers        the numbers of a list, exactly
+    written_numbers        the numbers of a list, exactly; `integer_of` and `float_of` a single one
     lexical_spans          the keywords, names, strings, … of a text, finished or not, for colours
     keywords               the words of the language; `reserved_words` of them are names only in double quotes
 
@@ -17,12 +17,14 @@ from reddb.grammar.parser import parse, parse_condition, parse_script, split_sta
 from reddb.grammar.render import render
 from reddb.grammar.spans import SpanKind, lexical_spans
 from reddb.grammar.syntax_errors import excerpt, located
-from reddb.grammar.written import written_numbers
+from reddb.grammar.written import float_of, integer_of, written_numbers
 
 __all__ = [
     "SpanKind",
     "ast",
     "excerpt",
+    "float_of",
+    "integer_of",
     "keywords",
     "lexical_spans",
     "located",

@@ -14,7 +14,7 @@ from lark.visitors import Transformer_NonRecursive
 from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.grammar.syntax_errors import located
-from reddb.grammar.written import CONSTANT, STRINGS, integer_of, written_parts, written_strings
+from reddb.grammar.written import CONSTANT, STRINGS, float_of, integer_of, written_parts, written_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,10 +103,10 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
 
     def FLOAT(self, token: Token) -> ast.Literal:
         span = self._span(token)
-        value = float(token)
-        if value in {float("inf"), float("-inf")}:
+        try:
+            return ast.Literal(float_of(token), span=span)
+        except ValueError:
             self._fail(errors.INVALID_VALUE, "the number is beyond the range of a 64-bit float", span)
-        return ast.Literal(value, span=span)
 
     def STRING(self, token: Token) -> ast.Literal:
         return ast.Literal(token[1:-1].replace("''", "'"), span=self._span(token))

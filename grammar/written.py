@@ -5,6 +5,7 @@ Invariant: what may stand where, the lexer has seen to; here the parts are only 
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from typing import TYPE_CHECKING
@@ -38,9 +39,12 @@ def written_strings(token: Token) -> Iterator[Token]:
 
 
 def written_numbers(text: str) -> list[int | float]:
-    """The numbers of a list as they are written, which a vector of float32 does not hold all of."""
+    """The numbers of a list as they are written, which a vector of float32 does not hold all of.
+
+    Raises ValueError where one is beyond the range of a 64-bit float.
+    """
     return [
-        integer_of(found[0]) if found.lastgroup == "UNSIGNED" else float(found[0])
+        integer_of(found[0]) if found.lastgroup == "UNSIGNED" else float_of(found[0])
         for found in _number().finditer(text)
         if found.lastgroup is not None
     ]
@@ -54,6 +58,15 @@ def integer_of(text: str) -> int:
     digits = text.lstrip("+-0") or "0"
     size = int(digits) if len(digits) <= _INT_DIGITS_MAX else limits.ID_INT_MAX + 2
     return -size if text.startswith("-") else size
+
+
+def float_of(text: str) -> float:
+    """A decimal number. Raises ValueError beyond the range of 64-bit floats: too large, or too small to be told from 0."""
+    number = float(text)
+    digits = text.lower().partition("e")[0]
+    if math.isinf(number) or (not number and digits.strip("+-0.")):
+        raise ValueError
+    return number
 
 
 def _parts(text: str, pattern: re.Pattern[str], begin: int, offset: int) -> Iterator[Token]:

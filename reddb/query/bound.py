@@ -123,7 +123,8 @@ class Binder(ABC):
             case int() if is_int(value):
                 family = Family.INT
             case float() if math.isfinite(value):
-                family, value = Family.FLOAT, float(value)  # numpy's float64 is a float too
+                # numpy's float64 is a float too; and one zero, for equal operands give the same.
+                family, value = Family.FLOAT, float(value) + 0.0
             case str() if _is_unicode(value):
                 family = Family.TEXT
             case datetime() if value.utcoffset() is not None:

@@ -74,9 +74,8 @@ def _range(ordered: Ordered, bounds: list[tuple[str, Constant]]) -> NDArray[np.u
     for operator, constant in bounds:
         if not are_comparable(ordered.family, constant.family):
             return ordered.rows[:0]
-        as_float = ordered.family != constant.family
         if operator in ("=", ">", ">="):
-            low = max(low, ordered.before(constant.value, including=operator == ">", as_float=as_float))
+            low = max(low, ordered.before(constant.value, including=operator == ">"))
         if operator in ("=", "<", "<="):
-            high = min(high, ordered.before(constant.value, including=operator != "<", as_float=as_float))
+            high = min(high, ordered.before(constant.value, including=operator != "<"))
     return ordered.rows[low : max(low, high)]

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from reddb import errors
 from reddb.fields import TIMESTAMP_HINT, is_int, parse_timestamp
-from reddb.grammar import ast
+from reddb.grammar import ast, float_of, integer_of
 from reddb.query.bound import Binder, Bound, nearest
 from reddb.query.operands import NULL, VECTOR, Constant, Operand, Source, Values, as_float, decoded, each
 from reddb.query.vectors import bind_vector
@@ -41,18 +41,22 @@ _TARGETS = {
 }
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
+_SPACE = " \t\n\r\v\f"  # may surround a text, as in PostgreSQL
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def _int_of_text(text: str) -> int:
-    text = text.strip()
-    if not _DIGITS.fullmatch(text) or len(text) > 100 or not is_int(int(text)):
+    digits = text.strip(_SPACE)
+    number = integer_of(digits) if _DIGITS.fullmatch(digits) else None
+    if not is_int(number):
         raise ValueError
-    return int(text)
+    return number
 
 
 def _int_of_float(number: float) -> int:
+    if not math.isfinite(number):
+        raise ValueError
     whole = math.trunc(number)
     if abs(number - whole) >= 0.5:
         whole += int(math.copysign(1, number))
@@ -62,13 +66,14 @@ def _int_of_float(number: float) -> int:
 
 
 def _float_of_text(text: str) -> float:
-    if not _NUMBER.fullmatch(text.strip()) or not math.isfinite(float(text)):
+    written = text.strip(_SPACE)
+    if not _NUMBER.fullmatch(written):
         raise ValueError
-    return float(text)
+    return float_of(written)
 
 
 def _bool_of_text(text: str) -> bool:
-    word = text.strip().lower()
+    word = text.strip(_SPACE).lower()
     if word not in _TRUE | _FALSE:
         raise ValueError
     return word in _TRUE

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from reddb import errors
 from reddb.grammar import ast
 from reddb.query.bound import ANY, Binder, Bound, in_words
-from reddb.query.casts import Cast
 from reddb.query.evaluate import compare
+from reddb.query.numbers import widened
 from reddb.query.operands import NULL, NUMBERS, VECTOR, Operand, Source, Values, decoded, is_true, present
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 
-FLOAT = frozenset[str]({Family.FLOAT})
+INT = frozenset[str]({Family.INT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,20 @@ class Extreme:
 
     def __str__(self) -> str:
         return f"{'greatest' if self.operator == '>' else 'least'}({_listed(self.operands)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """Integers as floats, but for those that no float is: these stay."""
+
+    operand: Operand
+
+    def values(self, source: Source) -> Values:
+        values = self.operand.values(source)
+        return widened(values[Family.INT]) if Family.INT in values else values
+
+    def __str__(self) -> str:
+        return str(self.operand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +164,7 @@ def bind_concat(binder: Binder, node: ast.Call) -> Bound:
 
 
 def _alike(binder: Binder, nodes: tuple[ast.Expression, ...]) -> tuple[tuple[Operand, ...], frozenset[str]]:
-    """Arguments that can stand for each other: all compare, and where some are INT and some FLOAT all become FLOAT."""
+    """Arguments that can stand for each other: all compare, and an INT beside a FLOAT becomes one if it can exactly."""
     arguments = [binder.bind(node) for node in nodes]
     first = next((item for item in arguments if item.families == {Family.TIMESTAMP}), arguments[0])
     arguments = [binder.meet(item, first) for item in arguments]
@@ -163,9 +177,9 @@ def _alike(binder: Binder, nodes: tuple[ast.Expression, ...]) -> tuple[tuple[Ope
     given = [item for item in arguments if item.operand != NULL]
     families = frozenset[str]().union(*(item.families for item in given)) if given else ANY
     if families == NUMBERS and all(len(item.families) == 1 for item in given):
-        return tuple(_as_float(item) for item in arguments), FLOAT
+        return tuple(_widened(item) for item in arguments), families
     return tuple(item.operand for item in arguments), families
 
 
-def _as_float(bound: Bound) -> Operand:
-    return bound.operand if bound.families == FLOAT or bound.operand == NULL else Cast(bound.operand, Family.FLOAT)
+def _widened(bound: Bound) -> Operand:
+    return Widened(bound.operand) if bound.families == INT else bound.operand

@@ -2,8 +2,7 @@
 
 Invariants:
   * Truths are those of SQL: a comparison with NULL, or of values of families that do not compare, is UNKNOWN.
-  * Integers and floats compare as float64, so beyond 2**53 a float equals several integers; integers among themselves
-    compare exactly. Texts compare by code point.
+  * Integers and floats compare exactly, as the numbers that they are. Texts compare by code point.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from reddb import errors
+from reddb.query import numbers
 from reddb.query.operands import (
     ITEMS_OF,
     UNKNOWN,
@@ -30,7 +30,6 @@ from reddb.query.operands import (
     Truth,
     Values,
     are_comparable,
-    as_float,
     atom,
     decoded,
     each,
@@ -285,7 +284,7 @@ def compare(operator: str, left: Values, right: Values) -> Truth:
             if not are_comparable(own, other):
                 continue
             if own != other:
-                parts.append(kernel(as_float(mine), as_float(theirs)))
+                parts.append(numbers.compared(kernel, mine, theirs))
             elif isinstance(theirs, pa.Scalar):
                 parts.append(each(kernel, mine, theirs))
             else:
@@ -307,12 +306,14 @@ def _among(values: Values, constants: tuple[Constant, ...]) -> Truth:
 def _found(family: str, array: Any, wanted: list[Constant]) -> Iterator[Truth]:
     """For each family among the constants, where the array has one of them."""
     for other in sorted({constant.family for constant in wanted if constant.family}):
-        given = [constant.value for constant in wanted if constant.family == other]
-        if Family.FLOAT in (family, other):
-            # Adding 0.0 makes one zero of the two: a set tells values by their bits.
-            yield pc.is_in(pc.add(as_float(array), 0.0), pc.add(as_float(pa.array(given)), 0.0))
+        given: list[Any] = [constant.value for constant in wanted if constant.family == other]
+        if other != family:
+            given = numbers.held(Family(family), given)
+        among = pa.array(given, ARROW_TYPES[Family(family)])
+        if family == Family.FLOAT:  # adding 0.0 makes one zero of the two: a set tells values by their bits
+            yield pc.is_in(pc.add(array, 0.0), pc.add(among, 0.0))
         else:
-            yield each(pc.is_in, array, pa.array(given, ARROW_TYPES[other]))
+            yield each(pc.is_in, array, among)
 
 
 def _any_item(values: Values, test: Callable[[Values, pa.Array], Truth]) -> Truth:

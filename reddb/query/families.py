@@ -4,7 +4,7 @@ Values are those of `reddb.query.operands`: a map from family to an Arrow array 
 
 The order, for ORDER BY, min and max, and the equality of GROUP BY and DISTINCT, which is its own:
 
-    numbers       integers and floats together; integers among themselves exactly, beside a float as float64
+    numbers       integers and floats together, as the numbers that they are; -0.0 is 0.0
     texts         by code point
     booleans      false before true
     timestamps    the earlier first
@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reddb.query.operands import Values
+from reddb.query.numbers import LOST_MAX, lost
+from reddb.query.operands import Values, as_float
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 
 Codes: TypeAlias = NDArray[np.int64]
@@ -151,21 +152,11 @@ def _ranked_numbers(numbers: Arrays, rows: int) -> NDArray[np.int64]:
         ((family, array),) = numbers.items()
         return _ranked(_one_zero(array) if family == Family.FLOAT else array)
     integers, floats = numbers[Family.INT], numbers[Family.FLOAT]
-    wide = pc.coalesce(pc.cast(integers, pa.float64(), safe=False), _one_zero(floats))
-    ranks = _ranked(wide)
-    # Integers that are one float64 are still several; a float beside them counts as the one that it equals.
-    exact = _ranked(pc.coalesce(integers, _whole(floats)))
-    joined = ranks * (rows + 2) + exact + 1
-    joined[ranks < 0] = -1
-    return _ranked(pa.array(joined, mask=joined < 0))
-
-
-def _whole(floats: pa.Array) -> pa.Array:
-    """The floats that are 64-bit integers as these, null elsewhere."""
-    numbers = floats.to_numpy(zero_copy_only=False)
-    with np.errstate(invalid="ignore"):
-        whole = (np.trunc(numbers) == numbers) & (numbers >= -(2.0**63)) & (numbers < 2.0**63)
-    return pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
+    ranks = _ranked(pc.coalesce(as_float(integers), _one_zero(floats)))
+    rest = lost(integers.fill_null(0).to_numpy())
+    if not rest.any():
+        return ranks
+    return _ranked(pa.array(ranks * (2 * LOST_MAX + 1) + rest, mask=ranks < 0))
 
 
 def _one_zero(floats: pa.Array) -> pa.Array:

@@ -4,7 +4,7 @@ Each block is brought down to one row for each of its groups, with what every ag
 joined with the groups so far whenever as many have come again: so each value is looked at a few times, in arrays.
 
     count    the number of rows, or of those where the argument is not NULL
-    sum      integers exactly, in two halves of 32 bits; with a float among them in float64
+    sum      integers exactly, in two halves of 32 bits; where there are floats too, plus these, as float64
     avg      float64
     min, max by the order of `reddb.query.families`
     DISTINCT the argument is one key more, and what remains is aggregated at the end
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NoReturn
 
 import numpy as np
@@ -30,6 +31,7 @@ from reddb.types import Vectors
 
 _JOIN_ROWS = 16_384  # that wait at least before groups are joined
 _LOW = 2**32
+_HIGH_EXACT = 2**20  # integers whose upper half is less are float64 exactly
 
 State = dict[str, NDArray[np.int64] | NDArray[np.float64] | Arrays]
 
@@ -221,7 +223,8 @@ def _merge(
     for name in states[0]:
         values = np.concatenate([state[name] for state in states])
         total = np.zeros(groups, values.dtype)
-        np.add.at(total, group, values)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number in the end is refused
+            np.add.at(total, group, values)
         merged[name] = total
     if "low" in merged:  # each half keeps its 32 bits, so no number of rows overflows it
         low: NDArray[np.int64] = merged["low"]  # type: ignore[assignment]
@@ -259,19 +262,29 @@ def _finished(item: Aggregate, state: State, groups: int) -> Arrays:
         return {Family.INT: pa.array(state["count"])}
     if item.name in ("min", "max"):
         return state["best"]  # type: ignore[return-value]
-    high, low, floats, count, has_float = (np.asarray(state[name]) for name in _SUM_STATE)
-    wide = np.ldexp(high.astype(np.float64), 32) + low + floats
-    if not np.isfinite(wide).all():
-        raise item.refuse(errors.INVALID_VALUE, "the sum is beyond float64")
+    total, mean = _total_and_mean(item, state)
+    high, low, _, count, has_float = (np.asarray(state[name]) for name in _SUM_STATE)
     if item.name == "avg":
-        mean = np.divide(wide, count, out=np.zeros(groups), where=count > 0)
         return arrays({Family.FLOAT: pa.array(mean, mask=count == 0)}, groups)
     is_float = has_float > 0
     whole = (count > 0) & ~is_float
     if (whole & ((high >= 2**31) | (high < -(2**31)))).any():
-        raise item.refuse(errors.INVALID_VALUE, "the sum is beyond 64 bits")
+        raise item.refuse(errors.INVALID_VALUE, "the sum does not fit 64 bits")
     integers = (np.where(whole, high, 0) << 32) | low
-    return arrays({Family.INT: pa.array(integers, mask=~whole), Family.FLOAT: pa.array(wide, mask=~is_float)}, groups)
+    return arrays({Family.INT: pa.array(integers, mask=~whole), Family.FLOAT: pa.array(total, mask=~is_float)}, groups)
+
+
+def _total_and_mean(item: Aggregate, state: State) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The sum of each group as float64, and that by the number of its values; of no values both are 0."""
+    high, low, floats, count, _ = (np.asarray(state[name]) for name in _SUM_STATE)
+    total = np.ldexp(high.astype(np.float64), 32) + low + floats
+    if not np.isfinite(total).all():
+        raise item.refuse(errors.INVALID_VALUE, "the sum is not within the range of a 64-bit float")
+    mean = np.divide(total, count, out=np.zeros(len(count)), where=count > 0)
+    for group in np.flatnonzero(abs(high) >= _HIGH_EXACT).tolist():  # what the steps above round more than once
+        exact = (int(high[group]) << 32) + int(low[group]) + Fraction(floats[group])
+        total[group], mean[group] = exact, exact / int(count[group])
+    return total, mean
 
 
 _SUM_STATE = ("high", "low", "floats", "count", "has_float")

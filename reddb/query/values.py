@@ -98,7 +98,10 @@ class Values:
         return [int(number) for number in numbers] if whole else numbers
 
     def _written_numbers(self, node: ast.VectorLiteral) -> list[int | float]:
-        numbers = written_numbers(self.text[node.span.start : node.span.end])
+        try:
+            numbers = written_numbers(self.text[node.span.start : node.span.end])
+        except ValueError:
+            raise self.error(errors.INVALID_VALUE, "a number is beyond the range of a 64-bit float", node) from None
         if not all(limits.ID_INT_MIN <= item <= limits.ID_INT_MAX for item in numbers if type(item) is int):
             raise self.error(errors.INVALID_VALUE, "an integer does not fit 64 bits", node)
         return numbers

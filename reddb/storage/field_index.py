@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -52,14 +52,10 @@ class Ordered:
     first: NDArray[np.uint32]
     rows: NDArray[np.uint32]
 
-    def before(self, value: Any, *, including: bool, as_float: bool) -> int:
-        """How many of the rows have a value below this one, or, `including`, one that is not above it.
-
-        `as_float` compares numbers as float64, as integers and floats are compared.
-        """
+    def before(self, value: Any, *, including: bool) -> int:
+        """How many of the rows have a value below this one, or, `including`, one that is not above it."""
         search = bisect_right if including else bisect_left
-        read: Callable[[Any], Any] = _float if as_float else _plain
-        return int(self.first[search(self.values, float(value) if as_float else value, key=read)])
+        return int(self.first[search(self.values, value, key=_plain)])  # Python compares INT with FLOAT exactly
 
 
 FieldIndexes: TypeAlias = Mapping[str, tuple[Ordered, ...]]  # by path; none for a path where no row has a single value
@@ -141,7 +137,3 @@ def _to_bytes(indexes: Mapping[str, tuple[Ordered, ...]]) -> memoryview:
 
 def _plain(scalar: Any) -> Any:
     return scalar.as_py()
-
-
-def _float(scalar: Any) -> float:
-    return float(scalar.as_py())

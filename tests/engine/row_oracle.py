@@ -118,8 +118,6 @@ def compare(sign: str, left: Any, right: Any) -> Any:
     if WRONG in (left, right):
         return None if None in (left, right) else WRONG
     kinds = {type(left), type(right)}
-    if kinds == {int, float}:
-        left, right = float(left), float(right)
-    elif len(kinds) > 1 or kinds & {list, dict, type(None)}:
+    if kinds != {int, float} and (len(kinds) > 1 or kinds & {list, dict, type(None)}):
         return None
     return bool(COMPARE[sign](left, right))

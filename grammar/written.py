@@ -61,7 +61,7 @@ def integer_of(text: str) -> int:
 
 
 def float_of(text: str) -> float:
-    """A decimal number. Raises ValueError beyond the range of 64-bit floats: too large, or too small to be told from 0."""
+    """A decimal number. Raises ValueError where a 64-bit float cannot tell it from infinity, or from 0."""
     number = float(text)
     digits = text.lower().partition("e")[0]
     if math.isinf(number) or (not number and digits.strip("+-0.")):

@@ -48,10 +48,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 def _int_of_text(text: str) -> int:
     digits = text.strip(_SPACE)
-    number = integer_of(digits) if _DIGITS.fullmatch(digits) else None
-    if not is_int(number):
+    if not _DIGITS.fullmatch(digits) or not is_int(integer_of(digits)):
         raise ValueError
-    return number
+    return integer_of(digits)
 
 
 def _int_of_float(number: float) -> int:

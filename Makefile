@@ -43,6 +43,7 @@ lint: $(READY) ## Check style with ruff
 types: $(READY) ## Check types with mypy --strict
 	@rm -rf build/typing && mkdir -p build/typing/reddb
 	@ln -s $(CURDIR)/reddb/* $(CURDIR)/grammar $(CURDIR)/server $(CURDIR)/client build/typing/reddb/
+	@ln -s $(CURDIR)/tests/client/typed_calls.py build/typing/
 	$(PY) -m mypy
 
 golden: $(READY) ## Write the answers of today into the tests that hold exact words, to be read

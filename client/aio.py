@@ -15,15 +15,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Unpack, cast, overload
 
 from numpy.typing import ArrayLike
 
 from reddb import errors
 from reddb._version import __version__
 from reddb.client import calls
-from reddb.client.calls import Ids, Parameters, Payloads
-from reddb.client.rows import Result, Row
+from reddb.client.calls import Ids, ManyQueries, OneQuery, Parameters, Payloads, SearchWords, UnknownQuery
+from reddb.client.rows import Hits, Result, Row
 from reddb.client.sockets import GREETINGS_MAX
 from reddb.client.url import ServerAddress, parse_url
 from reddb.types import RowId
@@ -78,12 +78,27 @@ class AsyncClient:
             result = calls.result_of(await self._request(calls.delete_where(collection, where, params)))
             return result.affected or 0
         assert ids is not None
-        return await self._count(messages.Delete(collection, calls.ids_bytes(ids)))
+        return await self._count(calls.delete(collection, ids))
 
     async def get(self, collection: str, ids: Ids | RowId, with_vectors: bool = False) -> list[Row | None]:
         """As `Client.get`."""
-        (answer,) = await self._request(messages.Get(collection, calls.ids_bytes(ids), with_vectors))
-        return calls.rows_of(answer, ids)
+        message, wanted = calls.get(collection, ids, with_vectors)
+        (answer,) = await self._request(message)
+        return calls.rows_of(answer, wanted)
+
+    @overload
+    async def search(self, collection: str, query: UnknownQuery, k: int = ..., **words: Unpack[SearchWords]) -> Any: ...
+
+    @overload
+    async def search(self, collection: str, query: OneQuery, k: int = ..., **words: Unpack[SearchWords]) -> Hits: ...
+
+    @overload
+    async def search(
+        self, collection: str, query: ManyQueries, k: int = ..., **words: Unpack[SearchWords]
+    ) -> list[Hits]: ...
+
+    @overload
+    async def search(self, collection: str, query: ArrayLike, k: int = ..., **words: Unpack[SearchWords]) -> Any: ...
 
     async def search(
         self,

@@ -13,13 +13,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from reddb import errors
 from reddb.client import calls
-from reddb.client.calls import Ids, Parameters, Payloads
+from reddb.client.calls import Ids, ManyQueries, OneQuery, Parameters, Payloads, SearchWords, UnknownQuery
 from reddb.client.rows import Hits, Result, Row
 from reddb.types import RowId
 from reddb.wire import messages
@@ -71,12 +71,25 @@ class Client:
             result = calls.result_of(self._request(calls.delete_where(collection, where, params)))
             return result.affected or 0
         assert ids is not None
-        return self._count(messages.Delete(collection, calls.ids_bytes(ids)))
+        return self._count(calls.delete(collection, ids))
 
     def get(self, collection: str, ids: Ids | RowId, with_vectors: bool = False) -> list[Row | None]:
         """Rows by id, in the order of `ids`, None where there is none."""
-        (answer,) = self._request(messages.Get(collection, calls.ids_bytes(ids), with_vectors))
-        return calls.rows_of(answer, ids)
+        message, wanted = calls.get(collection, ids, with_vectors)
+        (answer,) = self._request(message)
+        return calls.rows_of(answer, wanted)
+
+    @overload
+    def search(self, collection: str, query: UnknownQuery, k: int = ..., **words: Unpack[SearchWords]) -> Any: ...
+
+    @overload
+    def search(self, collection: str, query: OneQuery, k: int = ..., **words: Unpack[SearchWords]) -> Hits: ...
+
+    @overload
+    def search(self, collection: str, query: ManyQueries, k: int = ..., **words: Unpack[SearchWords]) -> list[Hits]: ...
+
+    @overload
+    def search(self, collection: str, query: ArrayLike, k: int = ..., **words: Unpack[SearchWords]) -> Any: ...
 
     def search(
         self,

@@ -1,5 +1,7 @@
 """What the clients give back: hits of a search, rows of a get, the result of a statement.
 
+All of it can be pickled, copied and compared: equal are values of one type whose contents are, vectors included.
+
 Invariant: payloads are decoded when they are looked at, not before.
 """
 
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb.client import exports
 from reddb.rows import RowBatch
 from reddb.types import Payload, RowId, Vectors
 from reddb.wire.values import unpack
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hit:
     """One found row. `payload` is {} if it has none; `vector` is float32 (dim,), None if it was not asked for."""
 
@@ -31,8 +34,15 @@ class Hit:
     payload: Payload
     vector: NDArray[np.float32] | None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hit):
+            return NotImplemented
+        return _are_equal(
+            [self.id, self.distance, self.payload, self.vector], [other.id, other.distance, other.payload, other.vector]
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One stored row, as Hit without a distance."""
 
@@ -40,35 +50,53 @@ class Row:
     payload: Payload
     vector: NDArray[np.float32] | None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Row):
+            return NotImplemented
+        return _are_equal([self.id, self.payload, self.vector], [other.id, other.payload, other.vector])
+
+
+class Found:
+    """The rows of one answer, which the Hits of all its queries share."""
+
+    def __init__(self, batch: RowBatch) -> None:
+        self.batch = batch
+
+    @cached_property
+    def contents(self) -> list[bytes]:
+        """Each row's payload, packed; empty where it has none."""
+        return [b""] * len(self.batch) if self.batch.payloads is None else self.batch.payloads.split()
+
 
 class Hits(Sequence[Hit]):
-    """The rows found for one query, nearest first. `distances` is float64 (n,).
+    """The rows found for one query, nearest first; a slice of them is Hits again. `distances` is float64 (n,).
 
     `report` says how the search was done (all queries of the call together), None if that was not asked for.
     """
 
     def __init__(
-        self, batch: RowBatch, distances: NDArray[np.float64], first: int, report: dict[str, Any] | None
+        self, found: Found, part: slice, distances: NDArray[np.float64], report: dict[str, Any] | None
     ) -> None:
-        """The rows of `batch` from `first` on that `distances` belong to."""
+        """The rows of `found` that `part` names, as many as `distances`."""
         self.distances = distances
         self.report = report
-        self._batch = batch
-        self._part = slice(first, first + len(distances))
+        self._found = found
+        self._part = part
 
     @cached_property
     def ids(self) -> list[RowId]:
-        ids = self._batch.ids[self._part]
+        ids = self._found.batch.ids[self._part]
         return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
 
     @cached_property
     def payloads(self) -> list[Payload]:
-        return _payloads(self._batch)[self._part]
+        return [_payload(content) for content in self._found.contents[self._part]]
 
     @property
     def vectors(self) -> Vectors | None:
         """float32 (n, dim), or None if they were not asked for."""
-        return self._batch.vectors[self._part] if self._batch.vectors.shape[1] else None
+        vectors = self._found.batch.vectors
+        return vectors[self._part] if vectors.shape[1] else None
 
     def __len__(self) -> int:
         return len(self.distances)
@@ -77,21 +105,40 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, place: int) -> Hit: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Hit]: ...
+    def __getitem__(self, place: slice) -> Hits: ...
 
-    def __getitem__(self, place: int | slice) -> Hit | list[Hit]:
+    def __getitem__(self, place: int | slice) -> Hit | Hits:
         if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
+            numbers = range(len(self._found.batch))[self._part][place]
+            return Hits(self._found, _slice_of(numbers), self.distances[place], self.report)
         vectors = self.vectors
         vector = None if vectors is None else vectors[place]
         return Hit(self.ids[place], float(self.distances[place]), self.payloads[place], vector)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hits):
+            return NotImplemented
+        return _are_equal(
+            [self.ids, self.distances, self.payloads, self.vectors],
+            [other.ids, other.distances, other.payloads, other.vectors],
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as of every list
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rows = np.arange(len(self._found.batch))[self._part]
+        batch = b"".join(self._found.batch.take(rows).encode())
+        return _hits_again, (batch, self.distances.tobytes(), self.report)
+
     def __repr__(self) -> str:
-        return f"Hits({', '.join(f'{hit.id!r}: {hit.distance:.4f}' for hit in self)})"
+        return f"Hits({', '.join(f'{i!r}: {d:.4f}' for i, d in zip(self.ids, self.distances.tolist(), strict=True))})"
 
 
 class Result:
-    """Rows of a statement: iterates over tuples. `affected` counts the rows it wrote, None if it only read."""
+    """Rows of a statement: iterates over tuples. `affected` counts the rows it wrote, None if it only read.
+
+    A slice of it is a Result again.
+    """
 
     def __init__(self, columns: list[str], rows: list[list[Any]], affected: int | None) -> None:
         self.columns = columns
@@ -104,37 +151,72 @@ class Result:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> tuple[Any, ...]:
+    @overload
+    def __getitem__(self, place: int) -> tuple[Any, ...]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Result: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[Any, ...] | Result:
+        if isinstance(place, slice):
+            return Result(self.columns, self._rows[place], self.affected)
         return tuple(self._rows[place])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        return _are_equal([self.columns, self.affected, self._rows], [other.columns, other.affected, other._rows])
+
+    __hash__ = None  # type: ignore[assignment]  # as of every list
 
     def __repr__(self) -> str:
         return f"Result({len(self)} rows of {', '.join(self.columns) or 'nothing'})"
 
     def to_arrow(self) -> pyarrow.Table:
-        """A pyarrow Table; needs pyarrow."""
-        import pyarrow
+        """A pyarrow Table with every column, two of one name too; needs pyarrow.
 
-        columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(self.columns)
-        return pyarrow.table({name: list(column) for name, column in zip(self.columns, columns, strict=True)})
+        Raises INVALID_VALUE for a column whose values have no type in common.
+        """
+        return exports.to_arrow(self.columns, self._rows)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame; needs pandas."""
-        import pandas
+        """A pandas DataFrame with every value as it is; needs pandas.
 
-        return pandas.DataFrame.from_records(self._rows, columns=self.columns)
+        Integers and booleans among NULLs have pandas' nullable types; what numpy has no type for are objects.
+        """
+        return exports.to_pandas(self.columns, self._rows)
 
 
 def rows_by_id(batch: RowBatch) -> dict[RowId, Row]:
     """The rows of an answer by their ids."""
-    has_vectors = bool(batch.vectors.shape[1])
-    vectors = list(batch.vectors) if has_vectors else [None] * len(batch)
+    vectors = list(batch.vectors) if batch.vectors.shape[1] else [None] * len(batch)
     return {
-        row_id: Row(row_id, payload, vector)
-        for row_id, payload, vector in zip(batch.id_list(), _payloads(batch), vectors, strict=True)
+        row_id: Row(row_id, _payload(content), vector)
+        for row_id, content, vector in zip(batch.id_list(), Found(batch).contents, vectors, strict=True)
     }
 
 
-def _payloads(batch: RowBatch) -> list[Payload]:
-    if batch.payloads is None:
-        return [{} for _ in range(len(batch))]
-    return [unpack(content) if content else {} for content in batch.payloads.split()]
+def _payload(content: bytes) -> Payload:
+    return unpack(content) if content else {}
+
+
+def _hits_again(batch: bytes, distances: bytes, report: dict[str, Any] | None) -> Hits:
+    found = Found(RowBatch.decode(batch))
+    return Hits(found, slice(None), np.frombuffer(distances, np.float64), report)
+
+
+def _slice_of(numbers: range) -> slice:
+    if not numbers:
+        return slice(0, 0)
+    return slice(numbers.start, numbers.stop if numbers.stop >= 0 else None, numbers.step)
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """As `==`, with arrays within, and NaN equal to itself."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return type(one) is type(other) and np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_are_equal(value, other[key]) for key, value in one.items())
+    return bool(one == other) or (one != one and other != other)

@@ -8,8 +8,8 @@ async with reddb.aio.connect("red://127.0.0.1:5050") as db: ...
 
 from __future__ import annotations
 
+from reddb import aio
 from reddb._version import __version__
-from reddb.client import aio
 from reddb.client.blocking import Client, PreparedStatement
 from reddb.client.rows import Hit, Hits, Result, Row
 from reddb.client.sockets import SocketTransport

@@ -24,7 +24,7 @@ Invariants:
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgpack
@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors, limits
+from reddb.array_likes import float32_array, is_hidden
 from reddb.fields import pack_payload
 from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
 
@@ -147,26 +148,24 @@ def _decode_payloads(count: int, block: memoryview) -> PayloadColumn:
 
 
 def make_batch(
-    ids: IdColumn | Sequence[RowId], vectors: ArrayLike, payloads: Sequence[Payload | None] | None = None
+    ids: IdColumn | Iterable[RowId],
+    vectors: ArrayLike | Iterator[ArrayLike],
+    payloads: Iterable[Payload | None] | None = None,
 ) -> RowBatch:
     """Build a batch from what a user holds. Only its shape is checked here; the partition checks the rest.
 
     Raises INVALID_ID, INVALID_VECTOR or INVALID_PAYLOAD naming the row.
     """
-    try:
-        array = np.asarray(vectors)
-    except ValueError as error:
-        raise errors.INVALID_VECTOR.error(f"vectors must all have one length: {error}") from error
-    if array.dtype.kind not in "fiu" or array.ndim != 2:
-        raise errors.INVALID_VECTOR.error(f"vectors must be a two-dimensional array of numbers, not {_shape(array)}")
-    # A value beyond float32 becomes an infinity here, which the partition refuses by row and coordinate.
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, np.float32)
+    array = float32_array(vectors, "vectors")
+    if array.ndim != 2:
+        message = f"vectors must be a two-dimensional array of numbers, not one of shape {array.shape}"
+        raise errors.INVALID_VECTOR.error(message)
     column = id_column(ids)
     if len(column) != len(array):
         raise errors.INVALID_VECTOR.error(f"{len(column)} ids but {len(array)} vectors")
     if payloads is None:
         return RowBatch(column, array)
+    payloads = list(payloads)
     if len(payloads) != len(array):
         raise errors.INVALID_PAYLOAD.error(f"{len(payloads)} payloads but {len(array)} vectors")
     return RowBatch(column, array, payload_column(payloads))
@@ -194,13 +193,16 @@ def _no_payloads(count: int) -> PayloadColumn:
     return PayloadColumn(np.zeros(count, np.uint32), memoryview(b""))
 
 
-def id_column(ids: IdColumn | Sequence[RowId]) -> IdColumn:
+def id_column(ids: IdColumn | Iterable[RowId]) -> IdColumn:
     """The ids as one column. Raises INVALID_ID naming the row whose id is neither a string nor a 64-bit integer."""
+    if is_hidden(ids):
+        row = int(np.argmax(np.ma.getmaskarray(ids)))
+        raise errors.INVALID_ID.error(f"row {row}: the id is masked", hint="leave the row out", row=row)
     if isinstance(ids, np.ndarray):
         if ids.ndim == 1 and (ids.dtype == np.int64 or len(ids) == 0):
             return np.ascontiguousarray(ids, np.int64)
         ids = ids.tolist()
-    values = list(ids)
+    values = [int(value) if isinstance(value, np.integer) else value for value in ids]
     for row, value in enumerate(values):
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             continue
@@ -232,7 +234,3 @@ def payload_column(payloads: Sequence[Payload | None]) -> PayloadColumn:
             )
         packed.append(pack_payload(payload or {}, row))
     return PayloadColumn(np.array([len(item) for item in packed], np.uint32), memoryview(b"".join(packed)))
-
-
-def _shape(array: NDArray[np.generic]) -> str:
-    return f"{array.dtype} of shape {array.shape}"

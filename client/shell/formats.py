@@ -25,6 +25,7 @@ import numpy as np
 from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint
 from reddb.client.tables import PLAIN, Look, fits, render_table, render_vertical
+from reddb.errors import RedDBError
 
 
 def render(result: Result, name: str, look: Look = PLAIN) -> str | bytes:
@@ -102,8 +103,10 @@ def _arrow(result: Result, look: Look) -> bytes:
 
     try:
         table = result.to_arrow()
-    except pyarrow.ArrowException as error:
-        raise Complaint(f"the rows are no Arrow table: {error}", "ndjson holds columns of mixed types") from error
+    except RedDBError as error:
+        raise Complaint(
+            f"the rows are no Arrow table: {error.message}", "ndjson holds columns of mixed types"
+        ) from error
     out = io.BytesIO()
     with pyarrow.ipc.new_stream(out, table.schema) as stream:
         stream.write_table(table)

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -190,3 +192,10 @@ def test_threads_share_a_client(own_server: Server) -> None:
             thread.join(30)
         wait_for(lambda: not any(thread.is_alive() for thread in threads), "the threads")
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    "lines", ["import reddb.aio; reddb.aio.connect", "from reddb.aio import connect", "import reddb; reddb.aio.connect"]
+)
+def test_the_asynchronous_client_is_a_module(lines: str) -> None:
+    subprocess.run([sys.executable, "-c", lines], check=True)

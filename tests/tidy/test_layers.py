@@ -37,6 +37,7 @@ LAYERS = {
             "reddb.names",
             "reddb.fields",
             "reddb.disk",
+            "reddb.array_likes",
         ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb.durations"),
         *("reddb.wording", "reddb._version"),
@@ -62,7 +63,7 @@ LAYERS = {
     "client": ["reddb.client"],
     "shell": ["reddb.client.shell"],
     "demo": ["reddb.client.demo"],
-    "facade": ["reddb"],
+    "facade": ["reddb", "reddb.aio"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
@@ -122,7 +123,7 @@ LIBRARIES: dict[str, list[str]] = {
 }
 # Imported late everywhere but in the modules beside them.
 LATE_LIBRARIES: dict[str, list[str]] = {
-    "pyarrow": _COLUMNS,  # Result.to_arrow alone: a client must not load it for every result
+    "pyarrow": _COLUMNS,  # reddb.client.exports alone: a client must not load it for every result
     "pandas": [],  # never a dependency
     "threading": _MOVING,  # importing the engine starts nothing and takes no lock
     "concurrent": _MOVING,

@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden reference bench fuzz crash flips powercut soak wheel clean
+.PHONY: help setup run demo test lint types golden reference bench hostile fuzz crash flips powercut soak wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ reference: $(READY) ## Write REFERENCE.md anew
 
 bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large data)
 	$(PY) -m tests.bench.run $(ARGS)
+
+hostile: $(READY) ## Measure recall on sets that are hard to search, 15 minutes (ARGS='--way graph --metric ip')
+	$(PY) -m tests.recall.matrix $(ARGS)
 
 fuzz: $(READY) ## Ask 200,000 mutated statements (ARGS='--seed 7')
 	$(PY) -m tests.engine.fuzz $(ARGS)

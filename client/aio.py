@@ -21,8 +21,18 @@ from numpy.typing import ArrayLike
 
 from reddb import errors
 from reddb._version import __version__
-from reddb.client import calls
-from reddb.client.calls import Ids, ManyQueries, OneQuery, Parameters, Payloads, SearchWords, UnknownQuery
+from reddb.client import arguments, calls
+from reddb.client.arguments import (
+    CLIENT_DEFAULT,
+    Ids,
+    ManyQueries,
+    OneQuery,
+    Parameters,
+    Payloads,
+    SearchWords,
+    Timeout,
+    UnknownQuery,
+)
 from reddb.client.rows import Hits, Result, Row
 from reddb.client.sockets import GREETINGS_MAX
 from reddb.client.url import ServerAddress, parse_url
@@ -33,18 +43,18 @@ from reddb.wire.connection import Broken, WireConnection, encode
 _PAUSE_S = 0.1  # between two attempts
 
 
-def connect(url: str, timeout_s: float = 30.0) -> AsyncClient:
-    """A client to be entered by `async with`, or awaited. Raises INVALID_URL."""
+def connect(url: str, timeout_s: float | None = 30.0) -> AsyncClient:
+    """A client to be entered by `async with`, or awaited. Raises INVALID_URL, and INVALID_PARAMETER for `timeout_s`."""
     address = parse_url(url)
     if not isinstance(address, ServerAddress):
         raise errors.INVALID_URL.error("a folder is opened by reddb.connect: it works in this very thread")
-    return AsyncClient(address, timeout_s)
+    return AsyncClient(address, arguments.timeout(timeout_s))
 
 
 class AsyncClient:
     """A database behind one connection, which is opened again by the first request after it was lost."""
 
-    def __init__(self, address: ServerAddress, timeout_s: float) -> None:
+    def __init__(self, address: ServerAddress, timeout_s: float | None) -> None:
         """Use `connect`."""
         self._address = address
         self._timeout_s = timeout_s
@@ -52,38 +62,64 @@ class AsyncClient:
         self._connecting = asyncio.Lock()
         self._has_set = False  # in the session of this connection
 
-    async def execute(self, statement: str, params: Parameters = ()) -> Result:
+    async def execute(
+        self, statement: str, params: Parameters = None, *, timeout_s: Timeout = CLIENT_DEFAULT
+    ) -> Result:
         """As `Client.execute`."""
-        return calls.result_of(await self._request(calls.query(statement, params)))
+        return calls.result_of(await self._request(calls.query(statement, params), timeout_s))
 
-    async def prepare(self, statement: str) -> AsyncPreparedStatement:
+    async def prepare(self, statement: str, *, timeout_s: Timeout = CLIENT_DEFAULT) -> AsyncPreparedStatement:
         """As `Client.prepare`."""
-        return AsyncPreparedStatement(self, statement, await self._prepare(statement))
+        (answer,) = await self._request(calls.prepare(statement), timeout_s)
+        return AsyncPreparedStatement(self, statement, calls.prepared_of(answer))
 
-    async def insert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
+    async def insert(
+        self,
+        collection: str,
+        ids: Ids,
+        vectors: ArrayLike,
+        payloads: Payloads | None = None,
+        *,
+        timeout_s: Timeout = CLIENT_DEFAULT,
+    ) -> int:
         """As `Client.insert`."""
-        return await self._count(messages.Insert(collection, calls.rows_bytes(ids, vectors, payloads)))
+        return calls.count_of(await self._request(calls.insert(collection, ids, vectors, payloads), timeout_s))
 
-    async def upsert(self, collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None = None) -> int:
+    async def upsert(
+        self,
+        collection: str,
+        ids: Ids,
+        vectors: ArrayLike,
+        payloads: Payloads | None = None,
+        *,
+        timeout_s: Timeout = CLIENT_DEFAULT,
+    ) -> int:
         """As `Client.upsert`."""
-        return await self._count(messages.Upsert(collection, calls.rows_bytes(ids, vectors, payloads)))
+        return calls.count_of(await self._request(calls.upsert(collection, ids, vectors, payloads), timeout_s))
 
     async def delete(
-        self, collection: str, ids: Ids | RowId | None = None, where: str | None = None, params: Parameters = ()
+        self,
+        collection: str,
+        ids: Ids | RowId | None = None,
+        where: str | None = None,
+        params: Parameters = None,
+        *,
+        timeout_s: Timeout = CLIENT_DEFAULT,
     ) -> int:
         """As `Client.delete`."""
-        if (ids is None) == (where is None):
-            raise errors.INVALID_PARAMETER.error("delete takes either ids or where")
-        if where is not None:
-            result = calls.result_of(await self._request(calls.delete_where(collection, where, params)))
-            return result.affected or 0
-        assert ids is not None
-        return await self._count(calls.delete(collection, ids))
+        return calls.count_of(await self._request(calls.delete(collection, ids, where, params), timeout_s))
 
-    async def get(self, collection: str, ids: Ids | RowId, with_vectors: bool = False) -> list[Row | None]:
+    async def get(
+        self,
+        collection: str,
+        ids: Ids | RowId,
+        with_vectors: bool = False,
+        *,
+        timeout_s: Timeout = CLIENT_DEFAULT,
+    ) -> list[Row | None]:
         """As `Client.get`."""
         message, wanted = calls.get(collection, ids, with_vectors)
-        (answer,) = await self._request(message)
+        (answer,) = await self._request(message, timeout_s)
         return calls.rows_of(answer, wanted)
 
     @overload
@@ -106,25 +142,27 @@ class AsyncClient:
         query: ArrayLike,
         k: int = 10,
         where: str | None = None,
-        params: Parameters = (),
+        params: Parameters = None,
         ef: int | None = None,
         exact: bool = False,
         recall: float | None = None,
         with_payloads: bool = True,
         with_vectors: bool = False,
         with_report: bool = False,
+        *,
+        timeout_s: Timeout = CLIENT_DEFAULT,
     ) -> Any:
         """As `Client.search`."""
         message, is_single = calls.search(
             collection, query, k, where, params, ef, exact, recall, with_payloads, with_vectors, with_report
         )
-        (answer,) = await self._request(message)
+        (answer,) = await self._request(message, timeout_s)
         found = calls.hits_of(answer)
         return found[0] if is_single else found
 
-    async def ping(self) -> None:
+    async def ping(self, *, timeout_s: Timeout = CLIENT_DEFAULT) -> None:
         """As `Client.ping`."""
-        await self._request(messages.Ping())
+        await self._request(messages.Ping(), timeout_s)
 
     async def close(self) -> None:
         if self._link is not None:
@@ -132,7 +170,12 @@ class AsyncClient:
             self._link = None
 
     async def __aenter__(self) -> AsyncClient:
-        await self._connected()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connected()
+        except TimeoutError as error:
+            where = f"{self._address.host}:{self._address.port}"
+            raise errors.TIMEOUT.error(f"no connection to {where} within {self._timeout_s:g} s") from error
         return self
 
     async def __aexit__(
@@ -143,31 +186,30 @@ class AsyncClient:
     def __await__(self) -> Generator[Any, None, AsyncClient]:
         return self.__aenter__().__await__()
 
-    async def _prepare(self, statement: str) -> messages.Prepared:
-        (answer,) = await self._request(messages.Prepare(statement))
-        return calls.prepared_of(answer)
-
-    async def _count(self, message: messages.Message) -> int:
-        (answer,) = await self._request(message)
-        return calls.count_of(answer)
-
-    async def _request(self, message: messages.Message) -> list[messages.Message]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    link = await self._connected()
-                    self._has_set = self._has_set or calls.sets_something(message)
-                    return await link.request(message)
-            except TimeoutError:
-                raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s") from None
-            except errors.RedDBError as error:
-                # NOT_READY says that nothing happened; anything else is the caller's to repeat.
-                if error.code is not errors.NOT_READY or loop.time() >= deadline:
-                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
-                    raise
-            await asyncio.sleep(_PAUSE_S)
+    async def _request(
+        self, message: messages.Message, timeout_s: Timeout, statement: str | None = None
+    ) -> list[messages.Message]:
+        """The answer; `statement` is the text of a message that has none itself."""
+        limit_s = self._timeout_s if timeout_s is CLIENT_DEFAULT else arguments.timeout(timeout_s)
+        is_sent = False
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                while True:
+                    try:
+                        link = await self._connected()
+                        self._has_set = self._has_set or calls.sets_something(message)
+                        is_sent = True
+                        return await link.request(message)
+                    except errors.RedDBError as error:
+                        # NOT_READY says that nothing happened; anything else is the caller's to repeat.
+                        if error.code is not errors.NOT_READY or limit.expired():
+                            self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
+                            raise
+                    is_sent = False
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError as error:
+            assert limit_s is not None
+            raise calls.timed_out(message, statement, limit_s, is_sent) from error
 
     async def _connected(self) -> _Link:
         async with self._connecting:
@@ -193,8 +235,9 @@ class AsyncClient:
         where = f"{self._address.host}:{self._address.port}"
         try:
             _, link = await asyncio.get_running_loop().create_connection(_Link, self._address.host, self._address.port)
-        except OSError as error:
-            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
+            reason = getattr(error, "strerror", None) or error
+            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {reason}") from error
         hello = messages.Hello(messages.MAGIC, [messages.VERSION], f"reddb-python-aio {__version__}")
         try:
             await link.request(hello)
@@ -211,20 +254,23 @@ class AsyncPreparedStatement:
         """Use `AsyncClient.prepare`."""
         self._client = client
         self._statement = statement
-        self._number = prepared.statement
-        self.parameters = prepared.parameters
+        self._prepared = prepared
 
-    async def execute(self, params: Parameters = ()) -> Result:
+    @property
+    def parameters(self) -> list[str]:
+        return self._prepared.parameters
+
+    async def execute(self, params: Parameters = None, *, timeout_s: Timeout = CLIENT_DEFAULT) -> Result:
         """As `PreparedStatement.execute`."""
-        message = messages.Execute(self._number, calls.plain(params))
+        message = calls.execute(self._prepared, params)
         try:
-            return calls.result_of(await self._client._request(message))
+            return calls.result_of(await self._client._request(message, timeout_s, self._statement))
         except errors.RedDBError as error:
             if error.code is not errors.UNKNOWN_STATEMENT:
                 raise
         # The connection was opened anew, or has prepared too many others since.
-        await self._client._prepare(self._statement)
-        return calls.result_of(await self._client._request(message))
+        await self._client._request(calls.prepare(self._statement), timeout_s)
+        return calls.result_of(await self._client._request(message, timeout_s, self._statement))
 
 
 class _Link(asyncio.Protocol):

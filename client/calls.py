@@ -6,51 +6,50 @@ Invariant: nothing here waits or touches a socket.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from reddb import errors
-from reddb.array_likes import float32_array
+from reddb.client import arguments
+from reddb.client.arguments import Ids, Parameters, Payloads
 from reddb.client.rows import Found, Hits, Result, Row, rows_by_id
-from reddb.rows import RowBatch, id_column, make_batch
-from reddb.types import IdColumn, Payload, RowId
+from reddb.rows import RowBatch, make_batch
+from reddb.types import IdColumn, RowId
 from reddb.wire import messages
 
-Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
-Ids: TypeAlias = IdColumn | Iterable[RowId]
 # The words at the beginning, behind blanks and comments.
-_SETS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?:SET|PREPARE|BEGIN)\b", re.IGNORECASE | re.DOTALL)
+_BLANK = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+"
+_SETS = re.compile(rf"{_BLANK}(?:SET|PREPARE|BEGIN)\b", re.IGNORECASE | re.DOTALL)
+_READS = re.compile(rf"{_BLANK}(?:SELECT|VECTOR|SEARCH|SHOW|DESCRIBE|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
 
 LOST_SESSION = "the connection was lost, and with it what its session had set"
-
-Payloads: TypeAlias = Iterable[Payload | None]
-
-# What a query may be, for the overloads of `search`: how many dimensions it has decides what comes back.
-_AnyDtype: TypeAlias = np.dtype[Any]
-OneQuery: TypeAlias = Sequence[float] | np.ndarray[tuple[int], _AnyDtype]
-ManyQueries: TypeAlias = Sequence[Sequence[float]] | Sequence[NDArray[Any]] | np.ndarray[tuple[int, int], _AnyDtype]
-# Arrays of unknown dimensions fit a tuple of any length; those of known ones do not fit this one.
-UnknownQuery: TypeAlias = np.ndarray[tuple[int, int, int, int, int, int, int], _AnyDtype]
+_COLLECTION = "the name of a collection"
 
 
-class SearchWords(TypedDict, total=False):
-    """The further arguments of `search`, by name."""
+class Unanswered(Exception):
+    """The time for a request was over. `is_sent` is false where the server cannot have got all of it."""
 
-    where: str | None
-    params: Parameters
-    ef: int | None
-    exact: bool
-    recall: float | None
-    with_payloads: bool
-    with_vectors: bool
-    with_report: bool
+    def __init__(self, *, is_sent: bool) -> None:
+        super().__init__()
+        self.is_sent = is_sent
 
 
-def query(statement: str, parameters: Parameters) -> messages.Query:
-    return messages.Query(statement, plain(parameters))
+def timed_out(message: messages.Message, statement: str | None, timeout_s: float, is_sent: bool) -> errors.RedDBError:
+    """What a client says when the time is over, and what has become of the request; `statement` is the text of it."""
+    told = f"no answer within {timeout_s:g} s"
+    if not is_sent:
+        return errors.TIMEOUT.error(f"{told}: the request was not sent, and nothing was done")
+    text = message.text if isinstance(message, messages.Query) else statement or ""
+    if isinstance(message, messages.Search | messages.Get | messages.Ping | messages.Prepare) or _READS.match(text):
+        return errors.TIMEOUT.error(f"{told}; the server was told to stop the request, which changes nothing")
+    return errors.TIMEOUT.error(
+        f"{told}; a request that changes something is not stopped half-way: it may be done by now, or will be yet",
+        hint="look at what is stored before you repeat it; timeout_s gives it longer, None all the time it needs",
+        outcome="unknown",
+    )
 
 
 def sets_something(message: messages.Message) -> bool:
@@ -58,48 +57,63 @@ def sets_something(message: messages.Message) -> bool:
     return isinstance(message, messages.Query) and _SETS.match(message.text) is not None
 
 
-def plain(parameters: Parameters) -> list[Any] | dict[str, Any]:
-    return dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+# --- arguments to messages ---------------------------------------------------------------------------------
 
 
-def prepared_of(answer: messages.Message) -> messages.Prepared:
-    assert isinstance(answer, messages.Prepared)
-    return answer
+def query(statement: str, params: Parameters) -> messages.Query:
+    return messages.Query(arguments.text("statement", statement, "one statement"), arguments.parameters(params))
+
+
+def prepare(statement: str) -> messages.Prepare:
+    return messages.Prepare(arguments.text("statement", statement, "one statement"))
+
+
+def execute(prepared: messages.Prepared, params: Parameters) -> messages.Execute:
+    return messages.Execute(prepared.statement, arguments.parameters(params))
+
+
+def insert(collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> messages.Insert:
+    return messages.Insert(arguments.text("collection", collection, _COLLECTION), rows_bytes(ids, vectors, payloads))
+
+
+def upsert(collection: str, ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> messages.Upsert:
+    return messages.Upsert(arguments.text("collection", collection, _COLLECTION), rows_bytes(ids, vectors, payloads))
 
 
 def rows_bytes(ids: Ids, vectors: ArrayLike, payloads: Payloads | None) -> bytes:
     """Rows to write. Raises an input error naming the row."""
-    return b"".join(make_batch(ids, vectors, payloads).encode())
-
-
-def delete(collection: str, ids: Ids | RowId) -> messages.Delete:
-    """Raises INVALID_ID naming the row."""
-    return messages.Delete(collection, _ids_bytes(_id_column(ids)))
+    return b"".join(make_batch(arguments.ids(ids), vectors, arguments.payloads(payloads)).encode())
 
 
 def get(collection: str, ids: Ids | RowId, with_vectors: bool) -> tuple[messages.Get, list[RowId]]:
     """The message, and the ids in their order. Raises INVALID_ID naming the row."""
-    column = _id_column(ids)
+    collection = arguments.text("collection", collection, _COLLECTION)
+    column = arguments.ids(ids, may_be_one=True)
     wanted = column.tolist() if isinstance(column, np.ndarray) else list(column)
-    return messages.Get(collection, _ids_bytes(column), with_vectors), wanted
-
-
-def _id_column(ids: Ids | RowId) -> IdColumn:
-    """Ids to get or delete, read once; one alone may stand without a list."""
-    return id_column([ids] if isinstance(ids, int | str | np.integer) else ids)
+    return messages.Get(collection, _ids_bytes(column), arguments.flag("with_vectors", with_vectors)), wanted
 
 
 def _ids_bytes(column: IdColumn) -> bytes:
     return b"".join(RowBatch(column, np.empty((len(column), 0), np.float32)).encode())
 
 
-def delete_where(collection: str, where: str, parameters: Parameters) -> messages.Query:
+def delete(
+    collection: str, ids: Ids | RowId | None, where: str | None, params: Parameters
+) -> messages.Delete | messages.Query:
     """Raises SYNTAX where `where` is more or less than a condition, whatever a statement could make of it."""
+    collection = arguments.text("collection", collection, _COLLECTION)
+    if (ids is None) == (where is None):
+        raise errors.INVALID_PARAMETER.error(f"delete takes either ids or where, not {'both' if ids else 'neither'}")
+    if where is None:
+        assert ids is not None
+        if params:
+            raise errors.INVALID_PARAMETER.error("params are given, but there is no where to use them")
+        return messages.Delete(collection, _ids_bytes(arguments.ids(ids, may_be_one=True)))
     from reddb.grammar import parse_condition  # only here: most clients need no parser
 
-    parse_condition(where)
+    parse_condition(arguments.text("where", where, "the condition of a WHERE"))
     quoted = '"' + collection.replace('"', '""') + '"'
-    return query(f"DELETE FROM {quoted} WHERE {where}", parameters)
+    return query(f"DELETE FROM {quoted} WHERE {where}", params)
 
 
 def search(
@@ -116,26 +130,30 @@ def search(
     with_report: bool,
 ) -> tuple[messages.Search, bool]:
     """The message, and whether one query was given (one-dimensional) rather than several."""
-    array = float32_array(queries, "the query")
-    if array.ndim not in (1, 2):
-        message = f"a query is an array of numbers with one or two dimensions, not one of shape {array.shape}"
-        raise errors.INVALID_VECTOR.error(message)
-    is_single = array.ndim == 1
-    message_ = messages.Search(
-        collection,
+    array = arguments.queries(queries)
+    message = messages.Search(
+        arguments.text("collection", collection, _COLLECTION),
         array.shape[-1],
         array.tobytes(),
-        int(k),
-        ef,
-        exact,
-        with_payloads,
-        with_vectors,
-        where,
-        plain(params),
-        None if recall is None else float(recall),
-        with_report,
+        arguments.whole("k", k),
+        None if ef is None else arguments.whole("ef", ef),
+        arguments.flag("exact", exact),
+        arguments.flag("with_payloads", with_payloads),
+        arguments.flag("with_vectors", with_vectors),
+        None if where is None else arguments.text("where", where, "the condition of a WHERE"),
+        arguments.parameters(params),
+        None if recall is None else arguments.real("recall", recall),
+        arguments.flag("with_report", with_report),
     )
-    return message_, is_single
+    return message, array.ndim == 1
+
+
+# --- answers to values -------------------------------------------------------------------------------------
+
+
+def prepared_of(answer: messages.Message) -> messages.Prepared:
+    assert isinstance(answer, messages.Prepared)
+    return answer
 
 
 def hits_of(answer: messages.Message) -> list[Hits]:
@@ -165,6 +183,10 @@ def rows_of(answer: messages.Message, wanted: Sequence[RowId]) -> list[Row | Non
     return [found.get(row_id) for row_id in wanted]
 
 
-def count_of(answer: messages.Message) -> int:
-    assert isinstance(answer, messages.Written)
-    return answer.count
+def count_of(parts: Sequence[messages.Message]) -> int:
+    """How many rows were written."""
+    first = parts[0]
+    if isinstance(first, messages.Result):
+        return first.affected or 0
+    assert isinstance(first, messages.Written)
+    return first.count

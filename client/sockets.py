@@ -7,9 +7,10 @@ is retried for anyone.
 
 Ctrl-C while a request is sent ends the connection. While its answer is awaited, it tells the server to stop, waits for
 that answer, and goes on as KeyboardInterrupt; the connection can be used afterwards. A write is not stopped half-way:
-it was stored or not, and a read tells.
+it was stored or not, and a read tells. When the time for a request is over it is the same, but nothing is waited for:
+its answer is dropped when it comes, before that of a later request.
 
-Invariant: a request ends within `timeout_s` of its last progress.
+Invariant: a request ends within its `timeout_s`, whatever the server does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from reddb import errors
 from reddb._version import __version__
 from reddb.client import calls
+from reddb.client.deadline import Deadline
 from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Get, Hello, Message, Ping, Search, Welcome
@@ -30,6 +32,7 @@ _RECEIVE_BYTES = 256 * 1024
 _PAUSE_S = 0.1  # between two attempts
 _READS = (Search, Get, Ping)
 _READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
+_ABANDON_S = 0.1  # for a few bytes
 _CANCEL_S = 5.0  # how long an interrupted request may take to end, before its connection does
 GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 
@@ -37,33 +40,34 @@ GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 class SocketTransport:
     """A connection to a server."""
 
-    def __init__(self, address: ServerAddress, timeout_s: float) -> None:
+    def __init__(self, address: ServerAddress, timeout_s: float | None) -> None:
         """Connect and greet. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         self._address = address
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s  # of connecting
         self._socket: socket.socket | None = None
         self._correlation = 0
+        self._abandoned: set[int] = set()  # correlations whose answers nobody waits for any more
         self._is_closed = False
         self._has_set = False  # in the session of this connection
         self._server_version = ""
-        self._connect()
+        self.connect()
 
     @property
     def server_version(self) -> str:
         """The release of the server that greeted last."""
         return self._server_version
 
-    def request(self, message: Message) -> Sequence[Message]:
-        deadline = time.monotonic() + self._timeout_s
+    def request(self, message: Message, timeout_s: float | None) -> Sequence[Message]:
+        deadline = Deadline(timeout_s)
         losses = 0
         while True:
             try:
-                return self._request_once(message)
+                return self._request_once(message, deadline)
             except errors.RedDBError as error:
                 losses += error.code is errors.CONNECTION_LOST
                 may_repeat = isinstance(message, _READS) and losses < _READS_MAX and not self._has_set
                 lost_read = error.code is errors.CONNECTION_LOST and may_repeat
-                if not (error.code is errors.NOT_READY or lost_read) or time.monotonic() >= deadline:
+                if not (error.code is errors.NOT_READY or lost_read) or deadline.is_over:
                     self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
                     raise
             time.sleep(_PAUSE_S)
@@ -84,27 +88,34 @@ class SocketTransport:
     def connect(self) -> None:
         """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         if not self.is_connected():
-            self._connect()
+            try:
+                self._connect(Deadline(self._timeout_s))
+            except calls.Unanswered as error:
+                where = f"{self._address.host}:{self._address.port}"
+                raise errors.TIMEOUT.error(f"no connection to {where} within {self._timeout_s:g} s") from error
 
     def close(self) -> None:
         self._is_closed = True
         self._disconnect()
 
-    def _request_once(self, message: Message) -> Sequence[Message]:
+    def _request_once(self, message: Message, deadline: Deadline) -> Sequence[Message]:
         if self._is_closed:
             raise errors.CONNECTION_LOST.error("this client was closed")
         if self._socket is None:
             if self._has_set:
                 raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
-            self._connect()
+            self._connect(deadline)
         self._has_set = self._has_set or calls.sets_something(message)
-        return self._exchange(message)
+        return self._exchange(message, deadline)
 
-    def _connect(self) -> None:
+    def _connect(self, deadline: Deadline) -> None:
         """Connect and greet, again if a core that is just dying was to take us: nothing was asked of it yet."""
         for attempt in range(1, GREETINGS_MAX + 1):
             try:
-                self._connect_once()
+                self._connect_once(deadline)
+            except calls.Unanswered:
+                self._disconnect()
+                raise calls.Unanswered(is_sent=False) from None
             except errors.RedDBError as error:
                 self._disconnect()
                 if error.code is not errors.CONNECTION_LOST or attempt == GREETINGS_MAX:
@@ -113,33 +124,39 @@ class SocketTransport:
                 return
             time.sleep(_PAUSE_S)
 
-    def _connect_once(self) -> None:
+    def _connect_once(self, deadline: Deadline) -> None:
         where = f"{self._address.host}:{self._address.port}"
         try:
-            self._socket = socket.create_connection((self._address.host, self._address.port), self._timeout_s)
+            self._socket = socket.create_connection((self._address.host, self._address.port), deadline.left_s())
         except TimeoutError as error:
-            raise errors.TIMEOUT.error(f"no connection to {where} within {self._timeout_s:g} s") from error
-        except OSError as error:
-            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {error.strerror or error}") from error
+            raise calls.Unanswered(is_sent=False) from error
+        except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
+            reason = getattr(error, "strerror", None) or error
+            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {reason}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = WireConnection(expects_hello=False)
-        (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"))
+        self._abandoned.clear()
+        (welcome,) = self._exchange(Hello(MAGIC, [VERSION], f"reddb-python {__version__}"), deadline)
         if not isinstance(welcome, Welcome):
             raise errors.PROTOCOL.error(f"{where} answered Hello with {type(welcome).__name__}")
         self._server_version = welcome.server
 
-    def _exchange(self, message: Message) -> list[Message]:
+    def _exchange(self, message: Message, deadline: Deadline) -> list[Message]:
         assert self._socket is not None
         self._correlation += 1
         data = encode(message, self._correlation)
         is_sent = False
         try:
+            self._socket.settimeout(deadline.left_s())
             self._socket.sendall(data)
             is_sent = True
-            parts = self._receive()
+            parts = self._receive(deadline)
         except TimeoutError as error:
-            self._disconnect()  # a late answer must not be taken for that of the next request
-            raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s") from error
+            if is_sent:
+                self._abandon()
+            else:
+                self._disconnect()  # the server may have half a message
+            raise calls.Unanswered(is_sent=is_sent) from error
         except OSError as error:
             self._disconnect()
             raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
@@ -153,18 +170,28 @@ class SocketTransport:
             raise parts[0].to_error()
         return parts
 
+    def _abandon(self) -> None:
+        """Have the request stopped, and its answer dropped when it comes; where that cannot be sent, disconnect."""
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(_ABANDON_S)
+            self._socket.sendall(encode(Cancel(self._correlation), 0))
+            self._abandoned.add(self._correlation)
+        except OSError:  # its end stops the request, too
+            self._disconnect()
+
     def _cancel(self) -> None:
         """Have the request stopped and take its answer off the connection, or end the connection."""
         assert self._socket is not None
         try:
             self._socket.settimeout(_CANCEL_S)
             self._socket.sendall(encode(Cancel(self._correlation), 0))
-            self._receive()
-            self._socket.settimeout(self._timeout_s)
+            self._receive(Deadline(_CANCEL_S))
         except (errors.RedDBError, OSError, KeyboardInterrupt):  # the next request opens another one
             self._disconnect()
 
-    def _receive(self) -> list[Message]:
+    def _receive(self, deadline: Deadline) -> list[Message]:
+        """The parts of the answer. Raises TimeoutError."""
         assert self._socket is not None
         parts: list[Message] = []
         while True:
@@ -176,12 +203,19 @@ class SocketTransport:
                 if isinstance(event, Broken):
                     self._disconnect()
                     raise event.error
+                if event.correlation in self._abandoned:
+                    if not event.more:
+                        self._abandoned.discard(event.correlation)
+                    continue
                 if event.correlation != self._correlation and event.correlation:
                     self._disconnect()
                     raise errors.PROTOCOL.error("an answer came that belongs to another request")
                 parts.append(event.message)
                 if not event.more:
                     return parts
+            if deadline.is_over:
+                raise TimeoutError
+            self._socket.settimeout(deadline.left_s())
 
     def _disconnect(self) -> None:
         if self._socket is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reddb import errors
+from reddb.wording import shown
 
 PORT = 5050
 _FORMS = "red://host:port or file:path"
@@ -23,6 +24,8 @@ class ServerAddress:
 
 def parse_url(url: str) -> ServerAddress | str:
     """The server's address, or the path of a data folder. Raises INVALID_URL."""
+    if not isinstance(url, str):
+        raise errors.INVALID_URL.error(f"url is a string, not {shown(url)}", hint=_FORMS)
     scheme, colon, rest = url.partition(":")
     if scheme == "file" and colon:
         path = rest.removeprefix("//")

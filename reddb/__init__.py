@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from reddb import aio
 from reddb._version import __version__
+from reddb.client import arguments
 from reddb.client.blocking import Client, PreparedStatement
 from reddb.client.rows import Hit, Hits, Result, Row
 from reddb.client.sockets import SocketTransport
@@ -32,15 +33,17 @@ __all__ = [
 ]
 
 
-def connect(url: str, timeout_s: float = 30.0) -> Client:
+def connect(url: str, timeout_s: float | None = 30.0) -> Client:
     """Open a database: `red://host:port` for a server, `file:path` for a folder in this process.
 
+    `timeout_s` is how many seconds connecting, and each call that does not say so itself, may take; None for no limit.
     Raises INVALID_URL, UNAVAILABLE or TIMEOUT for a server; DATA_IN_USE, CORRUPT_DATA, … for a folder.
     """
     target = parse_url(url)
+    limit_s = arguments.timeout(timeout_s)
     if isinstance(target, ServerAddress):
-        return Client(SocketTransport(target, timeout_s))
+        return Client(SocketTransport(target, limit_s), limit_s)
     # Only here: a client of a server must not load the engine and faiss.
     from reddb.database import Database
 
-    return Client(Database(target))
+    return Client(Database(target), limit_s)

@@ -13,8 +13,10 @@ import numpy as np
 from reddb import errors, limits
 from reddb.expiry import may_expire
 from reddb.fields import check_row, unpack_payload
+from reddb.plain import remedy
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
+from reddb.wording import of_type
 
 # Squared lengths that no vector with a coordinate out of bounds has, whatever its dimension.
 _SQUARE_MIN = 1e6 * limits.DIM_MAX * limits.COORDINATE_MIN**2
@@ -150,4 +152,6 @@ def _check_value(row: int, name: str, value: Any, depth: int) -> None:
         for inner in value:
             _check_value(row, name, inner, depth + 1)
     elif value is not None and not isinstance(value, bool | int | float | str | datetime):
-        raise errors.INVALID_PAYLOAD.error(f"row {row}: {name!r} holds a {type(value).__name__}", row=row)
+        raise errors.INVALID_PAYLOAD.error(
+            f"row {row}: the key {name!r} holds {of_type(value)}", row=row, field=name, hint=remedy(value)
+        )

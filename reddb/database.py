@@ -100,6 +100,8 @@ class Database:
         self._transactions = Transactions()
         self._since = datetime.now(UTC)
         self._metrics = Metrics()
+        self._timeout_s: float | None = None  # of the request that is being answered
+        self._end = inf
         try:
             self._folder.remove_dropped()
             for collection in self._folder.catalog.collections():
@@ -109,8 +111,13 @@ class Database:
             self.close()
             raise
 
-    def request(self, message: Message) -> Sequence[Message]:
-        """Answer one message. Raises the RedDBError that a server would send."""
+    def request(self, message: Message, timeout_s: float | None = None) -> Sequence[Message]:
+        """Answer one message. Raises the RedDBError that a server would send.
+
+        Raises TIMEOUT for what only reads and takes longer than `timeout_s`; a change goes on to its end.
+        """
+        self._timeout_s = timeout_s
+        self._end = inf if timeout_s is None else time.monotonic() + timeout_s
         if not self._is_open:
             raise errors.CONNECTION_LOST.error("this database was closed")
         self._metrics.requests[type(message).__name__.lower()] += 1
@@ -249,7 +256,7 @@ class Database:
         return found
 
     def _finish(self, steps: Generator[None, None, T]) -> T:
-        """What the steps return. Raises STATEMENT_TIMEOUT when the session's time for a statement is over."""
+        """What the steps return. Raises STATEMENT_TIMEOUT when the session's time is over, TIMEOUT the request's."""
         timeout_ms = self._session.statement_timeout_ms
         end = time.monotonic() + timeout_ms / 1000 if timeout_ms else inf
         while True:
@@ -258,9 +265,13 @@ class Database:
             except StopIteration as stop:
                 returned: T = stop.value
                 return returned
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 steps.close()
                 raise timed_out(timeout_ms)
+            if now > self._end:
+                steps.close()
+                raise errors.TIMEOUT.error(f"no answer within {self._timeout_s:g} s; the query was stopped")
 
     # --- changes of the catalog ----------------------------------------------------------------------------
 

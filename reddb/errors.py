@@ -37,7 +37,8 @@ class RedDBError(Exception):
     """An error of the catalogue, with a message for this very case.
 
     `detail` holds plain values that help a program or a person find the place: `line`, `column`,
-    `excerpt` and `hint` for statements, `row` for batches, `path` for files.
+    `excerpt` and `hint` for statements, `row` for batches, `path` for files; `outcome` is "unknown" where a change may
+    be done or not.
     """
 
     def __init__(self, code: ErrorCode, message: str, detail: dict[str, Any] | None = None) -> None:
@@ -52,7 +53,8 @@ class RedDBError(Exception):
 
     @property
     def retryable(self) -> bool:
-        return self.code.retryable
+        """Whether the same request may succeed later, and be sent again without a look at what became of this one."""
+        return self.code.retryable and self.detail.get("outcome") != "unknown"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By its attributes: an exception is otherwise made again from its message alone.
@@ -183,7 +185,13 @@ CONNECTION_LOST = _declare(
     4003, "CONNECTION_LOST", _K.UNAVAILABLE, "The connection ended before the answer came.", retryable=True
 )
 SHUTTING_DOWN = _declare(4004, "SHUTTING_DOWN", _K.UNAVAILABLE, "The server is stopping.", retryable=True)
-TIMEOUT = _declare(4005, "TIMEOUT", _K.UNAVAILABLE, "No answer came in time.", retryable=True)
+TIMEOUT = _declare(
+    4005,
+    "TIMEOUT",
+    _K.UNAVAILABLE,
+    "No answer came in time; where it was to a change, that may be done or not, and the error is not retryable.",
+    retryable=True,
+)
 DISK_FULL = _declare(4006, "DISK_FULL", _K.UNAVAILABLE, "The disk is full; the write was undone.", retryable=True)
 
 CORRUPT_DATA = _declare(5001, "CORRUPT_DATA", _K.DATA, "A file does not hold what its checksum or header says.")

@@ -30,12 +30,13 @@ from typing import Any, NoReturn, TypeAlias
 import msgpack
 
 from reddb import errors, limits
+from reddb.plain import NotPlain, plain
+from reddb.wording import shown
 
 Payload: TypeAlias = dict[str, Any]
 
 TIMESTAMP_HINT = "write 2024-05-01T12:00:00Z, or +02:00 in place of Z"
 
-_SHOWN_CHARS = 100  # of a value in a message
 _TIMESTAMP_BYTES_MAX = 12
 
 
@@ -203,9 +204,7 @@ def check_default(field: Field) -> Field:
 def _refuse(code: errors.ErrorCode, what: str, field: Field, value: object, **detail: Any) -> NoReturn:
     if field.type is FieldType.TIMESTAMP:
         detail["hint"] = TIMESTAMP_HINT
-    shown = repr(value)
-    shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…"
-    message = f"{what} is {field.type}: {_RULES[field.type][0]}, not {shown}"
+    message = f"{what} is {field.type}: {_RULES[field.type][0]}, not {shown(value)}"
     raise code.error(message, field=field.name, **detail)
 
 
@@ -213,11 +212,22 @@ def _refuse(code: errors.ErrorCode, what: str, field: Field, value: object, **de
 
 
 def pack_payload(payload: Payload, row: int = 0) -> bytes:
-    """MessagePack bytes, none for an empty payload. Raises INVALID_PAYLOAD naming the row for what has no form."""
+    """MessagePack bytes, none for an empty payload.
+
+    What is not plain becomes it (`reddb.plain`). Raises INVALID_PAYLOAD naming row, key and remedy for what cannot.
+    """
     try:
         return bytes(msgpack.packb(payload, datetime=True)) if payload else b""
-    except (TypeError, ValueError, OverflowError) as error:
-        raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload cannot be stored: {error}", row=row) from error
+    except (TypeError, ValueError, OverflowError):
+        return bytes(msgpack.packb(_plain_payload(payload, row), datetime=True))
+
+
+def _plain_payload(payload: Payload, row: int) -> Payload:
+    try:
+        return {key: plain(value, shown(key).strip("'")) for key, value in payload.items()}
+    except NotPlain as error:
+        message = f"row {row}: the key '{error.path}' holds {error.what}"
+        raise errors.INVALID_PAYLOAD.error(message, row=row, field=error.path, hint=error.remedy) from None
 
 
 def unpack_payload(content: bytes | memoryview, row: int = 0) -> Payload:

@@ -35,6 +35,7 @@ from reddb import errors, limits
 from reddb.array_likes import float32_array, is_hidden
 from reddb.fields import pack_payload
 from reddb.types import Buffer, IdColumn, Payload, RowId, Vectors
+from reddb.wording import shown
 
 _HEADER = struct.Struct("<BBHIIIQ")
 _VERSION = 1
@@ -202,14 +203,15 @@ def id_column(ids: IdColumn | Iterable[RowId]) -> IdColumn:
         if ids.ndim == 1 and (ids.dtype == np.int64 or len(ids) == 0):
             return np.ascontiguousarray(ids, np.int64)
         ids = ids.tolist()
-    values = [int(value) if isinstance(value, np.integer) else value for value in ids]
+    values = [value.item() if isinstance(value, np.integer | np.str_) else value for value in ids]
     for row, value in enumerate(values):
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             continue
         if type(value) is int:
-            raise errors.INVALID_ID.error(f"row {row}: id {value} does not fit in 64 bits", row=row)
+            raise errors.INVALID_ID.error(f"row {row}: the id {shown(value)} does not fit in 64 bits", row=row)
         if type(value) is not str:
-            raise errors.INVALID_ID.error(f"row {row}: an id must be an integer or a string, not {value!r}", row=row)
+            message = f"row {row}: an id must be an integer or a string, not {shown(value)}"
+            raise errors.INVALID_ID.error(message, row=row)
         if not value.isascii():
             _check_unicode(row, value)
     return values if any(type(value) is str for value in values) else np.array(values, np.int64)

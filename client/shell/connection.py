@@ -17,7 +17,7 @@ from reddb.client.blocking import Client
 from reddb.client.sockets import SocketTransport
 from reddb.client.url import ServerAddress, parse_url
 
-_TIMEOUT_S = 3600.0  # a person waits as long as he likes; Ctrl-C ends it
+_CONNECT_S = 30.0  # for an answer a person waits as long as he likes; Ctrl-C ends it
 
 
 class Connection:
@@ -29,10 +29,10 @@ class Connection:
         self._transport: SocketTransport | None = None
         target = parse_url(url)
         if isinstance(target, ServerAddress):
-            self._transport = SocketTransport(target, _TIMEOUT_S)
-            self.client = Client(self._transport)
+            self._transport = SocketTransport(target, _CONNECT_S)
+            self.client = Client(self._transport, None)
         else:
-            self.client = reddb.connect(url)
+            self.client = reddb.connect(url, None)
 
     @property
     def version(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from reddb import errors
-from reddb.client.calls import Parameters
+from reddb.client.arguments import Parameters
 from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint
 from reddb.client.shell.connection import Connection

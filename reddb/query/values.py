@@ -18,8 +18,8 @@ from reddb import errors, limits
 from reddb.checks import check_coordinates
 from reddb.grammar import ast, located, written_numbers
 from reddb.types import RowId, Vectors
+from reddb.wording import shown
 
-_SHOWN_CHARS = 100  # of a value in a message
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 T = TypeVar("T")
@@ -234,5 +234,4 @@ def _described(value: Any) -> str:
         return "a map"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    shown = "NULL" if value is None else repr(value)
-    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…"
+    return "NULL" if value is None else shown(value)

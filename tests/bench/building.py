@@ -77,7 +77,7 @@ def _client_on(running: Server, core: int) -> reddb.Client:
     while True:
         peer = Peer(int(running.url.rpartition(":")[2]))
         if peer.greet() == core:
-            return reddb.Client(peer)
+            return reddb.Client(peer, None)
         rejected.append(peer)  # closed, it would be the next one's place
 
 

@@ -25,16 +25,16 @@ class AwaitedStatement:
         self._statement = statement
         self.parameters = statement.parameters
 
-    def execute(self, params: Any = ()) -> Any:
-        return self._runner.run(self._statement.execute(params))
+    def execute(self, *args: Any, **words: Any) -> Any:
+        return self._runner.run(self._statement.execute(*args, **words))
 
 
 class AwaitedClient:
     """The asynchronous client as the synchronous one: each call runs until its answer is there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_s: float | None = 30.0) -> None:
         self._runner = asyncio.Runner()
-        self._client = self._runner.run(self._connect(url))
+        self._client = self._runner.run(self._connect(url, timeout_s))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **words: Any) -> Any:
@@ -42,8 +42,8 @@ class AwaitedClient:
 
         return call
 
-    def prepare(self, statement: str) -> AwaitedStatement:
-        return AwaitedStatement(self._runner, self._runner.run(self._client.prepare(statement)))
+    def prepare(self, *args: Any, **words: Any) -> AwaitedStatement:
+        return AwaitedStatement(self._runner, self._runner.run(self._client.prepare(*args, **words)))
 
     def close(self) -> None:
         async def close() -> None:
@@ -53,8 +53,8 @@ class AwaitedClient:
         self._runner.run(close())
         self._runner.close()
 
-    async def _connect(self, url: str) -> reddb.aio.AsyncClient:
-        return await reddb.aio.connect(url)
+    async def _connect(self, url: str, timeout_s: float | None) -> reddb.aio.AsyncClient:
+        return await reddb.aio.connect(url, timeout_s)
 
 
 @pytest.fixture(scope="session")

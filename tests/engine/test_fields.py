@@ -181,10 +181,11 @@ def test_a_payload_comes_back_from_its_bytes(payload):
 
 @pytest.mark.parametrize("value", [object(), 2**64, "\ud800", NAIVE, {1, 2}])
 def test_what_has_no_form_is_refused_by_row(value):
-    with pytest.raises(errors.RedDBError, match="row 4: the payload cannot be stored") as caught:
+    with pytest.raises(errors.RedDBError, match="row 4: the key 'k' holds ") as caught:
         pack_payload({"k": value}, 4)
     assert caught.value.code is errors.INVALID_PAYLOAD
-    assert caught.value.detail == {"row": 4}
+    assert (caught.value.detail["row"], caught.value.detail["field"]) == (4, "k")
+    assert caught.value.detail["hint"]
 
 
 @pytest.mark.parametrize(

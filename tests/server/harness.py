@@ -227,7 +227,7 @@ class Peer:
                 self._events.append(event)
         return self._events.pop(0)
 
-    def request(self, message: Message) -> list[Message]:
+    def request(self, message: Message, timeout_s: float | None = None) -> list[Message]:
         """All parts of the answer. Raises what the server raised, or a retryable CONNECTION_LOST."""
         parts = []
         try:
@@ -267,7 +267,7 @@ def client_on(server: Server, core: int) -> Iterator[reddb.Client]:
         # The supervisor evens out the connections, so every core that is ready has its turn.
         wait_for(connect, f"a connection to core {core}")
         close_all(peers[:-1])
-        yield reddb.Client(peers[-1])
+        yield reddb.Client(peers[-1], None)
     finally:
         close_all(peers)
 

@@ -40,7 +40,7 @@ LAYERS = {
             "reddb.array_likes",
         ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb.durations"),
-        *("reddb.wording", "reddb._version"),
+        *("reddb.wording", "reddb.plain", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
     "grammar": ["reddb.grammar"],

@@ -147,7 +147,7 @@ def payloads(value: Any) -> Payloads | None:
 
 def queries(value: ArrayLike) -> NDArray[np.float32]:
     """float32 (dim,) or (q, dim). Raises INVALID_VECTOR."""
-    array = float32_array(value, "the query")
+    array = float32_array(value, "the query", "query")
     if array.ndim not in (1, 2):
         message = f"the query is an array of numbers with one or two dimensions, not one of shape {array.shape}"
         raise errors.INVALID_VECTOR.error(message)

@@ -4,7 +4,8 @@
     render                 a statement to canonical text
     split_statements       a script to the texts of its statements, for the shell
     excerpt                a span of the source as line, column and picture, for the stages after this one
-    written_numbers        the numbers of a list, exactly; `integer_of` and `float_of` a single one
+    written_numbers        the numbers of a list, exactly; `integer_of` and `float_of` a single one,
+                           `written_coordinates` each with its place
     lexical_spans          the keywords, names, strings, … of a text, finished or not, for colours
     keywords               the words of the language; `reserved_words` of them are names only in double quotes
 
@@ -17,7 +18,7 @@ from reddb.grammar.parser import parse, parse_condition, parse_script, split_sta
 from reddb.grammar.render import render
 from reddb.grammar.spans import SpanKind, lexical_spans
 from reddb.grammar.syntax_errors import excerpt, located
-from reddb.grammar.written import float_of, integer_of, written_numbers
+from reddb.grammar.written import float_of, integer_of, is_written_vector, written_coordinates, written_numbers
 
 __all__ = [
     "SpanKind",
@@ -25,6 +26,7 @@ __all__ = [
     "excerpt",
     "float_of",
     "integer_of",
+    "is_written_vector",
     "keywords",
     "lexical_spans",
     "located",
@@ -34,5 +36,6 @@ __all__ = [
     "render",
     "reserved_words",
     "split_statements",
+    "written_coordinates",
     "written_numbers",
 ]

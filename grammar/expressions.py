@@ -69,14 +69,17 @@ class Literal(Node):
 
 @dataclass(frozen=True, slots=True)
 class VectorLiteral(Node):
-    """Finite numbers, as little-endian float32 bytes: comparing and hashing them is comparing bits."""
+    """Numbers, as little-endian float32 bytes: comparing and hashing them is comparing bits.
+
+    One beyond float32 is an infinity; no vector has it, but a list that is no vector may: `written_numbers` reads it.
+    """
 
     data: bytes
 
     def __post_init__(self) -> None:
         assert self.data
         assert len(self.data) % VECTOR_DTYPE.itemsize == 0
-        assert np.isfinite(self.array).all()
+        assert not np.isnan(self.array).any()
 
     @property
     def array(self) -> NDArray[np.float32]:

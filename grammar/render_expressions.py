@@ -168,6 +168,8 @@ def _literal(value: bool | int | float | str | None) -> str:
 
 
 def _coordinate(value: np.float32) -> str:
+    if np.isinf(value):
+        return "1e39" if value > 0 else "-1e39"
     # The shortest text that names one float32. `parse` reads it through a float64, and where that one falls
     # exactly between two float32 it rounds twice, maybe to the wrong one: then the float64 is written out.
     shortest = str(value)

@@ -115,14 +115,7 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         span = self._span(token)
         # Measured for 1536 numbers: split and numpy 0.13 ms; json.loads 0.13 ms, and it knows no `.5` and `+1`.
         self._count_numbers(token.count(",") + 1)
-        parts = token[1:-1].split(",")
-
-        def coordinate(position: int) -> ast.Span:
-            start = span.start + 1 + sum(len(part) + 1 for part in parts[:position])
-            part = parts[position]
-            return ast.Span(start + len(part) - len(part.lstrip()), start + len(part.rstrip()))
-
-        return self._vector(parts, span, coordinate)
+        return self._vector(token[1:-1].split(","), span)
 
     def _count_value(self) -> None:
         self._values_left -= 1
@@ -142,19 +135,12 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
     def list_literal(self, meta: Meta, items: list[ast.Value]) -> ast.VectorLiteral | ast.ListLiteral:
         numbers = [item.value for item in items if isinstance(item, ast.Literal) and item.is_number]
         if items and len(numbers) == len(items):
-            return self._vector(numbers, self._span(meta), lambda position: items[position].span)
+            return self._vector(numbers, self._span(meta))
         return ast.ListLiteral(tuple(items), span=self._span(meta))
 
-    def _vector(
-        self, numbers: Sequence[object], span: ast.Span, coordinate: Callable[[int], ast.Span]
-    ) -> ast.VectorLiteral:
+    def _vector(self, numbers: Sequence[object], span: ast.Span) -> ast.VectorLiteral:
         with np.errstate(over="ignore"):
             array = np.array(numbers, np.float64).astype(ast.VECTOR_DTYPE)
-        finite = np.isfinite(array)
-        if not finite.all():
-            position = int(np.argmin(finite))
-            message = f"coordinate {position + 1} of the vector is beyond the range of a 32-bit float"
-            self._fail(errors.INVALID_VECTOR, message, coordinate(position))
         return ast.VectorLiteral(array.tobytes(), span=span)
 
     def _strings(self, token: Token) -> ast.ListLiteral:

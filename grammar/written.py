@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lark import Token
 
 from reddb import limits
+from reddb.grammar.expressions import Span
 from reddb.grammar.language import language
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ def written_strings(token: Token) -> Iterator[Token]:
     yield from _parts(token, _string(), 0, token.start_pos)
 
 
+def written_coordinates(text: str, span: Span) -> list[tuple[str, Span]]:
+    """Each number of the list that stands at a place of a text, as it is written, and its own place."""
+    return [
+        (found[0], Span(*found.span()))
+        for found in _number().finditer(text, span.start, span.end)
+        if found.lastgroup is not None
+    ]
+
+
 def written_numbers(text: str) -> list[int | float]:
     """The numbers of a list as they are written, which a vector of float32 does not hold all of.
 
@@ -48,6 +58,11 @@ def written_numbers(text: str) -> list[int | float]:
         for found in _number().finditer(text)
         if found.lastgroup is not None
     ]
+
+
+def is_written_vector(text: str) -> bool:
+    """Whether a text is a list of one number or more, as a vector is written out."""
+    return _vector().fullmatch(text) is not None
 
 
 def integer_of(text: str) -> int:
@@ -89,6 +104,11 @@ def _pattern() -> re.Pattern[str]:
     unsigned = {name: of[name] for name in _UNSIGNED}
     parts = loosely | signed | unsigned | {CONSTANT: r"\w++"}
     return re.compile("|".join(f"(?P<{name}>{regexp})" for name, regexp in parts.items()))
+
+
+@cache
+def _vector() -> re.Pattern[str]:
+    return re.compile(_terminals()["VECTOR_LITERAL"])
 
 
 @cache

@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors
+from reddb.coordinates import check_coordinates
 
 MaskedArray: TypeAlias = np.ma.MaskedArray[Any, Any]
 
 _KINDS = {"b": "truth values", "c": "complex numbers", "U": "texts", "S": "bytes", "M": "dates", "m": "time spans"}
 
 
-def float32_array(value: ArrayLike | Iterator[Any], what: str) -> NDArray[np.float32]:
-    """The numbers of `value`, of any shape; `what` names them in the message. An iterator is read to its end.
+def float32_array(value: ArrayLike | Iterator[Any], what: str, row: str = "row") -> NDArray[np.float32]:
+    """The numbers of `value`, of any shape; `what` names them in a message, `row` one of several vectors.
 
-    Raises INVALID_VECTOR for what is no array of numbers, or hides some behind a mask. A number beyond float32
-    becomes an infinity, which whoever stores or searches it refuses by row and coordinate.
+    An iterator is read to its end. Raises INVALID_VECTOR for what is no array of numbers, or hides some behind a mask,
+    and for a vector with a number that float32 does not hold.
     """
     if isinstance(value, Iterator):
         value = list(value)
@@ -39,7 +40,10 @@ def float32_array(value: ArrayLike | Iterator[Any], what: str) -> NDArray[np.flo
         kind = _KINDS.get(array.dtype.kind, str(array.dtype))
         raise errors.INVALID_VECTOR.error(f"{what} must hold numbers, not {kind}", hint="numpy.float32 is what is kept")
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
+        narrow = np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32)
+    if array.dtype != np.float32 and array.ndim in (1, 2) and not np.isfinite(narrow).all():
+        check_coordinates(np.atleast_2d(narrow), np.atleast_2d(array), row if array.ndim == 2 else "")
+    return narrow
 
 
 def is_hidden(value: Any) -> TypeGuard[MaskedArray]:

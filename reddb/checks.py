@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 
 from reddb import errors, limits
+from reddb.coordinates import check_coordinates
 from reddb.expiry import may_expire
 from reddb.fields import check_row, unpack_payload
 from reddb.plain import remedy
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
 from reddb.wording import of_type
-
-# Squared lengths that no vector with a coordinate out of bounds has, whatever its dimension.
-_SQUARE_MIN = 1e6 * limits.DIM_MAX * limits.COORDINATE_MIN**2
-_SQUARE_MAX = 1e-6 * limits.COORDINATE_MAX**2
 
 
 def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
@@ -79,36 +76,13 @@ def check_distinct(ids: list[RowId]) -> None:
         first[row_id] = row
 
 
-def check_vectors(collection: Collection, vectors: Vectors) -> None:
+def check_vectors(collection: Collection, vectors: Vectors, what: str = "row") -> None:
     """Raises INVALID_DIMENSION naming both numbers, or what `check_coordinates` raises."""
     if vectors.shape[1] != collection.dim:
         raise errors.INVALID_DIMENSION.error(
             f"collection {collection.name!r} has {collection.dim} dimensions, the vector has {vectors.shape[1]}"
         )
-    check_coordinates(vectors)
-
-
-def check_coordinates(vectors: Vectors) -> None:
-    """Raises INVALID_VECTOR naming row and coordinate, for NaN, infinities and lengths whose square is none."""
-    if len(vectors) == 1 and _SQUARE_MIN <= float(np.vdot(vectors, vectors)) <= _SQUARE_MAX:
-        return  # the usual query, by one product: its largest coordinate is well within the bounds
-    if not len(vectors):
-        return
-    # The largest coordinate of each row; NaN and the infinities come through and fail the comparison below.
-    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
-    good = (largest <= limits.COORDINATE_MAX) & ((largest >= limits.COORDINATE_MIN) | (largest == 0))
-    if good.all():
-        return
-    row = int(np.argmin(good))
-    too_large = ~(np.abs(vectors[row]) <= limits.COORDINATE_MAX)
-    if not too_large.any():
-        raise errors.INVALID_VECTOR.error(
-            f"row {row}: no coordinate of the vector reaches {limits.COORDINATE_MIN:g}, and it is not zero", row=row
-        )
-    coordinate = int(np.argmax(too_large))
-    value = vectors[row, coordinate]
-    bound = f", beyond {limits.COORDINATE_MAX:g}" if np.isfinite(value) else ""
-    raise errors.INVALID_VECTOR.error(f"row {row}: coordinate {coordinate} of the vector is {value:g}{bound}", row=row)
+    check_coordinates(vectors, what=what)
 
 
 def _check_size(row: int, size: int) -> None:

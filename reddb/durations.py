@@ -11,6 +11,7 @@ Invariant: a length is a whole number of microseconds.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from reddb import limits
 
@@ -53,18 +54,18 @@ def parse_interval(text: str) -> int:
     total = _parts_us(text)
     if abs(total) > _INTERVAL_US_MAX:
         raise ValueError(f"the interval {text!r} is too long")
-    return round(total)
+    return total
 
 
-def _parts_us(text: str) -> float:
+def _parts_us(text: str) -> int:
     """The sum of all numbers with their units."""
-    total: float = 0
+    total = 0
     place = 0
     while place < len(text) or not text:
         part = _PART.match(text, place)
         if part is None:
             raise ValueError(f"{text!r} is no length of time")
-        total += round(float(part[1]) * _unit_us(part[2]))
+        total += round(Fraction(part[1]) * _unit_us(part[2]))
         place = part.end()
     return total
 

@@ -110,7 +110,7 @@ def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchO
         raise errors.INVALID_VALUE.error(f"recall is above 0, at most 1, not {message.recall}")
     if message.recall is not None and message.ef is not None:
         raise errors.INVALID_PARAMETER.error("ef and recall say the same thing: give one of them")
-    check_vectors(collection, queries)
+    check_vectors(collection, queries, "query" if len(queries) > 1 else "")
     options = SearchOptions(message.k, message.ef, message.exact, message.recall)
     return queries, options, _filter_of(message, collection)
 

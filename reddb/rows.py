@@ -153,7 +153,7 @@ def make_batch(
     vectors: ArrayLike | Iterator[ArrayLike],
     payloads: Iterable[Payload | None] | None = None,
 ) -> RowBatch:
-    """Build a batch from what a user holds. Only its shape is checked here; the partition checks the rest.
+    """Build a batch from what a user holds. What this form cannot hold is refused; the partition checks the rest.
 
     Raises INVALID_ID, INVALID_VECTOR or INVALID_PAYLOAD naming the row.
     """

@@ -45,7 +45,7 @@ def duration_ms(value: Any) -> int:
     if type(value) not in (int, str):
         raise ValueError
     text = str(value).strip()
-    milliseconds = int(text) if text.isdecimal() else round(parse_duration(text) / 1000)
+    milliseconds = int(text) if text.isascii() and text.isdecimal() else round(parse_duration(text) / 1000)
     if milliseconds > limits.STATEMENT_TIMEOUT_MS_MAX:
         raise ValueError
     return milliseconds
@@ -179,6 +179,8 @@ SHOWN_LIMITS: dict[str, str] = {
     "NAME_BYTES_MAX": "Bytes of the name of a collection, alias or field.",
     "ID_BYTES_MAX": "UTF-8 bytes of an id that is a text.",
     "DIM_MAX": "Dimensions of a vector.",
+    "COORDINATE_MAX": "A coordinate of a vector, without its sign.",
+    "COORDINATE_MIN": "At least, the largest coordinate of a vector that is not zero, without its sign.",
     "PAYLOAD_BYTES_MAX": "Bytes of one row's payload.",
     "PAYLOAD_KEYS_MAX": "Keys of one row's payload.",
     "PAYLOAD_DEPTH_MAX": "Maps and lists within each other in a payload.",

@@ -64,7 +64,7 @@ def _lines() -> Iterator[str]:
     yield from _section("Limits", "SHOW SETTINGS LIKE 'limits.%'")
     shown = SHOWN_LIMITS.items()
     yield from _table(
-        ["limit", "at most", ""], ([f"`{name}`", f"{getattr(limits, name):,}", text] for name, text in shown)
+        ["limit", "at most", ""], ([f"`{name}`", _number(getattr(limits, name)), text] for name, text in shown)
     )
     yield from _views()
     yield from _section("Metrics", "SHOW METRICS")
@@ -121,6 +121,10 @@ def _views() -> Iterator[str]:
         yield ""
         yield from _table(["column", "type", ""], ([f"`{name}`", str(kind), text] for name, kind, text in view.columns))
         yield ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _errors() -> Iterator[list[str]]:

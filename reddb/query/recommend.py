@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors, limits
-from reddb.checks import check_coordinates
+from reddb.coordinates import check_coordinates
 from reddb.index.metrics import prepare
 from reddb.query.read_plans import Examples
 from reddb.types import Collection, Metric, RowId, Vectors
@@ -50,7 +50,7 @@ def vector_of(query: RowId | Examples, view: Stored, metric: Metric) -> Vectors:
     vector: Vectors = mean.astype(np.float32)
     if np.abs(vector).max() < limits.COORDINATE_MIN:
         vector[:] = 0
-    check_coordinates(vector)
+    check_coordinates(vector, what="")
     return vector
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors, limits
-from reddb.checks import check_coordinates
-from reddb.grammar import ast, located, written_numbers
+from reddb.coordinates import told, wrong_of
+from reddb.grammar import ast, is_written_vector, located, written_coordinates, written_numbers
 from reddb.types import RowId, Vectors
 from reddb.wording import shown
 
@@ -119,19 +119,29 @@ class Values:
         if given.ndim != 1 or (given.dtype.kind not in "fiu" and len(given)):
             hint = "a string that is a vector looks like '[1, 2.5, -3]'" if isinstance(value, str) else None
             raise self.error(errors.INVALID_VALUE, f"a vector is expected here, not {_described(value)}", node, hint)
-        with np.errstate(over="ignore"):  # an infinity is refused below
-            vector = given.astype(np.float32)
-        if not len(vector):
+        if not len(given):
             raise self.error(errors.INVALID_DIMENSION, "a vector has at least one dimension", node)
-        if dim and len(vector) != dim:
-            message = f"the collection has {dim} dimensions, this vector has {len(vector)}"
+        if dim and len(given) != dim:
+            message = f"the collection has {dim} dimensions, this vector has {len(given)}"
             raise self.error(errors.INVALID_DIMENSION, message, node)
-        vector = np.ascontiguousarray(vector).reshape(1, -1)
-        try:
-            check_coordinates(vector)
-        except errors.RedDBError as error:
-            raise self.error(error.code, error.message.removeprefix("row 0: "), node) from error
+        with np.errstate(over="ignore"):  # an infinity is refused below
+            vector = np.ascontiguousarray(given, np.float32).reshape(1, -1)
+        wrong = wrong_of(vector)
+        if wrong is not None:
+            self._refuse_coordinate(node, wrong.coordinate, given)
         return vector
+
+    def _refuse_coordinate(self, node: ast.Value, coordinate: int | None, given: NDArray[Any]) -> NoReturn:
+        """As it is written, and at its own place, where it is written out."""
+        value: Any = given[coordinate or 0]
+        text = self.value(node)
+        if coordinate is not None and isinstance(node, ast.VectorLiteral):
+            value, span = written_coordinates(self.text, node.span)[coordinate]
+            node = ast.Literal(None, span=span)
+        elif coordinate is not None and isinstance(text, str):
+            value, _ = written_coordinates(text, ast.Span(0, len(text)))[coordinate]
+        message, hint = told(coordinate, value)
+        raise self.error(errors.INVALID_VECTOR, message, node, hint)
 
     def row_id(self, node: ast.Value) -> RowId:
         """Raises INVALID_ID unless the value is a 64-bit integer or a string of a valid length."""
@@ -171,10 +181,10 @@ def parameter_keys(statement: ast.Node) -> list[int | str]:
 
 def _numbers_of(text: str) -> NDArray[np.float64]:
     """The numbers of a vector that is written as a text. Raises ValueError."""
-    inner = text.strip()
-    if not (inner.startswith("[") and inner.endswith("]")):
-        raise ValueError("no brackets")
-    return np.array(inner[1:-1].split(","), np.float64)
+    written = text.strip(" \t\r\n")
+    if not is_written_vector(written):
+        raise ValueError
+    return np.array(written[1:-1].split(","), np.float64)
 
 
 class _Same:

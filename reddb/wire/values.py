@@ -1,10 +1,16 @@
-"""Values as MessagePack: plain ones as they are, vectors as raw float32 bytes in extension 1.
+"""Values as MessagePack: plain ones as they are, arrays of numbers as raw little-endian bytes in extensions.
+
+    1    float32, a vector as it is stored
+    2    float64
+    3    int64
 
 Bodies are decoded by `unpackb` on a complete frame, where no length can exceed the bytes at hand and nesting ends at
 1,024; never by a streaming `Unpacker`: five bytes can make that one reserve hundreds of megabytes. MessagePack's own
 timestamp (extension -1) is a datetime with a zone.
 
-Invariant: a vector is never a list of numbers on the wire.
+Invariants:
+  * An array comes out with the numbers that went in.
+  * A vector is never a list of numbers on the wire.
 """
 
 from __future__ import annotations
@@ -18,7 +24,12 @@ from numpy.typing import NDArray
 from reddb import errors, limits
 from reddb.types import Buffer
 
-_VECTOR = 1
+_ARRAYS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i8")}
+# The extension that holds all numbers of a type, by its kind and size; None for those that are a list.
+_CODES: dict[str | None, int | None] = {
+    "f2": 1, "f4": 1, "f8": 2, "u8": None,
+    **dict.fromkeys(("i1", "i2", "i4", "i8", "u1", "u2", "u4"), 3),
+}
 
 
 def pack(value: Any) -> bytes:
@@ -41,12 +52,18 @@ def unpack(buffer: Buffer) -> Any:
 def _pack_other(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu":
-        return msgpack.ExtType(_VECTOR, np.ascontiguousarray(value, "<f4").tobytes())
+    kind = f"{value.dtype.kind}{value.dtype.itemsize}" if isinstance(value, np.ndarray) and value.ndim == 1 else None
+    if kind in _CODES:
+        code = _CODES[kind]
+        if code is None or len(value) > limits.DIM_MAX:
+            return value.tolist()
+        return msgpack.ExtType(code, np.ascontiguousarray(value, _ARRAYS[code]).tobytes())
     raise TypeError(f"{type(value).__name__} has no form on the wire")
 
 
-def _unpack_extension(code: int, data: bytes) -> NDArray[np.float32]:
-    if code != _VECTOR or len(data) % 4 or len(data) > 4 * limits.DIM_MAX:
+def _unpack_extension(code: int, data: bytes) -> NDArray[Any]:
+    kind = _ARRAYS.get(code)
+    if kind is None or len(data) % kind.itemsize or len(data) > kind.itemsize * limits.DIM_MAX:
         raise ValueError(f"unknown extension {code} of {len(data)} bytes")
-    return np.frombuffer(data, "<f4")
+    array: NDArray[Any] = np.frombuffer(data, kind)
+    return array

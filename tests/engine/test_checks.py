@@ -39,15 +39,34 @@ def with_payload(content: bytes) -> RowBatch:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (3.5e38, "inf"), (-1e300, "-inf")]
+    ("value", "shown"),
+    [
+        (np.nan, "NaN, and a coordinate is a finite number"),
+        (np.inf, "inf, beyond COORDINATE_MAX, which is 1e+15"),
+        (-np.inf, "-inf, beyond COORDINATE_MAX, which is 1e+15"),
+        (3.5e38, "3.5e+38, beyond COORDINATE_MAX, which is 1e+15"),
+        (-1e300, "-1e+300, beyond COORDINATE_MAX, which is 1e+15"),
+        (1e39, "1e+39, beyond COORDINATE_MAX, which is 1e+15"),
+        (2e15, "2e+15, beyond COORDINATE_MAX, which is 1e+15"),
+    ],
 )
-def test_a_number_that_is_no_float32_is_named_with_row_and_coordinate(value, shown):
+def test_a_wrong_coordinate_is_named_with_row_and_the_value_that_was_given(value, shown):
     vectors = np.zeros((3, 2))
     vectors[1, 1] = value
-    error = refused(make_batch([1, 2, 3], vectors))
+    with pytest.raises(errors.RedDBError) as caught:
+        check_batch(DOCS, make_batch([1, 2, 3], vectors))
+    error = caught.value
     assert error.code is errors.INVALID_VECTOR
-    assert error.detail == {"row": 1}
+    assert (error.detail["row"], error.detail["coordinate"]) == (1, 1)
     assert error.message == f"row 1: coordinate 1 of the vector is {shown}"
+
+
+def test_a_vector_of_coordinates_that_are_too_small_is_named():
+    error = refused(make_batch([1, 2], [[1, 1], [1e-16, -1e-20]]))
+    assert error.message == (
+        "row 1: the vector is not zero, and none of its coordinates reaches COORDINATE_MIN, which is 1e-15"
+    )
+    assert error.detail["row"] == 1
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3])

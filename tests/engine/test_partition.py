@@ -164,7 +164,7 @@ def test_scan_pages_through_the_living(opened):
             errors.INVALID_DIMENSION,
             "2 dimensions, the vector has 3",
         ),
-        (Operation.INSERT, make_batch([7], [[0, np.nan]]), errors.INVALID_VECTOR, "row 0: coordinate 1"),
+        (Operation.INSERT, make_batch([7], np.float32([[0, np.nan]])), errors.INVALID_VECTOR, "row 0: coordinate 1"),
         (Operation.INSERT, make_batch([""], np.zeros((1, 2))), errors.INVALID_ID, "row 0"),
         (Operation.DELETE, deletion(["x" * 256]), errors.INVALID_ID, "row 0"),
         (Operation.DELETE, deletion(np.arange(limits.BATCH_ROWS_MAX + 1)), errors.LIMIT_EXCEEDED, "65536 rows"),

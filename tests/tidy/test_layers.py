@@ -39,7 +39,7 @@ LAYERS = {
             "reddb.disk",
             "reddb.array_likes",
         ),
-        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.expiry", "reddb.durations"),
+        *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.coordinates", "reddb.expiry", "reddb.durations"),
         *("reddb.wording", "reddb.plain", "reddb._version"),
     ],
     "wire": ["reddb.wire"],

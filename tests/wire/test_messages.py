@@ -173,7 +173,7 @@ def test_an_unknown_kind_is_refused_by_number(kind):
 
 
 def test_a_vector_parameter_stays_float32():
-    (vector,) = decode_message(Query.KIND, encode_body(Query("…", [np.array([0.1, 2.0])]))).parameters
+    (vector,) = decode_message(Query.KIND, encode_body(Query("…", [np.array([0.1, 2.0], "f4")]))).parameters
     assert vector.dtype == np.float32
     assert vector.tolist() == [float(np.float32(0.1)), 2.0]
 

@@ -135,7 +135,7 @@ def test_a_literal_beyond_the_range_is_refused(select, literal):
 @pytest.mark.parametrize("parameter", [2**63, 2**64 - 1, 2**64, INT_MIN - 1, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("expression", ["$1", "$1 + 1", "1 IN ($1)", "1 = $1", "$1::TEXT"])
 def test_a_parameter_that_is_no_number_of_64_bits_is_refused(select, parameter, expression):
-    with pytest.raises(reddb.RedDBError, match="64-bit integer or a finite float|beyond 64 bits") as caught:
+    with pytest.raises(reddb.RedDBError, match=r"64-bit integer or a finite float|beyond 64 bits") as caught:
         select(expression, parameter)
     assert caught.value.code is reddb.errors.INVALID_VALUE
 

@@ -58,6 +58,7 @@ from reddb.grammar.expressions import Call as Call
 from reddb.grammar.expressions import Cast as Cast
 from reddb.grammar.expressions import Column as Column
 from reddb.grammar.expressions import Comparison as Comparison
+from reddb.grammar.expressions import Default as Default
 from reddb.grammar.expressions import Distance as Distance
 from reddb.grammar.expressions import Expression as Expression
 from reddb.grammar.expressions import Identifier as Identifier
@@ -81,6 +82,7 @@ from reddb.grammar.expressions import RowComparison as RowComparison
 from reddb.grammar.expressions import Span as Span
 from reddb.grammar.expressions import Value as Value
 from reddb.grammar.expressions import VectorLiteral as VectorLiteral
+from reddb.grammar.expressions import walk as walk
 from reddb.grammar.reads import Limit as Limit
 from reddb.grammar.reads import OrderBy as OrderBy
 from reddb.grammar.reads import Read as Read

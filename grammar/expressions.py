@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -115,6 +116,11 @@ class Column(Node):
     def __post_init__(self) -> None:
         assert self.path
         assert all(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Default(Node):
+    """`DEFAULT` in the place of a value that is written: that of its field, NULL where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +285,17 @@ class Or(Node):
 
     def __post_init__(self) -> None:
         assert len(self.operands) >= 2
+
+
+def walk(node: object) -> Iterator[Node]:
+    """A node, or those of a tuple, and every node below."""
+    if isinstance(node, tuple):
+        for item in node:
+            yield from walk(item)
+    elif isinstance(node, Node):
+        yield node
+        for part in fields(node):
+            yield from walk(getattr(node, part.name))
 
 
 def is_count(node: Literal | Parameter) -> bool:

@@ -31,7 +31,7 @@ _QUOTES = "a string stands in single quotes; double quotes are for names"
 _LIST = "a vector holds numbers only; the strings of a list stand in single quotes"
 _OVERLAP = "&& looks for a common item: tags && ['a', 'b']; conditions are joined with AND"
 _TYPE = "a field has a name and a type: title TEXT"
-_ONE_COLLECTION = "a SELECT reads one collection: there are no joins, and it needs no other name"
+_ONE_COLLECTION = "a SELECT reads one collection: there are no joins; another name for it follows AS"
 _SUBQUERY = "there are no subqueries: run the inner SELECT first and pass on what it finds"
 _TRUTH = "a boolean is a condition by itself: WHERE ok, or WHERE NOT ok; IS asks for NULL only"
 _BEFORE_ROWS = "name the columns before the rows: INSERT INTO docs (id, vector) VALUES (1, [0.1, 0.2])"
@@ -316,7 +316,7 @@ def _near(place: Place) -> str | None:
 
 def _clause(place: Place) -> str | None:
     """A clause that is missing, stands twice or too late."""
-    possible = [terminal for terminal in place.accepts if terminal.startswith("_")]
+    possible = [terminal for terminal in place.accepts if terminal.startswith("_") and terminal != "_AS"]
     if len(possible) == 1 and possible[0] in _MISSING:
         return _MISSING[possible[0]]
     statement = next((part for part in reversed(place.open) if part in _CLAUSES), None)

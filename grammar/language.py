@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # What a text may be as a whole; rules of statements.lark.
 STATEMENT, CONDITION = "start", "condition"
 
+# Names that are a call without parentheses, unless they stand in double quotes.
+MOMENTS = frozenset({"current_timestamp", "current_date", "current_time", "localtimestamp", "localtime"})
+
 _NUMBERS = frozenset({"UNSIGNED", "FLOAT"})
 _PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
 _CONSTANTS = frozenset({"_NULL", "_TRUE", "_FALSE"})

@@ -24,7 +24,9 @@ from reddb.grammar.expressions import (
 
 @dataclass(frozen=True, slots=True)
 class Star(Node):
-    pass
+    """`*`, or `qualifier.*`."""
+
+    qualifier: Identifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Limit(Node):
 class Select(Node):
     """`source` is a collection, an alias or, with its dots, a view (`red.sessions`); without one there is one row.
 
-    `offset` is a `Literal` of an int, 0 or more, or a `Parameter`.
+    `alias` is what the source is called in this statement. `offset` is a `Literal` of an int, 0 or more, or a
+    `Parameter`.
     """
 
     items: tuple[SelectItem, ...]
@@ -74,9 +77,11 @@ class Select(Node):
     offset: Literal | Parameter | None = None
     options: tuple[Option, ...] = ()
     distinct: bool = False
+    alias: Identifier | None = None
 
     def __post_init__(self) -> None:
         assert self.items
+        assert self.alias is None or self.source is not None
         assert self.offset is None or is_count(self.offset)
         assert are_distinct(self.options)
 

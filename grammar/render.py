@@ -28,7 +28,7 @@ def render(statement: ast.Statement) -> str:
         case ast.Update():
             return _update(statement)
         case ast.Delete():
-            name = name_text(statement.collection.text)
+            name = _called(statement.collection, statement.alias)
             return words("DELETE FROM", name, _clause("WHERE", statement.where), _returning(statement.returning))
         case ast.Select():
             return _select(statement)
@@ -156,13 +156,25 @@ def _action(action: ast.Action) -> str:
 def _insert(statement: ast.Insert) -> str:
     verb = "UPSERT" if statement.upsert else "INSERT"
     columns = ", ".join(name_text(column.text) for column in statement.columns)
-    rows = ", ".join(f"({values_text(row)})" for row in statement.rows)
+    rows = ", ".join(f"({', '.join(map(_cell, row))})" for row in statement.rows)
     return words(
-        f"{verb} INTO {name_text(statement.collection.text)} ({columns}) VALUES {rows}",
+        f"{verb} INTO {_called(statement.collection, statement.alias)} ({columns}) VALUES {rows}",
         _expiry(statement.expiry) if statement.expiry else None,
         _on_conflict(statement.on_conflict) if statement.on_conflict else None,
         _returning(statement.returning),
     )
+
+
+def _called(collection: ast.Identifier, alias: ast.Identifier | None) -> str:
+    return words(name_text(collection.text), _as(alias))
+
+
+def _as(alias: ast.Identifier | None) -> str | None:
+    return f"AS {name_text(alias.text)}" if alias else None
+
+
+def _cell(value: ast.Expression | ast.Default) -> str:
+    return "DEFAULT" if isinstance(value, ast.Default) else expression_text(value)
 
 
 def _expiry(expiry: ast.Ttl | ast.ExpiresAt) -> str:
@@ -179,7 +191,7 @@ def _on_conflict(clause: ast.OnConflict) -> str:
 
 
 def _assignments(assignments: tuple[ast.Assignment, ...]) -> str:
-    return ", ".join(f"{name_text(item.column.text)} = {expression_text(item.value)}" for item in assignments)
+    return ", ".join(f"{name_text(item.column.text)} = {_cell(item.value)}" for item in assignments)
 
 
 def _returning(items: tuple[ast.SelectItem, ...]) -> str | None:
@@ -188,7 +200,7 @@ def _returning(items: tuple[ast.SelectItem, ...]) -> str | None:
 
 def _update(statement: ast.Update) -> str:
     return words(
-        f"UPDATE {name_text(statement.collection.text)} SET {_assignments(statement.assignments)}",
+        f"UPDATE {_called(statement.collection, statement.alias)} SET {_assignments(statement.assignments)}",
         _clause("WHERE", statement.where),
         _returning(statement.returning),
     )
@@ -200,6 +212,7 @@ def _select(statement: ast.Select) -> str:
         statement.distinct and "DISTINCT",
         _select_items(statement.items),
         f"FROM {dotted_name_text(statement.source.text)}" if statement.source else None,
+        _as(statement.alias),
         _clause("WHERE", statement.where),
         _group_by(statement.group_by),
         _clause("HAVING", statement.having),
@@ -215,8 +228,10 @@ def _select_items(items: tuple[ast.SelectItem, ...]) -> str:
 
 
 def _select_item(item: ast.SelectItem) -> str:
-    text = "*" if isinstance(item.expression, ast.Star) else expression_text(item.expression)
-    return f"{text} AS {name_text(item.alias.text)}" if item.alias else text
+    node = item.expression
+    if isinstance(node, ast.Star):
+        return f"{name_text(node.qualifier.text)}.*" if node.qualifier else "*"
+    return words(expression_text(node), _as(item.alias))
 
 
 def _group_by(keys: tuple[ast.Expression, ...]) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from reddb.grammar import ast
-from reddb.grammar.language import reserved_words
+from reddb.grammar.language import MOMENTS, reserved_words
 
 _PLAIN_NAME = re.compile("[a-z_][a-z0-9_]*")
 
@@ -46,7 +46,7 @@ def words(*parts: str | bool | None) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return _PLAIN_NAME.fullmatch(name) is not None and name.upper() not in reserved_words()
+    return _PLAIN_NAME.fullmatch(name) is not None and name.upper() not in reserved_words() and name not in MOMENTS
 
 
 def name_text(name: str) -> str:

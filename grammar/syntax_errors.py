@@ -64,7 +64,9 @@ _NUMBERS = frozenset({"UNSIGNED", "SIGNED", "FLOAT", "SIGN"})
 _PARAMETERS = frozenset({"NUMBERED", "NAMED", "POSITIONAL"})
 # Where the terminal may stand, its phrase says enough, and the others are not told.
 _COVERED = {
-    "_TRUE": _NUMBERS | _PARAMETERS | {"STRING", "VECTOR_LITERAL", "LSQB", "_NULL", "_FALSE", "_CAST", "_ON"},
+    "_TRUE": _NUMBERS
+    | _PARAMETERS
+    | {"STRING", "VECTOR_LITERAL", "LSQB", "_NULL", "_FALSE", "_CAST", "_ON", "_DEFAULT"},
     "COMPARISON": _OPERATOR - {"COMPARISON"},
     "_AND": _ARITHMETIC,
     "FACTOR": _ARITHMETIC - {"FACTOR"},
@@ -74,6 +76,9 @@ _COVERED = {
     "SIGNED": _NUMBERS - {"SIGNED"},
     "FLOAT": _NUMBERS - {"FLOAT"},
     "_FROM": frozenset({"_WHERE", "_GROUP", "_HAVING", "_ORDER", "_LIMIT", "_OFFSET", "_WITH"}),
+    "_WHERE": frozenset({"_AS"}),
+    "_SET": frozenset({"_AS"}),
+    "_VECTOR": frozenset({"_AS"}),
     "$END": frozenset({"SEMICOLON"}),
 }
 

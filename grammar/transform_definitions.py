@@ -5,6 +5,7 @@ Invariant: nothing here recurses, however deep the tree is.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lark import v_args
@@ -42,6 +43,9 @@ class DefinitionBuilder(ExpressionBuilder):
     def on(self, meta: Meta, _: list[Any]) -> ast.Identifier:
         return ast.Identifier("on", span=self._span(meta))
 
+    def default_word(self, meta: Meta, _: list[Any]) -> ast.Identifier:
+        return ast.Identifier("default", span=self._span(meta))
+
     def bare_word(self, meta: Meta, names: list[ast.Identifier]) -> ast.Literal:
         return ast.Literal(names[0].text, span=self._span(meta))
 
@@ -64,9 +68,11 @@ class DefinitionBuilder(ExpressionBuilder):
         return literals[0]
 
     def create_collection(self, meta: Meta, parts: list[Any]) -> ast.CreateCollection:
-        if_not_exists, name, kind, dim, metric, fields, options = parts
+        if_not_exists, name, kind, dim, metric, declared, options = parts
+        fields, free_keys = declared or ((), ())
+        options = self.options(meta, [*free_keys, *(options or ())])
         return ast.CreateCollection(
-            name, kind, dim, metric, fields or (), options or (), bool(if_not_exists), span=self._span(meta)
+            name, kind, dim, metric, fields, options, bool(if_not_exists), span=self._span(meta)
         )
 
     def drop_collection(self, meta: Meta, parts: list[Any]) -> ast.DropCollection:
@@ -118,11 +124,23 @@ class DefinitionBuilder(ExpressionBuilder):
 
     def field(self, meta: Meta, parts: list[Any]) -> ast.FieldDefinition:
         name, field_type, *clauses = parts
-        return ast.FieldDefinition(name, field_type, span=self._span(meta), **self._gathered(clauses))
+        return ast.FieldDefinition(self._as_written(name), field_type, span=self._span(meta), **self._gathered(clauses))
 
-    def fields(self, meta: Meta, fields: list[ast.FieldDefinition]) -> tuple[ast.FieldDefinition, ...]:
-        self._refuse_second([field.name for field in fields], "field")
-        return tuple(fields)
+    def _as_written(self, name: ast.Identifier) -> ast.Identifier:
+        """A field is called as it is declared: capitals stay, though they tell no two names apart."""
+        written = self._text[name.span.start : name.span.end]
+        return name if written.startswith('"') else ast.Identifier(written, span=name.span)
+
+    def fields(self, meta: Meta, parts: list[Any]) -> tuple[tuple[ast.FieldDefinition, ...], tuple[ast.Option, ...]]:
+        """The fields, and the setting that a star at their end stands for."""
+        *fields, star = parts
+        # Names that differ in the case of ASCII letters only, which is what bytes are lowered by, are one name.
+        alike = [replace(field.name, text=field.name.text.encode().lower().decode()) for field in fields]
+        self._refuse_second(alike, "field")
+        if star is None:
+            return tuple(fields), ()
+        name, value = ast.Identifier("free_keys", span=star.span), ast.Literal(True, span=star.span)
+        return tuple(fields), (ast.Option(name, value, span=star.span),)
 
     def create_index(self, meta: Meta, parts: list[Any]) -> ast.CreateIndex:
         if_not_exists, name, collection, field = parts

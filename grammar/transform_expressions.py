@@ -13,6 +13,7 @@ from lark.visitors import Transformer_NonRecursive
 
 from reddb import errors, limits
 from reddb.grammar import ast
+from reddb.grammar.language import MOMENTS
 from reddb.grammar.syntax_errors import located
 from reddb.grammar.written import CONSTANT, STRINGS, float_of, integer_of, written_parts, written_strings
 
@@ -211,8 +212,11 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         self._check_name(text, self._span(meta))
         return ast.Identifier(text, span=self._span(meta))
 
-    def column(self, meta: Meta, names: list[ast.Identifier]) -> ast.Column:
-        return ast.Column(tuple(name.text for name in names), span=self._span(meta))
+    def column(self, meta: Meta, names: list[ast.Identifier]) -> ast.Column | ast.Call:
+        span = self._span(meta)
+        if len(names) == 1 and names[0].text in MOMENTS and self._text[span.start] != '"':
+            return ast.Call(names[0].text, span=span)
+        return ast.Column(tuple(name.text for name in names), span=span)
 
     # --- expressions ---------------------------------------------------------------------------------------
 

@@ -26,11 +26,18 @@ class ReadBuilder(DefinitionBuilder):
     def star(self, meta: Meta, _: list[Any]) -> ast.Star:
         return ast.Star(span=self._span(meta))
 
+    def star_of(self, meta: Meta, parts: list[Any]) -> ast.Star:
+        return ast.Star(parts[0], span=self._span(meta))
+
     def select_item(self, meta: Meta, parts: list[Any]) -> ast.SelectItem:
         return ast.SelectItem(*parts, span=self._span(meta))
 
     def select_items(self, meta: Meta, items: list[ast.SelectItem]) -> tuple[ast.SelectItem, ...]:
         return tuple(items)
+
+    def source(self, meta: Meta, parts: list[Any]) -> tuple[ast.Identifier, ast.Identifier | None]:
+        name, alias = parts
+        return name, alias
 
     def group_by(self, meta: Meta, keys: list[ast.Expression]) -> tuple[ast.Expression, ...]:
         return tuple(keys)
@@ -58,9 +65,11 @@ class ReadBuilder(DefinitionBuilder):
         return ast.Limit(*parts, span=self._span(meta))
 
     def select(self, meta: Meta, parts: list[Any]) -> ast.Select:
-        distinct, items, source, where, group_by, having, order, limit, offset, options = parts
+        distinct, items, named, where, group_by, having, order, limit, offset, options = parts
+        source, alias = named or (None, None)
         return ast.Select(
             *(items, source, where, group_by or (), having, order or (), limit, offset, options or (), bool(distinct)),
+            alias=alias,
             span=self._span(meta),
         )
 

@@ -26,7 +26,10 @@ class WriteBuilder(ReadBuilder):
         self._refuse_second(columns, "column")
         return tuple(columns)
 
-    def row(self, meta: Meta, values: list[ast.Expression]) -> tuple[ast.Span, tuple[ast.Expression, ...]]:
+    def default_value(self, meta: Meta, _: list[Any]) -> ast.Default:
+        return ast.Default(span=self._span(meta))
+
+    def row(self, meta: Meta, values: list[Any]) -> tuple[ast.Span, tuple[Any, ...]]:
         return self._span(meta), tuple(values)
 
     def rows(self, meta: Meta, rows: list[Any]) -> list[Any]:
@@ -36,19 +39,19 @@ class WriteBuilder(ReadBuilder):
         return self._written_rows(token)
 
     def insert(self, meta: Meta, parts: list[Any], upsert: bool = False) -> ast.Insert:
-        collection, columns, rows, expiry, on_conflict, returning = parts
+        collection, alias, columns, rows, expiry, on_conflict, returning = parts
         for number, (span, values) in enumerate(rows):
             if len(values) != len(columns):
                 message = f"row {number} needs one value for each of {len(columns)} columns and has {len(values)}"
                 self._fail(errors.SYNTAX, message, span)
         values = tuple(values for _, values in rows)
         return ast.Insert(
-            collection, columns, values, upsert, expiry, on_conflict, returning or (), span=self._span(meta)
+            *(collection, columns, values, upsert, expiry, on_conflict, returning or (), alias), span=self._span(meta)
         )
 
     def upsert(self, meta: Meta, parts: list[Any]) -> ast.Insert:
-        collection, columns, rows, expiry, returning = parts
-        return self.insert(meta, [collection, columns, rows, expiry, None, returning], upsert=True)
+        *before, returning = parts
+        return self.insert(meta, [*before, None, returning], upsert=True)
 
     def ttl(self, meta: Meta, parts: list[Any]) -> ast.Ttl:
         amount, unit = parts
@@ -86,9 +89,9 @@ class WriteBuilder(ReadBuilder):
         return tuple(assignments)
 
     def update(self, meta: Meta, parts: list[Any]) -> ast.Update:
-        collection, assignments, where, returning = parts
-        return ast.Update(collection, assignments, where, returning or (), span=self._span(meta))
+        collection, alias, assignments, where, returning = parts
+        return ast.Update(collection, assignments, where, returning or (), alias, span=self._span(meta))
 
     def delete(self, meta: Meta, parts: list[Any]) -> ast.Delete:
-        collection, where, returning = parts
-        return ast.Delete(collection, where, returning or (), span=self._span(meta))
+        collection, alias, where, returning = parts
+        return ast.Delete(collection, where, returning or (), alias, span=self._span(meta))

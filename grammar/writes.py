@@ -9,14 +9,14 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reddb.grammar.expressions import Expression, Identifier, Literal, Node, Parameter
+from reddb.grammar.expressions import Default, Expression, Identifier, Literal, Node, Parameter
 from reddb.grammar.reads import SelectItem
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment(Node):
     column: Identifier
-    value: Expression
+    value: Expression | Default
 
 
 def _are_distinct(assignments: tuple[Assignment, ...]) -> bool:
@@ -62,15 +62,16 @@ class OnConflict(Node):
 
 @dataclass(frozen=True, slots=True)
 class Insert(Node):
-    """INSERT or UPSERT; every row has one value for each column."""
+    """INSERT or UPSERT; every row has one value for each column. `alias` is what the collection is called in it."""
 
     collection: Identifier
     columns: tuple[Identifier, ...]
-    rows: tuple[tuple[Expression, ...], ...]
+    rows: tuple[tuple[Expression | Default, ...], ...]
     upsert: bool = False
     expiry: Ttl | ExpiresAt | None = None
     on_conflict: OnConflict | None = None
     returning: tuple[SelectItem, ...] = ()
+    alias: Identifier | None = None
 
     def __post_init__(self) -> None:
         assert self.columns
@@ -86,6 +87,7 @@ class Update(Node):
     assignments: tuple[Assignment, ...]
     where: Expression | None = None
     returning: tuple[SelectItem, ...] = ()
+    alias: Identifier | None = None
 
     def __post_init__(self) -> None:
         assert self.assignments
@@ -97,6 +99,7 @@ class Delete(Node):
     collection: Identifier
     where: Expression | None = None
     returning: tuple[SelectItem, ...] = ()
+    alias: Identifier | None = None
 
 
 @dataclass(frozen=True, slots=True)

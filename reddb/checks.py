@@ -6,6 +6,7 @@ Invariant: a batch either passes whole, or an error names the first wrong row an
 from __future__ import annotations
 
 from datetime import datetime
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,18 @@ from reddb import errors, limits
 from reddb.coordinates import check_coordinates
 from reddb.expiry import may_expire
 from reddb.fields import check_row, unpack_payload
+from reddb.keys import declared_keys
 from reddb.plain import remedy
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
 from reddb.wording import of_type
 
 
-def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
+def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True) -> RowBatch:
     """Check all that needs no look at the stored rows, and give the batch as it is to be stored.
 
-    Values of fields are normalised and defaults put in. Raises an input or limit error naming the row.
+    Values of fields are normalised and defaults put in. Rows that are not new were stored, and have been changed: they
+    keep the keys that they have. Raises an input or limit error naming the row.
     """
     check_count(batch)
     check_ids(batch.ids)
@@ -31,8 +34,14 @@ def check_batch(collection: Collection, batch: RowBatch) -> RowBatch:
     if batch.payloads is None and not len(collection.fields):
         return batch
     contents = [b""] * len(batch) if batch.payloads is None else batch.payloads.split()
-    payloads = [_check_content(row, content) for row, content in enumerate(contents)]
-    if not len(collection.fields) and not may_expire(batch.payloads):
+    given = [_check_content(row, content) for row, content in enumerate(contents)]
+    payloads = given
+    if is_new:
+        free_keys = collection.has_free_keys
+        payloads = [
+            declared_keys(collection.fields, payload, row, free_keys=free_keys) for row, payload in enumerate(given)
+        ]
+    if not len(collection.fields) and not may_expire(batch.payloads) and all(map(is_, payloads, given)):
         return batch
     checked = [check_row(collection.fields, payload, row) for row, payload in enumerate(payloads)]
     for row, payload in enumerate(checked):

@@ -20,8 +20,9 @@ Invariants:
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,6 +31,7 @@ from typing import Any, NoReturn, TypeAlias
 import msgpack
 
 from reddb import errors, limits
+from reddb.keys import folded
 from reddb.plain import NotPlain, plain
 from reddb.wording import shown
 
@@ -72,14 +74,22 @@ class Field:
         return check_default(cls(plain["name"], FieldType(plain["type"]), plain["not_null"], plain["default"]))
 
 
+EXPIRES_AT = Field("expires_at", FieldType.TIMESTAMP)
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The declared fields of a collection, in the order of their declaration."""
+    """The declared fields of a collection, in the order of their declaration. `names` are theirs, and `expires_at`."""
 
     declared: tuple[Field, ...] = ()
+    names: frozenset[str] = dataclasses.field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, Field] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        assert len({field.name for field in self.declared}) == len(self.declared)
+        every = {item.name: item for item in (*self.declared, EXPIRES_AT)}
+        assert len(every) == len(self.declared) + 1
+        object.__setattr__(self, "names", frozenset(every))
+        object.__setattr__(self, "_by_name", {**{folded(name): item for name, item in every.items()}, **every})
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.declared)
@@ -96,11 +106,10 @@ class Fields:
         return cls(tuple(Field.from_plain(item) for item in plain))
 
     def get(self, name: str) -> Field | None:
-        """The field of this name, or None where the name is a free key."""
-        return next((field for field in (*self.declared, EXPIRES_AT) if field.name == name), None)
+        """The field of this name, in whatever case it is written, or None where there is none."""
+        return self._by_name.get(name) or self._by_name.get(folded(name))
 
 
-EXPIRES_AT = Field("expires_at", FieldType.TIMESTAMP)
 NO_FIELDS = Fields()
 
 

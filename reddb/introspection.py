@@ -26,8 +26,8 @@ from reddb.query.execute import Table, show, show_one
 from reddb.query.plan import ShowPlan
 from reddb.query.views import VIEWS, like_pattern
 from reddb.session import SessionState
-from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS, written
-from reddb.settings import SETTINGS, SettingValue, resolve
+from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS
+from reddb.settings import SETTINGS, SettingValue, resolve, written
 from reddb.types import Collection, Kind
 
 _Rows: TypeAlias = list[list[Any]]
@@ -163,7 +163,7 @@ def _collection_settings(known: Known, collection: Collection) -> Iterator[list[
     yield [f"{prefix}.kind", str(collection.kind), None, "collection", "How its rows are found."]
     yield [f"{prefix}.dim", str(collection.dim), None, "collection", "Dimensions of its vectors."]
     yield [f"{prefix}.metric", str(collection.metric), "cosine", "collection", "What near means."]
-    defaults = resolve({}, collection.dim)
+    defaults = resolve({}, collection.dim, has_fields=len(collection.fields) > 0)
     for name, setting in SETTINGS.items():
         value, default = collection.settings[name], defaults[name]
         source = "default" if value == default else "collection"

@@ -20,6 +20,8 @@ from reddb.partition.operations import Operation
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
 from reddb.query import binder
+from reddb.query.binding import Binding
+from reddb.query.columns import condition_in
 from reddb.query.execute import Table
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate, bind_predicate
@@ -121,8 +123,10 @@ def _filter_of(message: Search, collection: Collection) -> Predicate | None:
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
         return None
-    condition = _parse_condition(message.where)
-    values = Values(message.where, condition, message.parameters)
+    parsed = _parse_condition(message.where)
+    values = Values(message.where, parsed, message.parameters)
+    binding = Binding(values, {}, collection)
+    condition = binding.found(values.once(condition_in, parsed, collection))
     return bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
 
 

@@ -51,11 +51,6 @@ def duration_ms(value: Any) -> int:
     return milliseconds
 
 
-def written(value: Any) -> str | None:
-    """A value as SHOW SETTINGS writes it."""
-    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
-
-
 def _ef(value: Any) -> int:
     if type(value) is not int or not 1 <= value <= limits.EF_MAX:
         raise ValueError

@@ -15,6 +15,11 @@ from reddb import errors, limits
 SettingValue: TypeAlias = int | str
 
 
+def written(value: Any) -> str | None:
+    """A value as SHOW SETTINGS writes it."""
+    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting of a collection: one of `choices`, or, without any, an integer from `minimum` to `maximum`."""
@@ -31,10 +36,12 @@ class Setting:
     def check(self, value: Any) -> SettingValue:
         """Return `value`, or raise INVALID_SETTING saying what would be right."""
         allowed = (
-            " or ".join(map(str, self.choices)) if self.choices else f"an integer from {self.minimum} to {self.maximum}"
+            " or ".join(str(written(choice)) for choice in self.choices)
+            if self.choices
+            else f"an integer from {self.minimum} to {self.maximum}"
         )
         valid = (
-            type(value) in (int, str) and value in self.choices
+            any(type(value) is type(choice) and value == choice for choice in self.choices)
             if self.choices
             else type(value) is int and self.minimum <= value <= self.maximum
         )
@@ -60,6 +67,14 @@ SETTINGS: dict[str, Setting] = {
             maximum=limits.PARTITIONS_MAX,
             default=1,
             meaning="Parts the rows are spread over by id, each written by a core of its own.",
+        ),
+        Setting(
+            name="free_keys",
+            choices=(True, False),
+            default=None,
+            default_in_words="false where FIELDS are declared, else true",
+            online=True,
+            meaning="Whether rows may have keys that are no declared fields; if not, a name that is none is an error.",
         ),
         Setting(
             name="flush_interval_ms",
@@ -168,6 +183,7 @@ SETTINGS: dict[str, Setting] = {
     )
 }
 
+
 # 2 bits lose too much where few coordinates carry the vector: on 100-d word vectors 2 bits need 30 candidates
 # per row for recall 0.993, 4 bits reach 0.999 with 4. From 128-d on 2 bits x 6 reach 0.999 at half the cost.
 _FEW_DIMENSIONS = 128
@@ -202,13 +218,15 @@ def check_online(given: Mapping[str, Any], before: Mapping[str, SettingValue]) -
     return checked
 
 
-def resolve(given: Mapping[str, Any], dim: int) -> dict[str, SettingValue]:
+def resolve(given: Mapping[str, Any], dim: int, *, has_fields: bool = False) -> dict[str, SettingValue]:
     """Every setting of a new collection: what was given, checked, and defaults for the rest.
 
     Raises INVALID_SETTING for an unknown name or a value out of bounds.
     """
     checked = check(given)
     settings = {name: checked.get(name, setting.default) for name, setting in SETTINGS.items()}
+    if settings["free_keys"] is None:
+        settings["free_keys"] = not has_fields
     if settings["bits"] is None:
         settings["bits"] = 4 if dim < _FEW_DIMENSIONS else 2
     if settings["oversample"] is None:

@@ -90,6 +90,11 @@ class Collection:
     indexes: tuple[str, ...] = ()
 
     @property
+    def has_free_keys(self) -> bool:
+        """Whether rows may have keys that are no declared fields."""
+        return bool(self.settings["free_keys"])
+
+    @property
     def is_logged(self) -> bool:
         """Whether writes go to the log; if not, they are lost with their core until they are sealed."""
         return self.settings["durability"] != "none"

@@ -16,7 +16,7 @@ from reddb.metrics import METRICS
 from reddb.query.functions import FUNCTIONS
 from reddb.query.views import VIEWS
 from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS
-from reddb.settings import SETTINGS
+from reddb.settings import SETTINGS, written
 
 PATH = Path(__file__).parents[1] / "REFERENCE.md"
 
@@ -144,7 +144,9 @@ def _functions() -> Iterator[list[str]]:
 
 def _collection_settings() -> Iterator[list[str]]:
     for setting in SETTINGS.values():
-        values = " or ".join(map(str, setting.choices)) or f"{setting.minimum} to {setting.maximum}"
+        values = (
+            " or ".join(str(written(choice)) for choice in setting.choices) or f"{setting.minimum} to {setting.maximum}"
+        )
         default = setting.default_in_words or str(setting.default)
         yield [f"`{setting.name}`", values, default, "yes" if setting.online else "", setting.meaning]
 

@@ -115,7 +115,7 @@ def _written(partition: Partition, view: View, plan: WritePlan) -> list[tuple[Pr
             batch = check_batch(partition.collection, batch)
             effect = conflict_effect(plan.on_conflict, partition.collection, batch, Newest(view))
         positions = positions[effect.positions]
-        prepared = partition.prepare(effect.operation, effect.batch)
+        prepared = partition.prepare(effect.operation, effect.batch, is_new=plan.on_conflict is None)
     except errors.RedDBError as error:
         raise of_batch(error, Share(partition.number, batch, positions)) from error
     return [(prepared, Effect(effect.operation, effect.batch, positions))]
@@ -135,7 +135,7 @@ def _changes(partition: Partition, view: View, plan: ChangePlan) -> list[tuple[P
         some = slice(first, first + size)
         rows = batch_of(view, addresses[some], with_payloads=needs_payloads(plan), with_vectors=needs_vectors(plan))
         effect = changed_rows(plan, partition.collection, rows, positions[some])
-        effects.append((partition.prepare(effect.operation, effect.batch), effect))
+        effects.append((partition.prepare(effect.operation, effect.batch, is_new=False), effect))
     return effects
 
 

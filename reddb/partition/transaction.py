@@ -58,7 +58,7 @@ def _change(step: ChangePlan, collection: Collection, rows: _Rows, ids: list[Row
         return _delete(rows, ids)
     found = np.flatnonzero(rows.exist(ids))
     effect = changed_rows(step, collection, rows.rows([ids[place] for place in found.tolist()]), found)
-    return Effect(effect.operation, check_batch(collection, effect.batch), found)
+    return Effect(effect.operation, check_batch(collection, effect.batch, is_new=False), found)
 
 
 def _delete(rows: _Rows, ids: list[RowId]) -> Effect:
@@ -73,7 +73,7 @@ def _write(step: WritePlan, collection: Collection, rows: _Rows) -> Effect:
     check_distinct(ids)
     if step.on_conflict is not None:
         effect = conflict_effect(step.on_conflict, collection, batch, rows)
-        return Effect(effect.operation, check_batch(collection, effect.batch), effect.positions)
+        return Effect(effect.operation, check_batch(collection, effect.batch, is_new=False), effect.positions)
     if OPERATIONS[step.kind] is Operation.INSERT and (there := rows.exist(ids)).any():
         row = int(np.argmax(there))
         raise errors.DUPLICATE_ID.error(f"row {row}: id {ids[row]!r} exists already in {collection.name!r}", row=row)

@@ -148,8 +148,10 @@ class Partition:
 
     # --- writes --------------------------------------------------------------------------------------------
 
-    def prepare(self, operation: Operation, batch: RowBatch) -> Prepared:
+    def prepare(self, operation: Operation, batch: RowBatch, *, is_new: bool = True) -> Prepared:
         """Check the operation and give it a place in the next group. Raises an error that names the wrong row.
+
+        Rows that are not new are stored ones that were changed (`reddb.checks`).
 
         A delete takes a batch with dim 0; ids that are not there, or have expired, are left out of it. An insert in
         the place of expired rows is logged as the upsert that it is, for they are still there.
@@ -161,7 +163,7 @@ class Partition:
             undeleted = self._undeleted(list(dict.fromkeys(batch.id_list())))
             return self.prepare_deletion([row_id for row_id, is_there in undeleted.items() if is_there])
         self._check_room()
-        batch = check_batch(self.collection, batch)
+        batch = check_batch(self.collection, batch, is_new=is_new)
         ids = batch.id_list()
         check_distinct(ids)
         if operation is Operation.INSERT and self._check_absent(ids):
@@ -176,7 +178,7 @@ class Partition:
     def prepare_transaction(self, deleted: list[RowId], batch: RowBatch, result: int) -> Prepared:
         """The same for what a transaction comes to: ids of rows that are there, and distinct rows to upsert."""
         self._check_room()
-        batch = check_batch(self.collection, batch)
+        batch = check_batch(self.collection, batch, is_new=False)  # each statement's rows were checked as they came
         slot = self.growing.reserve(Extent.of(batch)) if len(batch) else -1
         ids = deleted + batch.id_list()
         return self._take_up(Prepared(Operation.TRANSACTION, batch, ids, result, slot, len(deleted)))

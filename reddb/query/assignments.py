@@ -7,8 +7,8 @@ Invariant: every value is computed from the rows as they were before any of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,9 @@ from reddb.grammar import ast
 from reddb.query.batch_rows import BatchRows
 from reddb.query.binding import Binding
 from reddb.query.bound import ANY, FAMILIES_OF, Bound
+from reddb.query.constants import value_of
 from reddb.query.expressions import Scope, bind_expression
+from reddb.query.json_values import is_json
 from reddb.query.operands import VECTOR, Column, Operand, to_plain
 from reddb.rows import RowBatch, payload_column
 from reddb.storage.payload_columns import Family, column_path
@@ -68,10 +70,15 @@ def _bind(binding: Binding, assignment: ast.Assignment, collection: Collection, 
     name, node = assignment.column.text, assignment.value
     if name in RESERVED_NAMES - {"vector"}:
         binding.refuse(errors.UNKNOWN_COLUMN, f"the column {name} cannot be set", assignment.column)
-    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter):
+    field = collection.fields.get(name)
+    if isinstance(node, ast.Default):
         if name == "vector":
-            return Assignment(name, Fixed(binding.values.vector(node, collection.dim)))
-        return Assignment(name, Fixed(binding.values.plain(node)))
+            binding.refuse(errors.INVALID_VALUE, "vector has no default", node)
+        return Assignment(name, Fixed(None if field is None else field.default))
+    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter) and name == "vector":
+        return Assignment(name, Fixed(binding.values.vector(node, collection.dim)))
+    if isinstance(node, ast.Literal | ast.VectorLiteral | ast.ListLiteral | ast.Parameter) or is_json(node):
+        return Assignment(name, Fixed(value_of(binding, node, field)))
     bound = bind_expression(node, binding.values, _scope(collection, node, has_excluded=has_excluded))
     is_vector = bound.families == {VECTOR}
     if is_vector != (name == "vector"):
@@ -85,8 +92,8 @@ def _bind(binding: Binding, assignment: ast.Assignment, collection: Collection, 
 
 def _scope(collection: Collection, node: ast.Expression, *, has_excluded: bool) -> Scope:
     known: dict[ast.Expression, Bound] = {}
-    for column in _columns(node) if has_excluded else ():
-        if column.path[0] == _EXCLUDED and len(column.path) > 1:
+    for column in ast.walk(node) if has_excluded else ():
+        if isinstance(column, ast.Column) and column.path[0] == _EXCLUDED and len(column.path) > 1:
             known[column] = _excluded(collection, column)
     return Scope(collection.fields, collection.metric, collection.dim, known=known)
 
@@ -103,18 +110,6 @@ def _excluded(collection: Collection, node: ast.Column) -> Bound:
     if field is None:
         return Bound(operand, node, ANY, "any value")
     return Bound(operand, node, FAMILIES_OF[field.type], str(field.type))
-
-
-def _columns(node: Any) -> Iterator[ast.Column]:
-    """Every column below a node."""
-    if isinstance(node, ast.Column):
-        yield node
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from _columns(item)
-    elif isinstance(node, ast.Node):
-        for field in fields(node):
-            yield from _columns(getattr(node, field.name))
 
 
 # --- over rows ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from reddb import errors
 from reddb.grammar import ast
+from reddb.query.columns import Resolved, in_collection
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.query.views import PREFIX
@@ -63,6 +64,19 @@ class Binding:
             return Metric(metric.text)
         names = [*Metric, *METRIC_ALIASES]
         self.refuse(errors.INVALID_VALUE, f"there is no metric {metric.text!r}", metric, choices(metric.text, names))
+
+    def resolved(self, statement: Any, collection: Collection) -> Any:
+        """A statement about a collection with its columns found. Raises UNKNOWN_COLUMN at a name that is none."""
+        return self.found(self.values.once(in_collection, statement, collection))
+
+    def found(self, resolved: Resolved) -> Any:
+        """The same for one whose columns were looked for."""
+        refusal = resolved.refusal
+        if refusal is not None:
+            is_quoted = self.values.text[refusal.node.span.start :].startswith('"')
+            hint = "double quotes are for names; a text stands in single quotes" if is_quoted else refusal.hint
+            self.refuse(errors.UNKNOWN_COLUMN, refusal.message, refusal.node, hint)
+        return resolved.node
 
     def settings(self, options: Sequence[ast.Option]) -> dict[str, SettingValue]:
         """The settings given WITH or SET. Raises INVALID_SETTING at the wrong one."""

@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from reddb import errors
 from reddb.fields import NO_FIELDS, TIMESTAMP_HINT, Fields, FieldType, is_int, parse_timestamp
 from reddb.grammar import ast
+from reddb.keys import nearest
 from reddb.query.operands import ITEMS_OF, NULL, VECTOR, Column, Constant, Operand, are_comparable
 from reddb.query.values import Values
 from reddb.storage.payload_columns import Family, column_path
@@ -191,12 +191,6 @@ def in_words(families: Families) -> str:
         return "any value"
     words = sorted(_WORDS.get(family, family.upper()) for family in families)
     return " or ".join(words)
-
-
-def nearest(given: str, names: list[str]) -> str | None:
-    """A hint: the nearest of the names, if one is near."""
-    near = get_close_matches(given, names, n=1)
-    return f"did you mean {near[0]}?" if near else None
 
 
 def plain_items(array: Any) -> list[Any]:

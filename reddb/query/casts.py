@@ -6,6 +6,7 @@
     to BOOL         from INT, true unless 0; from TEXT (true, t, yes, on, 1, …)
     to TIMESTAMP    from TEXT, ISO-8601 with a zone
     to VECTOR       from a text like '[1, 2, 3]' or a list that is a value
+    to JSON         from a text that is a value
 
 A value that does not become the type is INVALID_VALUE, and the error names it. NULL stays NULL, and for a free key so
 are the rows whose values have no such conversion.
@@ -27,7 +28,9 @@ import pyarrow.compute as pc
 from reddb import errors
 from reddb.fields import TIMESTAMP_HINT, is_int, parse_timestamp
 from reddb.grammar import ast, float_of, integer_of
-from reddb.query.bound import Binder, Bound, nearest
+from reddb.keys import nearest
+from reddb.query.bound import Binder, Bound
+from reddb.query.json_values import GivenJson, is_json, json_value
 from reddb.query.operands import NULL, VECTOR, Constant, Operand, Source, Values, as_float, decoded, each
 from reddb.query.vectors import bind_vector
 from reddb.storage.payload_columns import ARROW_TYPES, Family
@@ -136,8 +139,10 @@ def bind_cast(binder: Binder, node: ast.Cast) -> Bound:
     name = node.type.text
     if name == VECTOR.upper():
         return Bound(bind_vector(binder, node.operand), node, frozenset({VECTOR}), "a vector")
+    if is_json(node):
+        return _bind_json(binder, node)
     if name not in _TARGETS:
-        types = [*_TARGETS, VECTOR.upper()]
+        types = [*_TARGETS, VECTOR.upper(), "JSON"]
         hint = nearest(name, types) or "one of " + ", ".join(types)
         binder.refuse(errors.INVALID_VALUE, f"there is no conversion to {name}", node.type, hint)
     bound, target = binder.bind(node.operand), _TARGETS[name]
@@ -145,3 +150,17 @@ def bind_cast(binder: Binder, node: ast.Cast) -> Bound:
         binder.refuse(errors.INVALID_VALUE, f"{bound.operand} is {bound.type} and does not become {name}", node)
     operand = NULL if bound.operand == NULL else Cast(bound.operand, target)
     return Bound(operand, node, frozenset({target}), name)
+
+
+def _bind_json(binder: Binder, node: ast.Cast) -> Bound:
+    bound = binder.bind(node.operand)
+    given = bound.operand
+    if isinstance(given, Constant) and given.family in (None, Family.INT, Family.FLOAT, Family.BOOL):
+        return bound
+    if not isinstance(given, Constant) or not isinstance(given.value, str):
+        message = f"a text that is a value becomes JSON, and {given} is {bound.type}"
+        binder.refuse(errors.NOT_SUPPORTED, message, node.operand, """CAST('{"k": 1}' AS JSON)""")
+    value = json_value(binder.values, given.value, node.operand)
+    if isinstance(value, dict | list):
+        return Bound(GivenJson(given.value), node, frozenset({Family.OTHER}), "JSON")
+    return binder.constant(value, node)

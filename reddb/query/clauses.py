@@ -6,8 +6,8 @@ column of its name, in GROUP BY a declared field wins over an alias, as in Postg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from reddb import errors
 from reddb.grammar import ast
@@ -18,17 +18,6 @@ DISTANCE = ast.Column(("distance",))
 SCORE = ast.Column(("score",))
 AGGREGATES = ("count", "sum", "min", "max", "avg")
 _NAME_CHARS = 60
-
-
-def walk(node: object) -> Iterator[ast.Node]:
-    """A node and every node below it."""
-    if isinstance(node, tuple):
-        for item in node:
-            yield from walk(item)
-    elif isinstance(node, ast.Node):
-        yield node
-        for field in fields(node):
-            yield from walk(getattr(node, field.name))
 
 
 def conjuncts(where: ast.Expression | None) -> list[ast.Expression]:
@@ -57,7 +46,7 @@ class Outline:
 def outline(statement: ast.Select) -> Outline:
     calls = tuple(aggregates(statement.items, statement.having, statement.order))
     parts = (statement.items, statement.where, statement.order, statement.group_by, statement.having)
-    distances = tuple(node for node in walk(parts) if isinstance(node, ast.Column) and node in (DISTANCE, SCORE))
+    distances = tuple(node for node in ast.walk(parts) if isinstance(node, ast.Column) and node in (DISTANCE, SCORE))
     is_per_group = statement.limit is not None and statement.limit.per_group is not None
     is_grouped = not is_per_group and bool(statement.group_by or calls or statement.having is not None)
     by_id = any(isinstance(item.expression, ast.Star) or item.expression == ID for item in statement.items)
@@ -70,8 +59,8 @@ def is_aggregate(node: ast.Node) -> bool:
 
 def aggregates(*clauses: object) -> list[ast.Call]:
     """Every call of an aggregate, each once."""
-    found = [node for clause in clauses for node in walk(clause) if isinstance(node, ast.Call) and is_aggregate(node)]
-    return list(dict.fromkeys(found))
+    calls = (node for node in ast.walk(clauses) if isinstance(node, ast.Call) and is_aggregate(node))
+    return list(dict.fromkeys(calls))
 
 
 def refuse_aggregates(binding: Binding, clause: object, where: str, hint: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from reddb import errors, limits
-from reddb.fields import Field, Fields, FieldType, check_default
+from reddb.fields import EXPIRES_AT, Field, Fields, FieldType, check_default
 from reddb.grammar import ast
 from reddb.index.metrics import INDEXABLE
+from reddb.keys import folded
 from reddb.query.binding import Binding, choices
+from reddb.query.json_values import json_value
 from reddb.query.plan import (
     AliasChange,
     AliasPlan,
@@ -49,7 +51,7 @@ def bind_create(binding: Binding, statement: ast.CreateCollection) -> CreatePlan
         kind=kind,
         dim=dim,
         metric=metric,
-        settings=binding.at_option(statement.options, lambda: resolve(given, dim)),
+        settings=binding.at_option(statement.options, lambda: resolve(given, dim, has_fields=bool(statement.fields))),
         if_not_exists=statement.if_not_exists,
         fields=Fields(tuple(_field(binding, definition) for definition in statement.fields)),
     )
@@ -77,8 +79,9 @@ def bind_alter(binding: Binding, statement: ast.AlterCollection) -> SettingsPlan
 def _with_field(binding: Binding, collection: Collection, definition: ast.FieldDefinition) -> FieldsPlan:
     """The type, NOT NULL and DEFAULT hold for rows that are written from now on; stored ones stay as they are."""
     field = _field(binding, definition)
-    if collection.fields.get(field.name) is not None:
-        message = f"{collection.name} has the field {field.name} already"
+    known = collection.fields.get(field.name)
+    if known is not None:
+        message = f"{collection.name} has the field {known.name} already"
         binding.refuse(errors.INVALID_VALUE, message, definition.name)
     if field.type in _ARRAYS and field.name in collection.indexes:
         message = f"an index orders single values, and {field.name} has one"
@@ -87,12 +90,13 @@ def _with_field(binding: Binding, collection: Collection, definition: ast.FieldD
 
 
 def _without_field(binding: Binding, collection: Collection, name: ast.Identifier) -> FieldsPlan:
-    """It is a free key from now on; values that are stored stay."""
-    if collection.fields.get(name.text) is None:
+    """Values that are stored stay; where there are free keys it is one of these from now on."""
+    if collection.fields.get(name.text) in (None, EXPIRES_AT):
         declared = [field.name for field in collection.fields]
         hint = choices(name.text, declared) if declared else "it has no fields"
         binding.refuse(errors.UNKNOWN_COLUMN, f"{collection.name} has no field {name.text}", name, hint)
-    return FieldsPlan(collection.name, Fields(tuple(item for item in collection.fields if item.name != name.text)))
+    dropped = collection.fields.get(name.text)
+    return FieldsPlan(collection.name, Fields(tuple(item for item in collection.fields if item != dropped)))
 
 
 def bind_drop(binding: Binding, statement: ast.DropCollection | ast.TruncateCollection) -> DropPlan | TruncatePlan:
@@ -112,14 +116,17 @@ def bind_alias(binding: Binding, statement: ast.CreateAlias | ast.AlterAlias) ->
 
 def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> IndexPlan:
     """An index is known by its field; a name that it is given says something to the reader of the statement only."""
-    collection, field = binding.own_collection(statement.collection), statement.field
-    path = column_path(field.path)
+    collection = binding.own_collection(statement.collection)
     if isinstance(statement, ast.DropIndex):
+        field = statement.field
+        path = _index_named(collection, column_path(field.path))
         if path not in collection.indexes and not statement.if_exists:
             message = f"{collection.name} has no index on {path}"
             hint = choices(path, collection.indexes) if collection.indexes else "it has no indexes"
             binding.refuse(errors.INVALID_VALUE, message, field, hint)
         return IndexPlan(collection.name, path, create=False)
+    field = binding.resolved(statement, collection).field
+    path = _index_named(collection, column_path(field.path))
     if field.path[0] in RESERVED_NAMES:
         hint = "rows are found by id, and by vector, without one"
         binding.refuse(errors.INVALID_VALUE, f"an index is on a key of the payload, not on {path}", field, hint)
@@ -133,6 +140,11 @@ def bind_index(binding: Binding, statement: ast.CreateIndex | ast.DropIndex) -> 
         message = f"a collection has at most {limits.FIELD_INDEXES_MAX} indexes of fields"
         binding.refuse(errors.LIMIT_EXCEEDED, message, field)
     return IndexPlan(collection.name, path, create=True)
+
+
+def _index_named(collection: Collection, path: str) -> str:
+    """The path as an index has it whose field is called so; the path itself where none is."""
+    return next((item for item in collection.indexes if folded(item) == folded(path)), path)
 
 
 def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
@@ -164,12 +176,14 @@ def _kind(binding: Binding, kind: ast.Identifier) -> Kind:
 
 def _field(binding: Binding, definition: ast.FieldDefinition) -> Field:
     name, type_name = definition.name, definition.type.text
-    if name.text in RESERVED_FIELD_NAMES:
+    if folded(name.text) in RESERVED_FIELD_NAMES:
         binding.refuse(errors.INVALID_NAME, f"{name.text} is a column that every row has", name)
     if type_name not in set(FieldType):
         message = f"there is no type {type_name}"
         binding.refuse(errors.INVALID_VALUE, message, definition.type, choices(type_name, list(FieldType)))
     default = None if definition.default is None else binding.values.plain(definition.default)
+    if type_name == FieldType.JSON and isinstance(default, str):
+        default = json_value(binding.values, default, definition.default or definition)
     try:
         return check_default(Field(name.text, FieldType(type_name), definition.not_null, default))
     except errors.RedDBError as error:

@@ -20,6 +20,7 @@ from reddb.query.bound import BOOL, Binder, Bound, Scope
 from reddb.query.casts import bind_cast
 from reddb.query.conditions import bind_condition, bind_truth
 from reddb.query.functions import bind_call
+from reddb.query.json_values import GivenJson
 from reddb.query.operands import Constant, Operand, columns, to_plain
 from reddb.query.values import Values
 from reddb.query.vectors import GivenVector, bind_distance, bind_score
@@ -48,7 +49,7 @@ class _Binder(Binder):
         if self.scope.known and not isinstance(node, ast.Value) and node in self.scope.known:
             return self.scope.known[node]
         bound = self._bind(node)
-        if isinstance(bound.operand, Constant | GivenVector) or any(columns(bound.operand)):
+        if isinstance(bound.operand, Constant | GivenVector | GivenJson) or any(columns(bound.operand)):
             return bound
         return self._folded(bound)
 

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import pyarrow.compute as pc
 
 from reddb import errors
-from reddb.grammar import ast
+from reddb.grammar import MOMENTS, ast
+from reddb.keys import nearest
 from reddb.query.arithmetic import checked
-from reddb.query.bound import Binder, Bound, in_words, nearest
+from reddb.query.bound import Binder, Bound, in_words
 from reddb.query.choices import bind_coalesce, bind_concat, bind_extreme, bind_nullif
 from reddb.query.operands import NULL, Constant, Operand, Source, Values, each
 from reddb.query.vectors import bind_dims, bind_distance_by, bind_norm, bind_own_distance, bind_similarity
@@ -103,6 +104,9 @@ def bind_call(binder: Binder, node: ast.Call) -> Bound:
     if node.name in AGGREGATES:
         binder.refuse(errors.INVALID_VALUE, "an aggregate stands in SELECT, HAVING or ORDER BY", node)
     function = _BY_NAME.get(node.name)
+    if function is None and node.name in MOMENTS:
+        message = f"there is no type for what {node.name} gives: a TIMESTAMP is an instant, with a time zone"
+        binder.refuse(errors.INVALID_VALUE, message, node, "now() is the instant at which the statement began")
     if function is None:
         hint = nearest(node.name, [*_BY_NAME, *AGGREGATES])
         binder.refuse(errors.INVALID_VALUE, f"there is no function {node.name}", node, hint)

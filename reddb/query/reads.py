@@ -12,6 +12,7 @@ from reddb.index.metrics import METRICS
 from reddb.query.binding import Binding, choices
 from reddb.query.bound import Bound, Scope
 from reddb.query.clauses import DISTANCE, named, ordered_by, outline
+from reddb.query.columns import Columns, resolve
 from reddb.query.evaluate import All
 from reddb.query.expressions import bind_condition_of, bind_expression
 from reddb.query.nearness import nearness
@@ -54,21 +55,30 @@ def bind_select(binding: Binding, statement: ast.Select) -> Plan:
             hint = choices(name, list(views))
             binding.refuse(errors.UNKNOWN_COLLECTION, message, statement.source, hint)
         return _over_table(binding, statement, name, tuple(views[name].column_names))
-    return _Reading(binding, statement, binding.collection(statement.source)).plan()
+    collection = binding.collection(statement.source)
+    return _Reading(binding, binding.resolved(statement, collection), collection).plan()
 
 
 def _over_table(binding: Binding, statement: ast.Select, view: str | None, star: tuple[str, ...]) -> ViewPlan:
     """Over the rows of a view; without one over a single row that has no columns."""
     refuse_options(binding, statement.options, has_distance=False)
+    fields = Fields(tuple(Field(name, FieldType.JSON) for name in star))
+    statement = binding.found(resolve(statement, _columns_of_view(fields, view, statement.alias)))
     statement = replace(statement, items=_spelled_out(binding, statement.items, star))
-    hint = None if view else "a SELECT without FROM has no rows to take it from"
-    names = Scope(Fields(tuple(Field(name, FieldType.JSON) for name in star)), is_closed=True, hint=hint)
+    names = Scope(fields, is_closed=True)
     condition = None
     if statement.where is not None:
         condition = _predicate(binding, statement.where, names)
     order = ordered_by(binding, statement)
     limit = _limit(binding, statement)
     return ViewPlan(view, bind_selection(binding, statement, RowScope(names, star), order, condition, limit))
+
+
+def _columns_of_view(fields: Fields, view: str | None, alias: ast.Identifier | None) -> Columns:
+    if view is None:
+        return Columns(fields, frozenset(), hint="a SELECT without FROM has no rows to take it from")
+    called, hidden = (view, None) if alias is None else (alias.text, view)
+    return Columns(fields, frozenset(), qualifier=called, hidden=hidden)
 
 
 def _spelled_out(

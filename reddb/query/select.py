@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from reddb import errors, limits
 from reddb.query.grouping import GroupRows, Groups
+from reddb.query.json_values import GivenJson
 from reddb.query.operands import Source, to_plain
 from reddb.query.ordering import First, key_values, order_of
 from reddb.query.per_group import FirstGroups, RowsOfGroups
@@ -74,6 +75,10 @@ def project(projection: Projection, rows: Rows | GroupRows) -> Table:
     names: list[str] = []
     columns: list[list[Any]] = []
     for name, value in projection.columns:
+        if isinstance(value, GivenJson):
+            names.append(name)
+            columns.append([value.value] * rows.rows)
+            continue
         if not isinstance(value, tuple):
             names.append(name)
             columns.append(to_plain(value.values(rows), rows.rows))

@@ -5,8 +5,7 @@ Invariant: every given parameter is used by the statement and every used one is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -60,11 +59,14 @@ class Values:
         """An error that points at the node."""
         return located(code, message, self.text, node.span, hint)
 
-    def once(self, work: Callable[[Any], T], node: ast.Node) -> T:
-        """What `work` gives for the node, whatever the parameters are: kept for as long as the parsed statement is."""
+    def once(self, work: Callable[..., T], node: ast.Node, *of: object) -> T:
+        """What `work` gives for the node, and for what else it is about, whatever the parameters are.
+
+        It is kept for as long as the parsed statement is.
+        """
         if len(self.text) > limits.STATEMENT_CACHE_TEXT_BYTES_MAX:
-            return work(node)
-        kept: T = _kept(work, _Same(node))
+            return work(node, *of)
+        kept: T = _kept(work, *map(_Same, (node, *of)))
         return kept
 
     def written(self, node: ast.Node) -> str:
@@ -174,7 +176,7 @@ class Values:
 
 def parameter_keys(statement: ast.Node) -> list[int | str]:
     """What a statement wants values for: all numbers up to the highest, or the names in the order they appear."""
-    keys = list(dict.fromkeys(node.key for node in _parameters(statement)))
+    keys = list(dict.fromkeys(node.key for node in ast.walk(statement) if isinstance(node, ast.Parameter)))
     numbers = [key for key in keys if isinstance(key, int)]
     return list(range(1, max(numbers) + 1)) if numbers else keys
 
@@ -188,39 +190,27 @@ def _numbers_of(text: str) -> NDArray[np.float64]:
 
 
 class _Same:
-    """A node as the key of a cache, equal to itself alone: comparing trees would cost more than what is kept saves."""
+    """A thing as the key of a cache, equal to itself alone: comparing trees would cost more than what is kept saves."""
 
-    __slots__ = ("node",)
+    __slots__ = ("thing",)
 
-    def __init__(self, node: ast.Node) -> None:
-        self.node = node
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.node is self.node
+        return isinstance(other, _Same) and other.thing is self.thing
 
     def __hash__(self) -> int:
-        return id(self.node)
+        return id(self.thing)
 
 
-@lru_cache(2 * limits.STATEMENT_CACHE_ENTRIES)
-def _kept(work: Callable[[Any], Any], same: _Same) -> Any:
-    return work(same.node)
+@lru_cache(3 * limits.STATEMENT_CACHE_ENTRIES)
+def _kept(work: Callable[..., Any], *things: _Same) -> Any:
+    return work(*(item.thing for item in things))
 
 
 def _parameter_keys(statement: ast.Node) -> frozenset[int | str]:
-    return frozenset(node.key for node in _parameters(statement))
-
-
-def _parameters(node: Any) -> Iterator[ast.Parameter]:
-    """Every parameter below a node."""
-    if isinstance(node, ast.Parameter):
-        yield node
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from _parameters(item)
-    elif isinstance(node, ast.Node):
-        for field in fields(node):
-            yield from _parameters(getattr(node, field.name))
+    return frozenset(node.key for node in ast.walk(statement) if isinstance(node, ast.Parameter))
 
 
 def _is_id_text(text: str) -> bool:

@@ -34,6 +34,7 @@ from reddb.types import Collection, Metric, RowId, Vectors
 def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPlan:
     """The plan of a VECTOR SEARCH. Raises an input error that points at the place."""
     collection = binding.collection(statement.collection)
+    statement = binding.resolved(statement, collection)
     metric = collection.metric if statement.metric is None else binding.metric(statement.metric)
     query = _query(binding, statement.target, collection)
     left_out = len(query.ids) if isinstance(query, Examples) else 0

@@ -13,7 +13,7 @@ from reddb.fields import EXPIRES_AT, TIMESTAMP_HINT, parse_timestamp
 from reddb.grammar import ast
 from reddb.query.assignments import bind_assignments
 from reddb.query.binding import Binding
-from reddb.query.constants import constant, plain_constant
+from reddb.query.constants import constant, plain_constant, value_of
 from reddb.query.returning import bind_returning
 from reddb.query.write_plans import Asked, ChangePlan, OnConflict, WriteKind, WritePlan
 from reddb.rows import RowBatch, id_column, make_batch
@@ -22,20 +22,23 @@ from reddb.types import RESERVED_NAMES, Collection, RowId, Vectors
 
 def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:
     collection = binding.collection(statement.collection)
+    statement = binding.resolved(statement, collection)
     names = [column.text for column in statement.columns]
     _check_columns(binding, statement, names)
-    declared = {field.name for field in collection.fields}
+    fields = {name: collection.fields.get(name) for name in names}
     expiry = _expiry(binding, statement)
     ids: list[RowId] = []
     vectors: list[Vectors] = []
     payloads: list[dict[str, Any]] = []
     for row in statement.rows:
         cells = dict(zip(names, row, strict=True))
-        ids.append(binding.values.row_id(constant(binding, cells.pop("id"))))
-        vectors.append(binding.values.vector(constant(binding, cells.pop("vector")), collection.dim))
-        values = {name: plain_constant(binding, node) for name, node in cells.items()} | expiry
-        # A declared field keeps its NULL, for a default stands in for what is not said.
-        payloads.append({name: value for name, value in values.items() if value is not None or name in declared})
+        ids.append(binding.values.row_id(_written(binding, "id", cells.pop("id"))))
+        vectors.append(binding.values.vector(_written(binding, "vector", cells.pop("vector")), collection.dim))
+        # DEFAULT is what is not said: the default of a field stands in for that.
+        given = [(name, node) for name, node in cells.items() if not isinstance(node, ast.Default)]
+        values = {name: value_of(binding, node, fields[name]) for name, node in given} | expiry
+        # A declared field keeps its NULL.
+        payloads.append({name: value for name, value in values.items() if value is not None or fields[name]})
     batch = make_batch(ids, np.concatenate(vectors), payloads if any(payloads) else None)
     on_conflict = statement.on_conflict
     return WritePlan(
@@ -48,8 +51,15 @@ def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:
     )
 
 
+def _written(binding: Binding, name: str, node: ast.Expression | ast.Default) -> ast.Value:
+    if isinstance(node, ast.Default):
+        binding.refuse(errors.INVALID_VALUE, f"{name} has no default", node)
+    return constant(binding, node)
+
+
 def bind_delete(binding: Binding, statement: ast.Delete) -> WritePlan | ChangePlan:
     collection = binding.collection(statement.collection)
+    statement = binding.resolved(statement, collection)
     if statement.where is None:
         hint = "DELETE FROM c WHERE …; TRUNCATE COLLECTION c empties it"
         binding.refuse(errors.NOT_SUPPORTED, "DELETE needs a WHERE", statement.collection, hint)
@@ -64,6 +74,7 @@ def bind_delete(binding: Binding, statement: ast.Delete) -> WritePlan | ChangePl
 
 def bind_update(binding: Binding, statement: ast.Update) -> ChangePlan:
     collection = binding.collection(statement.collection)
+    statement = binding.resolved(statement, collection)
     if statement.where is None:
         hint = "UPDATE c SET … WHERE …; WHERE TRUE means all rows"
         binding.refuse(errors.NOT_SUPPORTED, "UPDATE needs a WHERE", statement.collection, hint)

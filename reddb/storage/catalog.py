@@ -130,7 +130,9 @@ class Catalog:
                     kind=Kind(kind),
                     dim=dim,
                     metric=Metric(metric),
-                    settings=resolve(json.loads(settings), dim),  # those that came later have their defaults
+                    # Those that came later have the defaults of a collection that declares nothing: a build before
+                    # `free_keys` took any key, whatever was declared.
+                    settings=resolve(json.loads(settings), dim),
                     fields=_fields(json.loads(fields)),
                     indexes=_indexes(json.loads(indexes)),
                 )

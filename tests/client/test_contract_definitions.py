@@ -13,7 +13,7 @@ import reddb
 def fill(db: Any, name: str, rows: int = 3, **settings: Any) -> None:
     given = ", ".join(f"{key} = {value}" for key, value in settings.items())
     db.execute(
-        f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (n INT) {f'WITH ({given})' if given else ''}"
+        f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (n INT, *) {f'WITH ({given})' if given else ''}"
     )
     db.insert(name, range(rows), [[row, 0] for row in range(rows)], [{"n": row} for row in range(rows)])
 

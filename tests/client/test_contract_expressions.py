@@ -29,7 +29,7 @@ PAYLOADS = [payload(row) for row in range(ROWS)]
 @pytest.fixture(params=["fresh", "sealed"])
 def filled(request: pytest.FixtureRequest, db: Any, name: str) -> tuple[Any, str]:
     fields = "title TEXT, year INT, price FLOAT, at TIMESTAMP, tags TEXT[]"
-    db.execute(f"CREATE COLLECTION {name} KIND vector DIM {DIM} METRIC l2 FIELDS ({fields})")
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM {DIM} METRIC l2 FIELDS ({fields}, *)")
     db.insert(name, ids=range(ROWS), vectors=VECTORS, payloads=PAYLOADS)
     if request.param == "sealed":
         db.execute(f"ALTER COLLECTION {name} SEAL")

@@ -11,7 +11,7 @@ import pytest
 
 import reddb
 
-FIELDS = "FIELDS (title TEXT, year INT, price FLOAT, sold BOOL, at TIMESTAMP, tags TEXT[], nums INT[], extra JSON)"
+FIELDS = "FIELDS (title TEXT, year INT, price FLOAT, sold BOOL, at TIMESTAMP, tags TEXT[], nums INT[], extra JSON, *)"
 NEW_YEAR = [datetime(year, 1, 1, tzinfo=UTC) for year in (1990, 2000, 2010)]
 IDS = [1, 2, 3, 4, "five"]
 KEYS = ("title", "year", "price", "sold", "at", "tags", "nums", "extra", "free")

@@ -11,7 +11,7 @@ import pytest
 import reddb
 from reddb import limits
 
-FIELDS = "FIELDS (year INT, title TEXT, price FLOAT)"
+FIELDS = "FIELDS (year INT, title TEXT, price FLOAT, *)"
 ROWS: list[tuple[int | str, list[float], dict[str, Any]]] = [
     (1, [1, 0], {"year": 2000, "title": "a", "price": 0.5, "free": 1}),
     (2, [2, 0], {"year": 2000, "title": "b", "free": "x"}),
@@ -235,7 +235,7 @@ def test_what_rows_hold_cannot_be_aggregated(db: Any, name: str, text: str, mess
 
 
 def test_a_sum_that_does_not_fit_is_an_error(db: Any, name: str) -> None:
-    db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM 1 METRIC l2 FIELDS (n INT)")
+    db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM 1 METRIC l2 FIELDS (n INT, *)")
     db.insert(name, [1, 2, 3], [[1], [2], [3]], [{"n": 2**63 - 1}, {"n": 1}, {"n": -(2**63)}])
     assert list(db.execute(f"SELECT sum(n) FROM {name}")) == [(0,)]
     error = refusal(lambda: db.execute(f"SELECT sum(n) FROM {name} WHERE id < 3"))

@@ -121,7 +121,7 @@ def test_ids_twice_in_one_statement(db: Any, name: str, partitions: int) -> None
 
 @each_number_of_partitions
 def test_what_a_conflict_refuses_changes_nothing(db: Any, name: str, partitions: int) -> None:
-    create(db, name, partitions, "FIELDS (n INT NOT NULL)")
+    create(db, name, partitions, "FIELDS (n INT NOT NULL, *)")
     db.insert(name, range(9), [[0, 0]] * 9, [{"n": n} for n in range(9)])
     before = rows_of(db, name)
     values = ", ".join(f"({n}, [1, 1], {n})" for n in range(20))
@@ -139,7 +139,7 @@ def test_what_a_conflict_refuses_changes_nothing(db: Any, name: str, partitions:
 
 @each_number_of_partitions
 def test_update_computes_from_the_row(db: Any, name: str, partitions: int) -> None:
-    create(db, name, partitions, "FIELDS (title TEXT, n INT)")
+    create(db, name, partitions, "FIELDS (title TEXT, n INT, *)")
     db.insert(
         name, range(9), [[n, 0] for n in range(9)], [{"title": f"t{n}", "n": n, "deep": {"x": n}} for n in range(9)]
     )
@@ -161,7 +161,7 @@ def test_update_computes_from_the_row(db: Any, name: str, partitions: int) -> No
 
 @each_number_of_partitions
 def test_returning(db: Any, name: str, partitions: int) -> None:
-    create(db, name, partitions, "FIELDS (n INT DEFAULT 5)")
+    create(db, name, partitions, "FIELDS (n INT DEFAULT 5, *)")
     insert = f"INSERT INTO {name} (id, vector, a) VALUES ('z', [1, 2], 1), (3, [3, 4], 2), (1, [5, 6], 3)"
     result = db.execute(f"{insert} RETURNING id, n + a AS sum, a, vector")
     assert result.columns == ["id", "sum", "a", "vector"]

@@ -19,7 +19,7 @@ import reddb
 from reddb.server.main import main
 from tests.server.harness import Server
 
-FIELDS = "FIELDS (title TEXT, year INT, weight FLOAT, ok BOOL, at TIMESTAMP, tags TEXT[], sizes INT[], extra JSON)"
+FIELDS = "FIELDS (title TEXT, year INT, weight FLOAT, ok BOOL, at TIMESTAMP, tags TEXT[], sizes INT[], extra JSON, *)"
 SUFFIXES = ["csv", "ndjson", "jsonl", "arrow", "parquet"]
 
 
@@ -152,7 +152,7 @@ def test_csv_of_another_program(server: Server, db: reddb.Client, name: str, tmp
     path.write_bytes(
         '\ufeffid,title,vector,count,tags\r\nx1,2020,"[1, 2]",007,\r\n12,,"[3e0,4]",5,"[""a""]"\r\n'.encode()
     )
-    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (title TEXT)")
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (title TEXT, *)")
     assert copy(server.url, f'"{name}" from {path}')[0] == 0
     assert [row and row.payload for row in db.get(name, ["x1", 12])] == [
         {"title": "2020", "count": "007"},
@@ -180,7 +180,7 @@ def rows_of(count: int) -> list[str]:
     ],
 )
 def test_a_wrong_line_is_named(server: Server, db: reddb.Client, name: str, tmp_path: Path, line: str, said: str):
-    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (year INT)")
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (year INT, *)")
     path = tmp_path / "rows.ndjson"
     path.write_text("\n".join([*rows_of(1500), "", line, '{"id": 1502, "vector": [1, 2]}\n']))
     code, told = copy(server.url, f"{name} from {path}", f"{name} to {tmp_path}/not-reached.csv")
@@ -215,7 +215,7 @@ def test_upsert_replaces(server: Server, db: reddb.Client, name: str, tmp_path: 
     ],
 )
 def test_a_wrong_csv_is_named(server: Server, db: reddb.Client, name: str, tmp_path: Path, content: str, said: str):
-    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (year INT, ok BOOL)")
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (year INT, ok BOOL, *)")
     path = tmp_path / "rows.csv"
     path.write_text(content)
     code, told = copy(server.url, f"{name} from {path}")

@@ -24,7 +24,7 @@ from tests.engine.select_oracle import (
     ordered,
 )
 
-FIELDS = "FIELDS (year INT, title TEXT, price FLOAT, sold BOOL)"
+FIELDS = "FIELDS (year INT, title TEXT, price FLOAT, sold BOOL, *)"
 COLUMNS = ("year", "title", "price", "sold", "free")
 STATES = ("growing", "sealed", "merged", "mixed", "spread")
 ROWS = 400

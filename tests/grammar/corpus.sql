@@ -158,7 +158,7 @@ CREATE COLLECTION docs KIND flat DIM 3 METRIC l2 FIELDS (title TEXT, year INT NO
 create collection docs kind flat dim 3 fields (price float default 0.5, nums int[], extra json, at timestamp)
 CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a INT NOT NULL DEFAULT -1, b TEXT DEFAULT 'b' NOT NULL, c X DEFAULT NULL)
 CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a INT[] DEFAULT [1, 2], b TEXT [ ] DEFAULT ['a'], c C DEFAULT $1)
-CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a "Order", b "two words", c "x[]", default DEFAULT DEFAULT [])
+CREATE COLLECTION docs KIND flat DIM 3 FIELDS (a "Order", b "two words", c "x[]", "default" "DEFAULT" DEFAULT [], *)
 CREATE COLLECTION fields KIND fields DIM 3 METRIC fields FIELDS (field field)
 ALTER COLLECTION docs SEAL
 alter collection docs compact;
@@ -403,3 +403,9 @@ SEARCH docs USING VECTOR (ARRAY[0.1, 0.2], 10)
 SEARCH docs USING VECTOR (vector, ARRAY[0.1, 0.2], 10) WHERE year > 2000 INCLUDE METADATA
 SEARCH similar USING VECTOR (ID 7, $1)
 SEARCH using USING VECTOR ([1, 2]) METRIC l2 OFFSET 5
+SELECT x.id, x.*, x.j.k AS y FROM docs AS x WHERE x.year > 2000 GROUP BY x.year ORDER BY x.id
+INSERT INTO docs AS x (id, vector, n) VALUES (1, [1, 0], DEFAULT), (2, [0, 1], 5) ON CONFLICT (id) DO UPDATE SET n = DEFAULT, m = x.n + excluded.n
+UPSERT INTO docs AS x (id, vector, n) VALUES (1, [1, 0], DEFAULT) RETURNING x.*
+UPDATE docs AS x SET n = DEFAULT, m = x.m + 1 WHERE x.id = 1
+DELETE FROM docs AS x WHERE x.id = 1 RETURNING x.id
+SELECT current_timestamp, "current_timestamp", "current_date" FROM docs WHERE at < current_timestamp

@@ -31,7 +31,7 @@ def in_list(items: str) -> ast.InList:
     ("definition", "expected"),
     [
         ("year INT", FieldDefinition(YEAR, Identifier("INT"))),
-        ("Year int[]", FieldDefinition(YEAR, Identifier("INT[]"))),
+        ("Year int[]", FieldDefinition(Identifier("Year"), Identifier("INT[]"))),
         ("year int [ ] NOT NULL", FieldDefinition(YEAR, Identifier("INT[]"), not_null=True)),
         ("year INT DEFAULT 5", FieldDefinition(YEAR, Identifier("INT"), default=Literal(5))),
         ("year INT DEFAULT NULL", FieldDefinition(YEAR, Identifier("INT"), default=Literal(None))),

@@ -47,7 +47,7 @@ def test_corpus(line: str) -> None:
         ("alter collection docs seal", "ALTER COLLECTION docs SEAL"),
         ("alter collection docs rebuild with(m=1)", "ALTER COLLECTION docs REBUILD WITH (m = 1)"),
         ("alter collection docs set(m=1)", "ALTER COLLECTION docs SET (m = 1)"),
-        ("alter collection docs add field Y int", "ALTER COLLECTION docs ADD FIELD y INT"),
+        ("alter collection docs add field Y int", 'ALTER COLLECTION docs ADD FIELD "Y" INT'),
         ("alter collection docs drop field y", "ALTER COLLECTION docs DROP FIELD y"),
         ("create index if not exists i on d(a.b)", "CREATE INDEX IF NOT EXISTS i ON d (a.b)"),
         ('create index "on" on "on"(y)', 'CREATE INDEX "on" ON "on" (y)'),

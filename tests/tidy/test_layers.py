@@ -36,6 +36,7 @@ LAYERS = {
             "reddb.types",
             "reddb.names",
             "reddb.fields",
+            "reddb.keys",
             "reddb.disk",
             "reddb.array_likes",
         ),

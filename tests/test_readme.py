@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import reddb
 from reddb.index.metrics import METRICS
 from reddb.server.main import main
-from reddb.settings import SETTINGS
+from reddb.settings import SETTINGS, written
 from reddb.types import METRIC_ALIASES
 from tests.server.harness import READY, Server, is_alive, wait_for
 
@@ -126,7 +126,7 @@ def test_the_usage_lines_name_every_option():
 
 def test_the_settings_are_those_of_the_table():
     for setting in SETTINGS.values():
-        allowed = " or ".join(map(str, setting.choices)) or f"{setting.minimum} to {setting.maximum}"
+        allowed = " or ".join(str(written(choice)) for choice in setting.choices) or f"{setting.minimum} to {setting.maximum}"
         default = setting.default_in_words or setting.default
         assert f"| `{setting.name}` | {allowed} | {default} | {setting.meaning} |" in README
 

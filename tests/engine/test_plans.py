@@ -70,7 +70,7 @@ def shown(*columns: str, all_payload: bool = False) -> Projection:
         ),
         (
             "CREATE COLLECTION c KIND vector DIM 2 METRIC hamming FIELDS (n INT NOT NULL DEFAULT 3, tags TEXT[])",
-            CreatePlan("c", Kind.VECTOR, 2, Metric.HAMMING, resolve({}, 2), False, FIELDS),
+            CreatePlan("c", Kind.VECTOR, 2, Metric.HAMMING, resolve({}, 2, has_fields=True), False, FIELDS),
         ),
         ("ALTER COLLECTION docs SET (ef = 9)", SettingsPlan("docs", {"ef": 9})),
         ("ALTER COLLECTION docs SEAL", WorkPlan(DOCS, Work.SEAL)),

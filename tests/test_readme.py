@@ -126,7 +126,9 @@ def test_the_usage_lines_name_every_option():
 
 def test_the_settings_are_those_of_the_table():
     for setting in SETTINGS.values():
-        allowed = " or ".join(str(written(choice)) for choice in setting.choices) or f"{setting.minimum} to {setting.maximum}"
+        allowed = (
+            " or ".join(str(written(choice)) for choice in setting.choices) or f"{setting.minimum} to {setting.maximum}"
+        )
         default = setting.default_in_words or setting.default
         assert f"| `{setting.name}` | {allowed} | {default} | {setting.meaning} |" in README
 

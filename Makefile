@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden reference bench hostile fuzz crash flips powercut soak wheel clean
+.PHONY: help setup run demo test lint types golden reference bench hostile fuzz suites crash flips powercut soak wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ hostile: $(READY) ## Measure recall on sets that are hard to search, 15 minutes 
 
 fuzz: $(READY) ## Ask 200,000 mutated statements (ARGS='--seed 7')
 	$(PY) -m tests.engine.fuzz $(ARGS)
+
+suites: $(READY) ## Ask the bundled sample of SQL queries (ARGS=folder: the *.test files of sqllogictest there)
+	$(PY) -m tests.suites.sqllogic $(ARGS)
 
 crash: $(READY) ## Kill a server at 2,000 system calls, and compare (ARGS='--points 100')
 	$(PY) -m tests.crash.sweep $(ARGS)

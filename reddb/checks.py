@@ -5,21 +5,19 @@ Invariant: a batch either passes whole, or an error names the first wrong row an
 
 from __future__ import annotations
 
-from datetime import datetime
 from operator import is_
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from reddb import errors, limits
 from reddb.coordinates import check_coordinates
 from reddb.expiry import may_expire
-from reddb.fields import check_row, unpack_payload
+from reddb.fields import check_row, check_unaltered, refused, unpack_payload
 from reddb.keys import declared_keys
-from reddb.plain import remedy
+from reddb.plain import NotPlain, is_plain, plain
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
-from reddb.wording import of_type
 
 
 def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True) -> RowBatch:
@@ -105,6 +103,7 @@ def _check_content(row: int, content: bytes) -> Payload:
     _check_size(row, len(content))
     payload = unpack_payload(content, row)
     _check_payload(row, payload)
+    check_unaltered(payload, content, row)
     return payload
 
 
@@ -118,23 +117,23 @@ def _check_payload(row: int, payload: Payload) -> None:
             )
         if name in RESERVED_NAMES:
             raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload key {name!r} is reserved", row=row)
-        _check_value(row, name, value, depth=1)
+        if not is_plain(value):
+            _refuse_value(row, name, value)
 
 
-def _check_value(row: int, name: str, value: Any, depth: int) -> None:
-    if depth > limits.PAYLOAD_DEPTH_MAX:
+def _refuse_value(row: int, name: str, value: Any) -> NoReturn:
+    if _is_too_deep(value):
         raise errors.LIMIT_EXCEEDED.error(f"row {row}: {name!r} nests deeper than {limits.PAYLOAD_DEPTH_MAX}", row=row)
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise errors.INVALID_PAYLOAD.error(
-                    f"row {row}: {name!r} has the key {key!r}; keys are strings", row=row
-                )
-            _check_value(row, name, inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_value(row, name, inner, depth + 1)
-    elif value is not None and not isinstance(value, bool | int | float | str | datetime):
-        raise errors.INVALID_PAYLOAD.error(
-            f"row {row}: the key {name!r} holds {of_type(value)}", row=row, field=name, hint=remedy(value)
-        )
+    try:
+        plain(value, name)
+    except NotPlain as fault:
+        raise refused(fault, row) from None
+    raise AssertionError(value)
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(limits.PAYLOAD_DEPTH_MAX):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inner for item in items]
+    return bool(level)

@@ -2,7 +2,7 @@
 
     TEXT         a string
     INT          an integer of 64 bits; a boolean is none
-    FLOAT        a finite number; an integer becomes a float
+    FLOAT        a finite number; an integer becomes a float, if there is one that equals it
     BOOL         true or false
     TIMESTAMP    an instant in UTC with microseconds, given as a datetime or an ISO-8601 text that has a zone
     TEXT[]       a list of strings
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,14 +33,17 @@ import msgpack
 
 from reddb import errors, limits
 from reddb.keys import folded
+from reddb.payload_faults import fault_of
 from reddb.plain import NotPlain, plain
 from reddb.wording import shown
 
 Payload: TypeAlias = dict[str, Any]
 
-TIMESTAMP_HINT = "write 2024-05-01T12:00:00Z, or +02:00 in place of Z"
+TIMESTAMP_HINT = "write 2024-05-01T12:00:00Z, or +02:00 in place of Z, with at most 6 digits for parts of a second"
 
 _TIMESTAMP_BYTES_MAX = 12
+_INSTANT = re.compile(r"[0-9W-]+[Tt ][0-9:.,]+ ?(?:[Zz]|[+-][0-9:.]+)")
+_FINER = re.compile(r"[.,][0-9]{6}0*[1-9]")
 
 
 class FieldType(StrEnum):
@@ -117,10 +121,12 @@ NO_FIELDS = Fields()
 
 
 def parse_timestamp(value: object) -> datetime:
-    """An aware datetime or an ISO-8601 text with a zone, in UTC; digits beyond microseconds are cut off.
+    """An aware datetime or an ISO-8601 text with a zone, in UTC.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for an instant between two microseconds.
     """
+    if isinstance(value, str) and (not _INSTANT.fullmatch(value) or _FINER.search(value)):
+        raise ValueError("no ISO-8601 text with at most microseconds")
     instant = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(instant, datetime) or instant.utcoffset() is None:
         raise ValueError("no datetime with a zone")
@@ -142,7 +148,7 @@ def _float(value: Any) -> float:
         number = float(value)
     except OverflowError as error:
         raise ValueError from error
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number != value:
         raise ValueError
     return number
 
@@ -163,9 +169,9 @@ def _only(holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
 _RULES: dict[FieldType, tuple[str, Callable[[Any], Any]]] = {
     FieldType.TEXT: ("a string", _only(lambda value: type(value) is str)),
     FieldType.INT: ("an integer of 64 bits", _only(is_int)),
-    FieldType.FLOAT: ("a finite number", _float),
+    FieldType.FLOAT: ("a finite number that 64 bits hold exactly", _float),
     FieldType.BOOL: ("true or false", _only(lambda value: type(value) is bool)),
-    FieldType.TIMESTAMP: ("an instant with a time zone", parse_timestamp),
+    FieldType.TIMESTAMP: ("an instant with a time zone, to the microsecond", parse_timestamp),
     FieldType.TEXTS: (
         "a list of strings",
         _only(lambda value: type(value) is list and all(type(item) is str for item in value)),
@@ -233,10 +239,25 @@ def pack_payload(payload: Payload, row: int = 0) -> bytes:
 
 def _plain_payload(payload: Payload, row: int) -> Payload:
     try:
-        return {key: plain(value, shown(key).strip("'")) for key, value in payload.items()}
+        named = {key: shown(key).strip("'") for key in payload}
+        return {plain(key, named[key]): plain(value, named[key]) for key, value in payload.items()}
     except NotPlain as error:
-        message = f"row {row}: the key '{error.path}' holds {error.what}"
-        raise errors.INVALID_PAYLOAD.error(message, row=row, field=error.path, hint=error.remedy) from None
+        raise refused(error, row) from None
+
+
+def refused(fault: NotPlain, row: int) -> errors.RedDBError:
+    """The error that names row, key and remedy."""
+    where = f"the key '{fault.path}'" if fault.path else "the payload"
+    message = f"row {row}: {where} holds {fault.what}"
+    return errors.INVALID_PAYLOAD.error(message, row=row, field=fault.path, hint=fault.remedy)
+
+
+def check_unaltered(payload: Payload, content: bytes, row: int) -> None:
+    """Raises INVALID_PAYLOAD naming row and key where the payload that was read is not what its bytes say."""
+    if content and msgpack.packb(payload, datetime=True) != content:
+        fault = fault_of(content)
+        if fault is not None:
+            raise refused(fault, row)
 
 
 def unpack_payload(content: bytes | memoryview, row: int = 0) -> Payload:
@@ -248,6 +269,9 @@ def unpack_payload(content: bytes | memoryview, row: int = 0) -> Payload:
             content, timestamp=3, strict_map_key=False, max_ext_len=_TIMESTAMP_BYTES_MAX, ext_hook=_refuse_extension
         )
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        fault = fault_of(content)
+        if fault is not None:
+            raise refused(fault, row) from error
         reason = str(error) or type(error).__name__
         raise errors.INVALID_PAYLOAD.error(
             f"row {row}: the payload is no MessagePack map: {reason}", row=row

@@ -1,13 +1,14 @@
 """A user's value as what a payload or a parameter holds: plain, the very same, or refused with its place and a remedy.
 
-Plain are None, bool, int of 64 bits, float, str, datetime with a zone, list, and dict with str keys. numpy's numbers,
-booleans and texts, tuples, and classes derived from the plain ones become them, exactly.
+Plain are None, bool, int of 64 bits, finite float, str, datetime with a zone, list, and dict with str keys. numpy's
+numbers, booleans and texts, tuples, and classes derived from the plain ones become them, exactly.
 
 Invariant: what `plain` gives, MessagePack carries unchanged.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,7 +20,7 @@ from reddb.wording import of_type, shown
 
 _DEPTH_MAX = 2 * limits.PAYLOAD_DEPTH_MAX  # enough for whoever checks the depth itself to say so
 _PATH_CHARS = 60  # in a message
-_SIMPLE = frozenset({type(None), bool, float})
+_SIMPLE = frozenset({type(None), bool, str})
 _INSTANT = "give a datetime with a zone: datetime.now(UTC), or value.replace(tzinfo=UTC)"
 _REMEDIES = {
     "Decimal": "float(value), or str(value) to keep every digit",
@@ -58,10 +59,24 @@ class NotPlain(ValueError):
         self.remedy = remedy
 
 
+def is_plain(value: Any, depth: int = 1) -> bool:
+    """Whether `plain` gives this very value, of exact types, with at most PAYLOAD_DEPTH_MAX levels from `depth` on."""
+    kind = type(value)
+    if depth > limits.PAYLOAD_DEPTH_MAX:
+        return False
+    if kind is dict:
+        return all(type(key) is str and is_plain(item, depth + 1) for key, item in value.items())
+    if kind is list:
+        return all(is_plain(item, depth + 1) for item in value)
+    if kind is float:
+        return math.isfinite(value)
+    return kind in _SIMPLE or kind is datetime or (kind is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX)
+
+
 def plain(value: Any, path: str, depth: int = 0) -> Any:
     """The plain value; `path` is where it stands. Raises NotPlain."""
     kind = type(value)
-    if kind in _SIMPLE:
+    if value is None or kind is bool:
         return value
     if isinstance(value, np.generic):
         return _numpy_scalar(value, path)
@@ -88,6 +103,8 @@ def remedy(value: Any) -> str:
 
 def _number(value: int | float, path: str) -> int | float:
     if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotPlain(path, f"{shown(float(value))}, which is no finite number", "None, or leave the key out")
         return float(value)
     if not limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
         raise NotPlain(path, f"{shown(value)}, beyond 64 bits", "float(value), or str(value) to keep every digit")

@@ -116,10 +116,10 @@ def test_a_reserved_payload_key_is_named(name):
         ({"": "a"}, errors.INVALID_PAYLOAD, "not ''"),
         ({"k" * 64: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
         ({"é" * 32: 1}, errors.INVALID_PAYLOAD, "1 to 63 bytes"),
-        ({"k": {1: 2}}, errors.INVALID_PAYLOAD, "has the key 1; keys are strings"),
-        ({"k": {b"x": 2}}, errors.INVALID_PAYLOAD, "keys are strings"),
+        ({"k": {1: 2}}, errors.INVALID_PAYLOAD, "the key 'k' holds a map with the key 1"),
+        ({"k": {b"x": 2}}, errors.INVALID_PAYLOAD, "the key 'k' holds a map with the key b'x'"),
         ({"k": b"bytes"}, errors.INVALID_PAYLOAD, "the key 'k' holds a value of the type bytes"),
-        ({"k": [{"x": b"bytes"}]}, errors.INVALID_PAYLOAD, "the key 'k' holds a value of the type bytes"),
+        ({"k": [{"x": b"bytes"}]}, errors.INVALID_PAYLOAD, "the key 'k[0].x' holds a value of the type bytes"),
         ({"k": nested(limits.PAYLOAD_DEPTH_MAX)}, errors.LIMIT_EXCEEDED, "nests deeper than 16"),
         ({"k": nested(400)}, errors.LIMIT_EXCEEDED, "nests deeper than 16"),
         ({f"k{i}": i for i in range(257)}, errors.LIMIT_EXCEEDED, "at most 256 keys"),
@@ -197,7 +197,7 @@ def test_a_payload_that_defaults_make_too_large_is_refused():
 def test_payload_bytes_that_are_no_map_of_plain_values_are_refused(content):
     error = refused(with_payload(content))
     assert error.code is errors.INVALID_PAYLOAD
-    assert error.detail == {"row": 1}
+    assert error.detail["row"] == 1
 
 
 @given(st.binary(max_size=30))
@@ -209,7 +209,7 @@ def test_random_payload_bytes_pass_or_are_refused_by_row(content):
     else:
         return
     assert refusal.code in (errors.INVALID_PAYLOAD, errors.LIMIT_EXCEEDED)
-    assert refusal.detail == {"row": 1}
+    assert refusal.detail["row"] == 1
 
 
 def test_more_rows_than_a_batch_may_have_are_refused():

@@ -37,7 +37,7 @@ def stored(word: str, value: object) -> object:
         ("TIMESTAMP", NOON.astimezone(timezone(timedelta(hours=2))), NOON),
         ("TIMESTAMP", "2024-05-01T12:00:00Z", NOON),
         ("TIMESTAMP", "2024-05-01T14:00:00.000001+02:00", NOON + timedelta(microseconds=1)),
-        ("TIMESTAMP", "2024-05-01T12:00:00.1234569Z", NOON + timedelta(microseconds=123456)),
+        ("TIMESTAMP", "2024-05-01T12:00:00.123456000Z", NOON + timedelta(microseconds=123456)),
         ("TEXT[]", [], []),
         ("TEXT[]", ["a", ""], ["a", ""]),
         ("INT[]", [1, INT_MAX], [1, INT_MAX]),
@@ -66,17 +66,21 @@ def test_null_is_a_value_of_every_type(word):
         ("INT", 1.0, "INT: an integer of 64 bits, not 1.0"),
         ("INT", 2**63, "INT: an integer of 64 bits, not 9223372036854775808"),
         ("INT", -(2**63) - 1, "INT: an integer of 64 bits, not -9223372036854775809"),
-        ("FLOAT", True, "FLOAT: a finite number, not True"),
-        ("FLOAT", math.nan, "FLOAT: a finite number, not nan"),
-        ("FLOAT", -math.inf, "FLOAT: a finite number, not -inf"),
-        ("FLOAT", 10**400, "FLOAT: a finite number, not 1000"),
-        ("FLOAT", "1", "FLOAT: a finite number, not '1'"),
+        ("FLOAT", True, "FLOAT: a finite number that 64 bits hold exactly, not True"),
+        ("FLOAT", math.nan, "FLOAT: a finite number that 64 bits hold exactly, not nan"),
+        ("FLOAT", -math.inf, "FLOAT: a finite number that 64 bits hold exactly, not -inf"),
+        ("FLOAT", 10**400, "FLOAT: a finite number that 64 bits hold exactly, not 1000"),
+        ("FLOAT", "1", "FLOAT: a finite number that 64 bits hold exactly, not '1'"),
         ("BOOL", 1, "BOOL: true or false, not 1"),
-        ("TIMESTAMP", "soon", "TIMESTAMP: an instant with a time zone, not 'soon'"),
-        ("TIMESTAMP", "2024-05-01", "TIMESTAMP: an instant with a time zone, not '2024-05-01'"),
-        ("TIMESTAMP", NAIVE, "TIMESTAMP: an instant with a time zone, not datetime"),
-        ("TIMESTAMP", 1714564800, "TIMESTAMP: an instant with a time zone, not 1714564800"),
-        ("TIMESTAMP", "0001-01-01T00:00:00+14:00", "TIMESTAMP: an instant with a time zone, not '0001"),
+        ("TIMESTAMP", "soon", "TIMESTAMP: an instant with a time zone, to the microsecond, not 'soon'"),
+        ("TIMESTAMP", "2024-05-01", "TIMESTAMP: an instant with a time zone, to the microsecond, not '2024-05-01'"),
+        ("TIMESTAMP", NAIVE, "TIMESTAMP: an instant with a time zone, to the microsecond, not datetime"),
+        ("TIMESTAMP", 1714564800, "TIMESTAMP: an instant with a time zone, to the microsecond, not 1714564800"),
+        (
+            "TIMESTAMP",
+            "0001-01-01T00:00:00+14:00",
+            "TIMESTAMP: an instant with a time zone, to the microsecond, not '0001",
+        ),
         ("TEXT[]", "a", "TEXT[]: a list of strings, not 'a'"),
         ("TEXT[]", ["a", None], "TEXT[]: a list of strings, not ['a', None]"),
         ("INT[]", [1, True], "INT[]: a list of integers of 64 bits, not [1, True]"),
@@ -132,7 +136,10 @@ def test_a_wrong_default_is_refused():
     with pytest.raises(errors.RedDBError) as caught:
         check_default(Field("at", FieldType.TIMESTAMP, default="noon"))
     assert caught.value.code is errors.INVALID_VALUE
-    assert caught.value.message == "the default of 'at' is TIMESTAMP: an instant with a time zone, not 'noon'"
+    assert (
+        caught.value.message
+        == "the default of 'at' is TIMESTAMP: an instant with a time zone, to the microsecond, not 'noon'"
+    )
     assert caught.value.detail["field"] == "at"
     assert "2024-05-01T12:00:00Z" in caught.value.detail["hint"]
 

@@ -45,7 +45,7 @@ NESTED: list[Any] = [
 @pytest.fixture(params=["growing", "sealed"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     with opened(tmp_path / "data") as opened_:
-        opened_.execute("CREATE COLLECTION docs KIND vector DIM 2 METRIC l2 FIELDS (j JSON, a JSON)")
+        opened_.execute("CREATE COLLECTION docs KIND vector DIM 2 METRIC l2")
         opened_.execute("CREATE INDEX ON docs (a)")
         values = SINGLE + NESTED
         opened_.insert("docs", list(range(len(values))), np.ones((len(values), 2)), [{"a": item} for item in values])

@@ -58,8 +58,8 @@ bench: $(READY) ## Run the benchmarks (with REDDB_DATASETS=folder also on large 
 hostile: $(READY) ## Measure recall on sets that are hard to search, 15 minutes (ARGS='--way graph --metric ip')
 	$(PY) -m tests.recall.matrix $(ARGS)
 
-fuzz: $(READY) ## Ask 200,000 mutated statements (ARGS='--seed 7')
-	$(PY) -m tests.engine.fuzz $(ARGS)
+fuzz: $(READY) ## Give 200,000 inputs of any kind to every entry (ARGS='--seed 7')
+	$(PY) -m tests.fuzz.run $(ARGS)
 
 suites: $(READY) ## Ask the bundled sample of SQL queries (ARGS=folder: the *.test files of sqllogictest there)
 	$(PY) -m tests.suites.sqllogic $(ARGS)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors, limits
-from reddb.array_likes import float32_array
+from reddb.array_likes import float32_array, is_hidden
 from reddb.plain import NotPlain, plain
 from reddb.rows import id_column
 from reddb.types import IdColumn, Payload, RowId
@@ -155,7 +155,9 @@ def queries(value: ArrayLike) -> NDArray[np.float32]:
 
 
 def _parameter(value: Any, place: str) -> Any:
-    if type(value) in _SCALARS or (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"):
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu" and not is_hidden(value):
         return value
     if type(value) is list and _are_numbers(value):
         return value
@@ -175,7 +177,8 @@ def _are_numbers(values: list[Any]) -> bool:
 
 
 def _listed(name: str, value: Any, what: str) -> list[Any]:
-    if isinstance(value, _NO_LISTS) or not isinstance(value, Iterable):
+    is_scalar = isinstance(value, np.ndarray) and not value.ndim
+    if is_scalar or isinstance(value, _NO_LISTS) or not isinstance(value, Iterable):
         _refuse(name, what, value)
     return list(value)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lark import Token, Tree
 
-from reddb.grammar.ast import DISTANCES
+from reddb.grammar import absent
 from reddb.grammar.language import keywords, reserved_words, statement_words
 
 if TYPE_CHECKING:
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 CONDITION = "a condition stands alone here, as behind WHERE: year > 2000 AND title IS NOT NULL"
 FINITE = "a vector holds finite numbers only"
-DISTANCE = "the distance operators are " + ", ".join(f"{sign} ({name})" for sign, name in DISTANCES.items())
 NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)\b", re.IGNORECASE)
 
 _SIMILAR_TO_A_KEYWORD = {False: 0.65, True: 0.75}  # by whether the word is a keyword itself, hence no misspelling
+_NEAR_CHARS_MIN = 3
 _WORD_CHARS_MAX = 40  # difflib takes a second for a word of a megabyte
 
 _QUOTES = "a string stands in single quotes; double quotes are for names"
 _LIST = "a vector holds numbers only; the strings of a list stand in single quotes"
-_OVERLAP = "&& looks for a common item: tags && ['a', 'b']; conditions are joined with AND"
 _TYPE = "a field has a name and a type: title TEXT"
-_ONE_COLLECTION = "a SELECT reads one collection: there are no joins; another name for it follows AS"
+_ONE_COLLECTION = absent.WORDS["JOIN"]
 _SUBQUERY = "there are no subqueries: run the inner SELECT first and pass on what it finds"
 _TRUTH = "a boolean is a condition by itself: WHERE ok, or WHERE NOT ok; IS asks for NULL only"
 _BEFORE_ROWS = "name the columns before the rows: INSERT INTO docs (id, vector) VALUES (1, [0.1, 0.2])"
@@ -43,6 +42,7 @@ _FIELDS = "the fields stand behind DIM: CREATE COLLECTION docs KIND vector.turbo
 _INDEX = "the index of the vectors comes and goes with its collection; its kind is said there: KIND vector.turbo"
 _TARGET = "a text is searched for by its vector: [0.1, 0.2], or a parameter that holds it"
 _SEARCH = "SEARCH SIMILAR $1 COLLECTION docs LIMIT 10, or SEARCH docs USING VECTOR ($1, 10)"
+_ALIAS = "the name of a column stands behind AS: id AS number"
 _CAST = "a cast is written CAST(year AS TEXT), or year::TEXT"
 
 # By the token right before the place.
@@ -51,21 +51,10 @@ _AFTER = {
     "_IN": "IN takes parentheses: IN (1, 2, 3)",
     "_INDEX": "an index is found by its collection and field: INDEX ON docs (year)",
     "_INTERVAL": "a length of time is a string: INTERVAL '2 h'",
-    "OVERLAP": _OVERLAP,
+    "OVERLAP": absent.OVERLAP,
 }
 # By the word found, where no other keyword is near.
-_WORDS = {
-    **dict.fromkeys(("JOIN", "INNER", "LEFT", "RIGHT", "CROSS", "FULL", "NATURAL"), _ONE_COLLECTION),
-    **dict.fromkeys(("UNION", "INTERSECT", "EXCEPT"), "a statement is one SELECT: there are no unions of several"),
-    "DUPLICATE": "a row whose id exists is updated with ON CONFLICT (id) DO UPDATE SET year = excluded.year",
-    "IGNORE": "rows whose ids exist are left alone with ON CONFLICT (id) DO NOTHING",
-    "COLUMN": "the columns of a collection are its fields: ADD FIELD, DROP FIELD",
-    "FETCH": "the number of rows is limited with LIMIT 5",
-    "WHEN": "there is no CASE",
-    "OVER": "there are no window functions",
-    "FORMAT": _EXPLAIN,
-    "RECALL": _EXPLAIN,
-}
+_WORDS = {**absent.WORDS, "FORMAT": _EXPLAIN, "RECALL": _EXPLAIN}
 # What another system calls a statement of ours.
 _STATEMENTS = {
     **dict.fromkeys(("START",), "BEGIN"),
@@ -141,6 +130,8 @@ class Place:
         if not self.is_word or len(self.word) > _WORD_CHARS_MAX:
             return None
         possible = sorted(terminal[1:] for terminal in self.accepts if terminal.startswith("_"))
+        if len(self.word) < _NEAR_CHARS_MIN:  # everything of two letters is near to IN or IS
+            return None
         similar = difflib.get_close_matches(self.word, possible, 1, _SIMILAR_TO_A_KEYWORD[self.word in keywords()])
         longer = [word for word in possible if len(word) > 2 and self.word.startswith(word)]  # DESCENDING
         return next(iter(similar + longer), None)
@@ -173,6 +164,8 @@ def _statement(place: Place) -> str | None:
         return None
     if place.found.type == "_WITH":
         return "there are no common table expressions"
+    if place.word in absent.STATEMENTS:
+        return absent.STATEMENTS[place.word]
     if place.word in _WORDS:  # the options of an EXPLAIN
         return _WORDS[place.word]
     if nearest := _STATEMENTS.get(place.word) or place.nearest():
@@ -189,6 +182,36 @@ def _table(place: Place) -> str | None:
         return f"rows live in collections: {verb} COLLECTION docs{rest}"
     if last == "INDEX" and place.open[:2] in (["_CREATE", "_VECTOR"], ["_DROP", "_VECTOR"]):
         return _INDEX
+    return None
+
+
+def _absent(place: Place) -> str | None:
+    """What only other systems have."""
+    last, opened = place.last_word, place.open
+    if last in absent.BEFORE:
+        return absent.BEFORE[last]
+    pair = absent.PAIRS.get((last, "STRING" if place.found.type == "STRING" else place.word))
+    within = absent.WITHIN.get(opened[0] if opened else "", {}).get(place.word)
+    if pair or within:
+        return pair or within
+    if opened in (["_CREATE"], ["_ALTER"], ["_DROP"]) and place.word in absent.STATEMENTS:
+        return absent.STATEMENTS[place.word]
+    if opened[:2] == ["_CREATE", "_INDEX"] and place.found.type not in {"$END", "SEMICOLON"}:
+        return absent.INDEX_KIND
+    if opened[-1:] == ["_DEFAULT"]:
+        return absent.DEFAULT
+    if place.found.type == "LPAR" and "LSQB" in place.accepts:  # which follows only a type
+        return absent.length_hint(last)
+    if "LPAR" in opened and place.found.type == "_FROM" and "COMMA" in place.accepts:
+        return absent.EXTRACT
+    if opened[-2:] == ["_IN", "LPAR"] and place.found.type == "RPAR":
+        return absent.EMPTY_IN
+    if place.found.type in {"_IN", "IN_WRITTEN"} and "COMPARISON" in place.accepts and "_IN" not in place.accepts:
+        return absent.ROWS_IN
+    if place.found.type == "POSITIONAL" and "COMPARISON" in place.accepts:
+        return absent.KEY
+    if place.found.type in {"LSQB", "VECTOR_LITERAL"} and ("_AS" in place.accepts or "EQUAL" in place.accepts):
+        return absent.ITEM
     return None
 
 
@@ -284,7 +307,7 @@ def _before(place: Place) -> str | None:
     if isinstance(last, Tree) and last.data == "name" and "NAME" in place.accepts:  # only a type follows a name so
         return _TYPE
     if place.found.type == "OVERLAP" and "_AND" in place.accepts:
-        return _OVERLAP
+        return absent.OVERLAP
     if place.found.type in {"_TRUE", "_FALSE", "NAME"} and "_NULL" in place.accepts and "_IS" in place.open[-2:]:
         return _TRUTH
     if place.before in {"_WITH", "_SET"} and place.accepts == {"LPAR"}:
@@ -302,6 +325,14 @@ def _name(place: Place) -> str | None:
     """A keyword where a name should stand."""
     if "NAME" in place.accepts and place.word in reserved_words():
         return f'{place.found} is a reserved word; as a name it stands in double quotes: "{place.found.lower()}"'
+    return None
+
+
+def _alias(place: Place) -> str | None:
+    """Two names behind one another, of which the second is no keyword that is misspelled."""
+    is_item = {"_AS", "COMMA"} <= place.accepts and {"_SELECT", "_RETURNING"} & set(place.open)
+    if is_item and place.found.type in {"NAME", "QUOTED_NAME"} and place.nearest() not in {"FROM", "AS"}:
+        return None if place.word in _WORDS else _ALIAS
     return None
 
 
@@ -327,6 +358,6 @@ def _clause(place: Place) -> str | None:
 
 # The first that knows the case speaks.
 _RULES = (
-    *(_condition, _statement, _table, _select, _write, _search, _create),
-    *(_too_many, _value, _before, _name, _near, _clause),
+    *(_condition, _statement, _table, _absent, _select, _write, _search, _create),
+    *(_too_many, _value, _before, _name, _alias, _near, _clause),
 )

@@ -18,8 +18,9 @@ from typing import Any
 from lark import Token, UnexpectedCharacters, UnexpectedToken
 
 from reddb import errors
+from reddb.grammar import absent
 from reddb.grammar.ast import Span
-from reddb.grammar.hints import CONDITION, DISTANCE, FINITE, NOT_FINITE, Place, hint
+from reddb.grammar.hints import CONDITION, FINITE, NOT_FINITE, Place, hint
 from reddb.grammar.language import names_of_keywords, statement_words
 
 EXCERPT_CHARS_MAX = 100
@@ -86,12 +87,6 @@ _OPERATOR_RUN = re.compile(r"(?:[<>=!~#*/|&@^%]++|[+-](?![0-9.]))++")  # the sig
 _TIME = re.compile(r"[0-9.]++(ms|s|m|h|d|w|secs?|mins?|hours?|days?|weeks?)", re.IGNORECASE)
 _NAME_RUN = re.compile(r"(?a:[A-Za-z_]\w*)")
 _WORD_RUN = re.compile(r"[\w.+-]+")
-_OPERATOR_SLIPS = {"==": "=", "=>": ">=", "=<": "<=", "||": "OR", "!": "NOT", "&": "&&", "&&&": "&&", "~": "LIKE"}
-_OPERATOR_HINTS = {
-    "+=": "an assignment is written year = year + 1",
-    "->": "a part of a column is reached with a dot: meta.year",
-    "->>": "a part of a column is reached with a dot: meta.year",
-}
 _QUOTE_HINT = "a quote inside a string is written twice: 'it''s'"
 _UNIT_HINT = "a unit stands apart from its number: WITH TTL 2 h; an interval is a string: INTERVAL '2 h'"
 
@@ -167,6 +162,8 @@ def _bad_characters(text: str, position: int) -> errors.RedDBError:
         message, span = f"{_short(text[run.start : run.end])} is no number", run
         is_time = _TIME.fullmatch(text, run.start, run.end)
         advice = _UNIT_HINT if is_time else "numbers are written 5, -0.5 or 1e-3"
+    elif char == "`":
+        message, advice = "unexpected character `", 'a name stands in double quotes: "year"'
     elif "QUOTATION MARK" in unicodedata.name(char, ""):
         message, advice = f"a typographic quote, {char}", "strings are written with straight quotes: 'text'"
     else:
@@ -182,10 +179,7 @@ def _unknown_operator(text: str, span: Span) -> errors.RedDBError:
     if "/*" in operator:
         start = span.start + operator.index("/*")
         return located(errors.SYNTAX, "a comment is not closed", text, Span(start, start + 2))
-    if operator in _OPERATOR_SLIPS:
-        advice = f"did you mean {_OPERATOR_SLIPS[operator]}?"
-    else:
-        advice = _OPERATOR_HINTS.get(operator, DISTANCE)
+    advice = absent.OPERATORS.get(operator, absent.DISTANCE)
     return located(errors.SYNTAX, f"there is no operator {_short(operator)}", text, span, advice)
 
 

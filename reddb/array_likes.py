@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reddb import errors
 from reddb.coordinates import check_coordinates
+from reddb.wording import shown
 
 MaskedArray: TypeAlias = np.ma.MaskedArray[Any, Any]
 
@@ -71,7 +72,7 @@ def _no_number(array: NDArray[Any], what: str) -> errors.RedDBError:
         if not isinstance(item, int | float | np.integer | np.floating) or isinstance(item, bool):
             at = ", ".join(map(str, place))
             kind = type(item).__name__
-            message = f"{what} must hold numbers; at [{at}] is a {kind}, {item!r:.80}"
+            message = f"{what} must hold numbers; at [{at}] is a {kind}, {shown(item)}"
             return errors.INVALID_VECTOR.error(message)
     message = f"{what} must be an array of numbers, not of Python objects"
     return errors.INVALID_VECTOR.error(message, hint=".astype(numpy.float32)")

@@ -105,7 +105,7 @@ def _ndjson_rows(path: Path, text: Iterable[str], described: Described) -> Itera
 def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Complaint(f"{where}: this is no JSON: {error}") from error
 
 
@@ -198,7 +198,7 @@ def _arrow_pages(path: Path, described: Described) -> Iterator[tuple[list[tuple[
                 page = list(enumerate(rows, place))
                 yield [(at, _arrow_row(row, described, f"{path}:{at}")) for at, row in page], place / max(total, 1)
                 place += len(rows)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # also values that Python has not, in damage
         raise Complaint(f"{path} cannot be read: {error}") from error
 
 

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from reddb import errors
 from reddb.fields import TIMESTAMP_HINT, is_int, parse_timestamp
-from reddb.grammar import ast, float_of, integer_of
+from reddb.grammar import absent, ast, float_of, integer_of
 from reddb.keys import nearest
 from reddb.query.bound import Binder, Bound
 from reddb.query.json_values import GivenJson, is_json, json_value
@@ -143,7 +143,7 @@ def bind_cast(binder: Binder, node: ast.Cast) -> Bound:
         return _bind_json(binder, node)
     if name not in _TARGETS:
         types = [*_TARGETS, VECTOR.upper(), "JSON"]
-        hint = nearest(name, types) or "one of " + ", ".join(types)
+        hint = absent.type_hint(name) or nearest(name, types) or "one of " + ", ".join(types)
         binder.refuse(errors.INVALID_VALUE, f"there is no conversion to {name}", node.type, hint)
     bound, target = binder.bind(node.operand), _TARGETS[name]
     if not any(is_castable(family, target) for family in bound.families):

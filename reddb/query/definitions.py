@@ -6,7 +6,7 @@ from typing import Any
 
 from reddb import errors, limits
 from reddb.fields import EXPIRES_AT, Field, Fields, FieldType, check_default
-from reddb.grammar import ast
+from reddb.grammar import absent, ast
 from reddb.index.metrics import INDEXABLE
 from reddb.keys import folded
 from reddb.query.binding import Binding, choices
@@ -180,7 +180,8 @@ def _field(binding: Binding, definition: ast.FieldDefinition) -> Field:
         binding.refuse(errors.INVALID_NAME, f"{name.text} is a column that every row has", name)
     if type_name not in set(FieldType):
         message = f"there is no type {type_name}"
-        binding.refuse(errors.INVALID_VALUE, message, definition.type, choices(type_name, list(FieldType)))
+        hint = absent.type_hint(type_name) or choices(type_name, list(FieldType))
+        binding.refuse(errors.INVALID_VALUE, message, definition.type, hint)
     default = None if definition.default is None else binding.values.plain(definition.default)
     if type_name == FieldType.JSON and isinstance(default, str):
         default = json_value(binding.values, default, definition.default or definition)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pyarrow.compute as pc
 
 from reddb import errors
-from reddb.grammar import MOMENTS, ast
+from reddb.grammar import MOMENTS, absent, ast
 from reddb.keys import nearest
 from reddb.query.arithmetic import checked
 from reddb.query.bound import Binder, Bound, in_words
@@ -108,7 +108,7 @@ def bind_call(binder: Binder, node: ast.Call) -> Bound:
         message = f"there is no type for what {node.name} gives: a TIMESTAMP is an instant, with a time zone"
         binder.refuse(errors.INVALID_VALUE, message, node, "now() is the instant at which the statement began")
     if function is None:
-        hint = nearest(node.name, [*_BY_NAME, *AGGREGATES])
+        hint = absent.FUNCTIONS.get(node.name) or nearest(node.name, [*_BY_NAME, *AGGREGATES])
         binder.refuse(errors.INVALID_VALUE, f"there is no function {node.name}", node, hint)
     given = len(node.arguments)
     if node.star or node.distinct or given < function.least or (function.most is not None and given > function.most):

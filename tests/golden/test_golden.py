@@ -41,5 +41,11 @@ def test_a_conversation_goes_as_it_is_written(path: Path, url: str) -> None:
     assert converse(text, url) == text
 
 
+def test_what_only_others_have_is_refused_with_a_way_out() -> None:
+    turns = Path(__file__).with_name("absent.txt").read_text().split("\n> ")[3:]
+    assert len(turns) > 200
+    assert [turn for turn in turns if "\nhint: " not in turn] == []
+
+
 def test_there_are_enough_of_them() -> None:
     assert sum(len(statements(path.read_text())) for path in FILES) >= 250

@@ -2,10 +2,11 @@
 
     async with reddb.aio.connect("red://127.0.0.1:5050") as db:
         hits = await db.search("docs", query, k=10)
+        async with db.transaction() as tx:
+            await tx.insert("docs", [8], [vector])
 
-Where the session had set something (SET, PREPARE, BEGIN), the loss of its connection is told by CONNECTION_LOST, to the
-next request if none was under way: nothing goes on with other settings in silence. A task that is cancelled while it
-waits for an answer has the server stop the request; a write is not stopped half-way.
+A client has a connection for each event loop that it is used in; sessions and transactions are within one loop. A task
+that is cancelled while it waits for an answer has the server stop the request; a write is not stopped half-way.
 
 Invariant: every method either returns the answer or raises a RedDBError.
 """
@@ -13,15 +14,15 @@ Invariant: every method either returns the answer or raises a RedDBError.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Unpack, cast, overload
+from typing import Any, NoReturn, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from reddb import errors
-from reddb._version import __version__
-from reddb.client import arguments, calls
+from reddb.client import arguments, calls, forks, links, sessions
 from reddb.client.arguments import (
     CLIENT_DEFAULT,
     Ids,
@@ -33,14 +34,11 @@ from reddb.client.arguments import (
     Timeout,
     UnknownQuery,
 )
+from reddb.client.links import Link, Place
 from reddb.client.rows import Hits, Result, Row
-from reddb.client.sockets import GREETINGS_MAX
 from reddb.client.url import ServerAddress, parse_url
 from reddb.types import RowId
 from reddb.wire import messages
-from reddb.wire.connection import Broken, WireConnection, encode
-
-_PAUSE_S = 0.1  # between two attempts
 
 
 def connect(url: str, timeout_s: float | None = 30.0) -> AsyncClient:
@@ -52,21 +50,24 @@ def connect(url: str, timeout_s: float | None = 30.0) -> AsyncClient:
 
 
 class AsyncClient:
-    """A database behind one connection, which is opened again by the first request after it was lost."""
+    """A database behind a connection, which is opened again by the first request after it was lost.
+
+    May be shared between tasks, and used in one event loop after another, or in several: each has a connection.
+    """
 
     def __init__(self, address: ServerAddress, timeout_s: float | None) -> None:
         """Use `connect`."""
         self._address = address
         self._timeout_s = timeout_s
-        self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
-        self._has_set = False  # in the session of this connection
+        self._places: dict[asyncio.AbstractEventLoop, Place] = {}
 
     async def execute(
         self, statement: str, params: Parameters = None, *, timeout_s: Timeout = CLIENT_DEFAULT
     ) -> Result:
         """As `Client.execute`."""
-        return calls.result_of(await self._request(calls.query(statement, params), timeout_s))
+        query = calls.query(statement, params)
+        self._refuse(query.text)
+        return calls.result_of(await self._request(query, timeout_s))
 
     async def prepare(self, statement: str, *, timeout_s: Timeout = CLIENT_DEFAULT) -> AsyncPreparedStatement:
         """As `Client.prepare`."""
@@ -164,19 +165,34 @@ class AsyncClient:
         """As `Client.ping`."""
         await self._request(messages.Ping(), timeout_s)
 
+    def session(self) -> AsyncSession:
+        """As `Client.session`, to be entered by `async with`, or awaited."""
+        return AsyncSession(self._address, self._timeout_s)
+
+    def transaction(self) -> AsyncTransaction:
+        """As `Client.transaction`, to be entered by `async with`."""
+        return AsyncTransaction(self.session(), self._timeout_s)
+
     async def close(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """End its connections; a request opens another."""
+        places, self._places = self._places, {}
+        for loop, place in places.items():
+            if place.link is not None and loop is links.running_loop():
+                place.link.close()
+            elif place.link is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(place.link.close)
 
     async def __aenter__(self) -> AsyncClient:
+        await self._enter()
+        return self
+
+    async def _enter(self) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._connected()
         except TimeoutError as error:
             where = f"{self._address.host}:{self._address.port}"
             raise errors.TIMEOUT.error(f"no connection to {where} within {self._timeout_s:g} s") from error
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -191,60 +207,168 @@ class AsyncClient:
     ) -> list[messages.Message]:
         """The answer; `statement` is the text of a message that has none itself."""
         limit_s = self._timeout_s if timeout_s is CLIENT_DEFAULT else arguments.timeout(timeout_s)
+        links.running_loop()
+        self._check(message)
         is_sent = False
+        losses = 0
+        places = self._places
         try:
             async with asyncio.timeout(limit_s) as limit:
                 while True:
                     try:
                         link = await self._connected()
-                        self._has_set = self._has_set or calls.sets_something(message)
+                        self._check(message)
                         is_sent = True
                         return await link.request(message)
                     except errors.RedDBError as error:
-                        # NOT_READY says that nothing happened; anything else is the caller's to repeat.
-                        if error.code is not errors.NOT_READY or limit.expired():
-                            self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
+                        losses += error.code is errors.CONNECTION_LOST
+                        is_closed = self._places is not places  # by `close`, meanwhile
+                        if not calls.may_repeat(message, error, losses) or is_closed or limit.expired():
                             raise
                     is_sent = False
-                    await asyncio.sleep(_PAUSE_S)
+                    await asyncio.sleep(links.PAUSE_S)
         except TimeoutError as error:
             assert limit_s is not None
             raise calls.timed_out(message, statement, limit_s, is_sent) from error
 
-    async def _connected(self) -> _Link:
-        async with self._connecting:
-            if self._link is None or self._link.is_lost:
-                if self._has_set:
-                    raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
-                self._link = await self._connect()
-            return self._link
+    async def _connected(self) -> Link:
+        place = self._place()
+        async with place.connecting:
+            if place.link is None or place.link.is_lost:
+                place.link = await links.connect(self._address)
+            return place.link
 
-    async def _connect(self) -> _Link:
-        """Connect and greet, again if a core that is just dying was to take us: nothing was asked of it yet."""
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                return await self._connect_once()
-            except errors.RedDBError as error:
-                if error.code is not errors.CONNECTION_LOST or attempts == GREETINGS_MAX:
-                    raise
-            await asyncio.sleep(_PAUSE_S)
+    def _place(self) -> Place:
+        """That of the loop that runs."""
+        for loop in [loop for loop in list(self._places) if loop.is_closed()]:
+            self._places.pop(loop, None)
+        return self._places.setdefault(links.running_loop(), Place())
 
-    async def _connect_once(self) -> _Link:
-        where = f"{self._address.host}:{self._address.port}"
+    def _refuse(self, statement: str) -> None:
+        sessions.refuse_shared(statement)
+
+    def _check(self, message: messages.Message) -> None:
+        """Raises what is wrong with a request at this moment; called again when it is sent."""
+
+    def __reduce__(self) -> NoReturn:
+        raise sessions.not_sent(f"an {type(self).__name__}")
+
+
+class AsyncSession(AsyncClient):
+    """As `Session`."""
+
+    def __init__(self, address: ServerAddress, timeout_s: float | None) -> None:
+        """Use `AsyncClient.session`."""
+        super().__init__(address, timeout_s)
+        self._begun_in: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+
+    def transaction(self) -> AsyncTransaction:
+        """As `Session.transaction`."""
+        return AsyncTransaction(self, self._timeout_s, ends_session=False)
+
+    async def close(self) -> None:
+        self._begun_in = self._begun_in or links.running_loop()
+        await super().close()
+
+    async def __aenter__(self) -> AsyncSession:
+        await self._enter()
+        return self
+
+    def __await__(self) -> Generator[Any, None, AsyncSession]:
+        return self.__aenter__().__await__()
+
+    async def _connected(self) -> Link:
+        if self._pid != os.getpid():
+            raise forks.opened_by_parent("this session")
+        place = self._place()
+        async with place.connecting:
+            if self._begun_in is None:
+                place.link = await links.connect(self._address)
+                self._begun_in = links.running_loop()
+            if place.link is None or place.link.is_lost:  # closed, or of another loop
+                raise errors.CONNECTION_LOST.error(sessions.LOST_SESSION)
+            return place.link
+
+    def _refuse(self, statement: str) -> None:
+        """Every statement has its place in a session."""
+
+
+class AsyncTransaction(AsyncClient):
+    """As `Transaction`. Tasks may share it."""
+
+    def __init__(self, session: AsyncSession, timeout_s: float | None, *, ends_session: bool = True) -> None:
+        """Use `AsyncClient.transaction`."""
+        super().__init__(session._address, timeout_s)
+        self._session = session
+        self._ends_session = ends_session
+        self._stage = sessions.Stage.NOT_BEGUN
+        self._command: messages.Query | None = None  # BEGIN, COMMIT or ROLLBACK of the block itself
+
+    def transaction(self) -> NoReturn:
+        raise sessions.nested()
+
+    def session(self) -> NoReturn:
+        raise sessions.nested()
+
+    async def close(self) -> None:
+        """Roll back what is not committed."""
+        if self._stage is sessions.Stage.OPEN:
+            await self._end(is_committed=False)
+
+    async def __aenter__(self) -> AsyncTransaction:
+        sessions.check_new(self._stage)
         try:
-            _, link = await asyncio.get_running_loop().create_connection(_Link, self._address.host, self._address.port)
-        except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
-            reason = getattr(error, "strerror", None) or error
-            raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {reason}") from error
-        hello = messages.Hello(messages.MAGIC, [messages.VERSION], f"reddb-python-aio {__version__}")
-        try:
-            await link.request(hello)
+            await self._run("BEGIN")
         except BaseException:
-            link.close()
+            await self._end_session()
             raise
-        return link
+        self._stage = sessions.Stage.OPEN
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage is sessions.Stage.OPEN:
+            await self._end(is_committed=kind is None)
+        elif kind is None:
+            raise sessions.closed_within()
+
+    async def _end(self, *, is_committed: bool) -> None:
+        self._stage = sessions.Stage.ENDED
+        try:
+            if is_committed:
+                await self._run("COMMIT")
+            elif not self._ends_session:
+                await self._roll_back()
+        finally:
+            await self._end_session()
+
+    async def _roll_back(self) -> None:
+        try:
+            await self._run("ROLLBACK")
+        except BaseException as error:
+            await self._session.close()  # which rolls back, too
+            if not isinstance(error, errors.RedDBError):
+                raise
+
+    async def _end_session(self) -> None:
+        if self._ends_session:  # and what it had begun
+            await self._session.close()
+
+    async def _run(self, word: str) -> None:
+        self._command = calls.query(word, ())
+        await self._request(self._command, CLIENT_DEFAULT)
+
+    async def _connected(self) -> Link:
+        return await self._session._connected()
+
+    def _refuse(self, statement: str) -> None:
+        sessions.refuse_in_transaction(statement)
+
+    def _check(self, message: messages.Message) -> None:
+        if message is not self._command:
+            sessions.check_open(self._stage)
 
 
 class AsyncPreparedStatement:
@@ -255,6 +379,9 @@ class AsyncPreparedStatement:
         self._client = client
         self._statement = statement
         self._prepared = prepared
+
+    def __reduce__(self) -> NoReturn:
+        raise sessions.not_sent("an AsyncPreparedStatement")
 
     @property
     def parameters(self) -> list[str]:
@@ -271,69 +398,3 @@ class AsyncPreparedStatement:
         # The connection was opened anew, or has prepared too many others since.
         await self._client._request(calls.prepare(self._statement), timeout_s)
         return calls.result_of(await self._client._request(message, timeout_s, self._statement))
-
-
-class _Link(asyncio.Protocol):
-    """One connection: requests out, answers matched to them by correlation."""
-
-    def __init__(self) -> None:
-        self.is_lost = False
-        self._wire = WireConnection(expects_hello=False)
-        self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, asyncio.Future[list[messages.Message]]] = {}
-        self._parts: dict[int, list[messages.Message]] = {}
-        self._correlation = 0
-
-    async def request(self, message: messages.Message) -> list[messages.Message]:
-        """The parts of the answer. Raises what the server raised, or CONNECTION_LOST."""
-        assert self._transport is not None
-        if self.is_lost:
-            raise errors.CONNECTION_LOST.error("the connection was lost")
-        self._correlation += 1
-        future: asyncio.Future[list[messages.Message]] = asyncio.get_running_loop().create_future()
-        self._waiting[self._correlation] = future
-        correlation = self._correlation
-        self._transport.write(encode(message, correlation))
-        try:
-            parts = await future
-        except asyncio.CancelledError:
-            # Its number stays among those that wait, so that the answer is known when it comes.
-            if not self.is_lost:
-                self._transport.write(encode(messages.Cancel(correlation), 0))
-            raise
-        if isinstance(parts[0], messages.Failure):
-            raise parts[0].to_error()
-        return parts
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-
-    def data_received(self, data: bytes) -> None:
-        for event in self._wire.receive_data(data):
-            if isinstance(event, Broken):
-                self._end(event.error)
-                return
-            parts = self._parts.setdefault(event.correlation, [])
-            parts.append(event.message)
-            if not event.more:
-                future = self._waiting.pop(event.correlation, None)
-                del self._parts[event.correlation]
-                if future is None and isinstance(event.message, messages.Failure):
-                    self._end(event.message.to_error())  # said of the connection, not of one request
-                elif future is not None and not future.done():
-                    future.set_result(parts)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._end(errors.CONNECTION_LOST.error("the connection was lost before the answer came"))
-
-    def _end(self, error: errors.RedDBError) -> None:
-        self.is_lost = True
-        self.close()
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(error)

@@ -4,6 +4,11 @@
         db.execute("CREATE COLLECTION docs KIND vector.turbo DIM 384")
         db.insert("docs", ids=ids, vectors=vectors, payloads=payloads)
         hits = db.search("docs", query, k=10)
+        with db.transaction() as tx:
+            tx.execute("DELETE FROM docs WHERE id = 7")
+            tx.insert("docs", [8], [vector])
+
+A client has no state that its users could share: what a session sets or begins needs one, with a connection of its own.
 
 Invariant: every method either returns the answer or raises a RedDBError.
 """
@@ -11,14 +16,14 @@ Invariant: every method either returns the answer or raises a RedDBError.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Unpack, overload
+from typing import Any, NoReturn, Protocol, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from reddb import errors
-from reddb.client import arguments, calls
+from reddb.client import arguments, calls, sessions
 from reddb.client.arguments import (
     CLIENT_DEFAULT,
     Ids,
@@ -41,11 +46,21 @@ class Transport(Protocol):
     def request(self, message: messages.Message, timeout_s: float | None) -> Sequence[messages.Message]:
         """The parts of the answer, at least one. Raises a RedDBError, or `calls.Unanswered` when the time is over."""
 
+    @property
+    def turn(self) -> threading.Lock:
+        """To be held while a request is under way."""
+
+    def session(self) -> Transport:
+        """One that is a session of its own."""
+
     def close(self) -> None: ...
 
 
 class Client:
     """A database. May be shared between threads; its requests then take turns.
+
+    A process that was forked uses it over a connection of its own. A folder stays with the process that opened it:
+    OTHER_PROCESS elsewhere.
 
     `timeout_s` of a call is how many seconds it may take, None for no limit, else what `reddb.connect` was given. When
     they are over, TIMEOUT says what has become of the request: what only reads is stopped, and retryable; a change is
@@ -56,11 +71,26 @@ class Client:
         """Use `reddb.connect`."""
         self._transport = transport
         self._timeout_s = timeout_s
-        self._turn = threading.Lock()
 
     def execute(self, statement: str, params: Parameters = None, *, timeout_s: Timeout = CLIENT_DEFAULT) -> Result:
-        """Run one statement; `params` is a list for `$1` and `?`, a dict for `:name`."""
-        return calls.result_of(self._request(calls.query(statement, params), timeout_s))
+        """Run one statement; `params` is a list for `$1` and `?`, a dict for `:name`.
+
+        Raises SESSION_NEEDED for BEGIN, SET, PREPARE and their like: those are for a `session` or a `transaction`.
+        """
+        query = calls.query(statement, params)
+        self._refuse(query.text)
+        return calls.result_of(self._request(query, timeout_s))
+
+    def session(self) -> Session:
+        """A session on a connection of its own, to be closed by `with`. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        return Session(self._transport.session(), self._timeout_s)
+
+    def transaction(self) -> Transaction:
+        """A transaction on a connection of its own, to be entered by `with`: committed at the end of the block.
+
+        What leaves the block by an exception is rolled back. COMMIT raises what a statement is refused with.
+        """
+        return Transaction(self._transport.session, self._timeout_s)
 
     def prepare(self, statement: str, *, timeout_s: Timeout = CLIENT_DEFAULT) -> PreparedStatement:
         """Have a statement kept by the server, to be executed many times without being sent and parsed again."""
@@ -174,21 +204,137 @@ class Client:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise sessions.not_sent(f"a {type(self).__name__}")
+
+    def _refuse(self, statement: str) -> None:
+        sessions.refuse_shared(statement)
+
     def _request(
         self, message: messages.Message, timeout_s: Timeout, statement: str | None = None
     ) -> Sequence[messages.Message]:
         """The answer; `statement` is the text of a message that has none itself."""
         limit_s = self._timeout_s if timeout_s is CLIENT_DEFAULT else arguments.timeout(timeout_s)
         try:
-            if not self._turn.acquire(timeout=-1 if limit_s is None else limit_s):
+            turn = self._transport.turn
+            if not turn.acquire(timeout=-1 if limit_s is None else limit_s):
                 raise calls.Unanswered(is_sent=False)
             try:
-                return self._transport.request(message, limit_s)
+                return self._ask(message, limit_s)
             finally:
-                self._turn.release()
+                turn.release()
         except calls.Unanswered as error:
             assert limit_s is not None
             raise calls.timed_out(message, statement, limit_s, error.is_sent) from error
+
+    def _ask(self, message: messages.Message, limit_s: float | None) -> Sequence[messages.Message]:
+        """The answer, while it is this request's turn."""
+        return self._transport.request(message, limit_s)
+
+
+class Session(Client):
+    """A client that is one session: what it sets, prepares or begins is its own, and ends with it.
+
+    When its connection is lost, so is the session: CONNECTION_LOST, from then on.
+    """
+
+    def transaction(self) -> Transaction:
+        """A transaction of this session, with what it has set."""
+        return Transaction(lambda: self._transport, self._timeout_s, ends_session=False)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def _refuse(self, statement: str) -> None:
+        """Every statement has its place in a session."""
+
+
+class Transaction(Client):
+    """A client whose writes are stored at the end of its `with`, all or none, and forgotten where an exception ends it.
+
+    Reads see what is committed. Threads may share it. Before and after the block it raises TRANSACTION_STATE.
+    """
+
+    def __init__(
+        self, open_transport: Callable[[], Transport], timeout_s: float | None, *, ends_session: bool = True
+    ) -> None:
+        """Use `Client.transaction`."""
+        self._open_transport = open_transport
+        self._ends_session = ends_session
+        self._timeout_s = timeout_s
+        self._stage = sessions.Stage.NOT_BEGUN
+        self._command: messages.Query | None = None  # BEGIN, COMMIT or ROLLBACK of the block itself
+
+    def transaction(self) -> NoReturn:
+        raise sessions.nested()
+
+    def session(self) -> NoReturn:
+        raise sessions.nested()
+
+    def close(self) -> None:
+        """Roll back what is not committed."""
+        if self._stage is sessions.Stage.OPEN:
+            self._end(is_committed=False)
+
+    def __enter__(self) -> Transaction:
+        sessions.check_new(self._stage)
+        self._transport = self._open_transport()
+        try:
+            self._run("BEGIN")
+        except BaseException:
+            self._close_session()
+            raise
+        self._stage = sessions.Stage.OPEN
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage is sessions.Stage.OPEN:
+            self._end(is_committed=kind is None)
+        elif kind is None:
+            raise sessions.closed_within()
+
+    def _end(self, *, is_committed: bool) -> None:
+        self._stage = sessions.Stage.ENDED
+        try:
+            if is_committed:
+                self._run("COMMIT")
+            elif not self._ends_session:
+                self._roll_back()
+        finally:
+            self._close_session()
+
+    def _roll_back(self) -> None:
+        try:
+            self._run("ROLLBACK")
+        except BaseException as error:
+            self._transport.close()  # which rolls back, too
+            if not isinstance(error, errors.RedDBError):
+                raise
+
+    def _close_session(self) -> None:
+        if self._ends_session:  # and what it had begun
+            self._transport.close()
+
+    def _refuse(self, statement: str) -> None:
+        sessions.refuse_in_transaction(statement)
+
+    def _request(
+        self, message: messages.Message, timeout_s: Timeout, statement: str | None = None
+    ) -> Sequence[messages.Message]:
+        sessions.check_open(self._stage)
+        return super()._request(message, timeout_s, statement)
+
+    def _ask(self, message: messages.Message, limit_s: float | None) -> Sequence[messages.Message]:
+        # Again, for the turn before may have been that of COMMIT: behind it, a write would be stored by itself.
+        if message is not self._command:
+            sessions.check_open(self._stage)
+        return super()._ask(message, limit_s)
+
+    def _run(self, word: str) -> None:
+        self._command = calls.query(word, ())
+        super()._request(self._command, CLIENT_DEFAULT)
 
 
 class PreparedStatement:
@@ -199,6 +345,9 @@ class PreparedStatement:
         self._client = client
         self._statement = statement
         self._prepared = self._prepare(timeout_s)
+
+    def __reduce__(self) -> NoReturn:
+        raise sessions.not_sent("a PreparedStatement")
 
     @property
     def parameters(self) -> list[str]:

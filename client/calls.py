@@ -13,19 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reddb import errors
-from reddb.client import arguments
+from reddb.client import arguments, sessions
 from reddb.client.arguments import Ids, Parameters, Payloads
 from reddb.client.rows import Found, Hits, Result, Row, rows_by_id
 from reddb.rows import RowBatch, make_batch
 from reddb.types import IdColumn, RowId
 from reddb.wire import messages
 
-# The words at the beginning, behind blanks and comments.
-_BLANK = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*+"
-_SETS = re.compile(rf"{_BLANK}(?:SET|PREPARE|BEGIN)\b", re.IGNORECASE | re.DOTALL)
-_READS = re.compile(rf"{_BLANK}(?:SELECT|VECTOR|SEARCH|SHOW|DESCRIBE|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
+_READS = re.compile(rf"{sessions.BLANK}(?:SELECT|VECTOR|SEARCH|SHOW|DESCRIBE|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
 
-LOST_SESSION = "the connection was lost, and with it what its session had set"
+_READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
+
 _COLLECTION = "the name of a collection"
 
 
@@ -52,9 +50,14 @@ def timed_out(message: messages.Message, statement: str | None, timeout_s: float
     )
 
 
-def sets_something(message: messages.Message) -> bool:
-    """Whether a request leaves something behind in its session, which is gone when the connection is."""
-    return isinstance(message, messages.Query) and _SETS.match(message.text) is not None
+def may_repeat(message: messages.Message, error: errors.RedDBError, losses: int) -> bool:
+    """Whether a request that failed so, having lost its connection so many times, may be sent again."""
+    if (
+        error.code is errors.NOT_READY
+    ):  # nothing happened; but a transaction is ended by its COMMIT, whatever comes of it
+        return not (isinstance(message, messages.Query) and sessions.first_word(message.text) == "COMMIT")
+    is_read = isinstance(message, messages.Search | messages.Get | messages.Ping)
+    return error.code is errors.CONNECTION_LOST and is_read and losses < _READS_MAX
 
 
 # --- arguments to messages ---------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
-"""The synchronous client's way to a server: one TCP connection, opened again when it was lost.
+"""The synchronous client's way to a server: one TCP connection.
+
+A shared one has no state, so it is opened again by the first request after it was lost, and by a forked process, which
+drops the one that it inherited. Before a request is sent the connection is looked at: that an idle server was restarted
+is nobody's error. A session is its connection: when that is lost, or another process's, so is the session.
 
 Reads (search, get, ping) whose connection was lost are sent again: asking twice changes nothing. A write is never
-repeated by itself, for its outcome is unknown. Where the session had set something (SET, PREPARE, BEGIN), the loss is
-told once, by CONNECTION_LOST: nothing goes on with other settings in silence. NOT_READY means nothing happened, so it
-is retried for anyone.
+repeated by itself, for its outcome is unknown. NOT_READY means nothing happened, so it is retried for anyone; but a
+COMMIT has ended its transaction then.
 
 Ctrl-C while a request is sent ends the connection. While its answer is awaited, it tells the server to stop, waits for
 that answer, and goes on as KeyboardInterrupt; the connection can be used afterwards. A write is not stopped half-way:
@@ -17,40 +20,42 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Sequence
 
 from reddb import errors
 from reddb._version import __version__
-from reddb.client import calls
+from reddb.client import calls, forks, sessions
 from reddb.client.deadline import Deadline
 from reddb.client.url import ServerAddress
 from reddb.wire.connection import Broken, WireConnection, encode
-from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Get, Hello, Message, Ping, Search, Welcome
+from reddb.wire.messages import MAGIC, VERSION, Cancel, Failure, Hello, Message, Welcome
 
 _RECEIVE_BYTES = 256 * 1024
 _PAUSE_S = 0.1  # between two attempts
-_READS = (Search, Get, Ping)
-_READS_MAX = 3  # attempts: a read that loses its connection each time may be what kills the core
 _ABANDON_S = 0.1  # for a few bytes
 _CANCEL_S = 5.0  # how long an interrupted request may take to end, before its connection does
 GREETINGS_MAX = 10  # attempts to be greeted by a core that stays
 
 
 class SocketTransport:
-    """A connection to a server."""
+    """A connection to a server; `turn` is to be held while a request is under way."""
 
-    def __init__(self, address: ServerAddress, timeout_s: float | None) -> None:
+    def __init__(self, address: ServerAddress, timeout_s: float | None, *, is_session: bool = False) -> None:
         """Connect and greet. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        self.turn = threading.Lock()
         self._address = address
         self._timeout_s = timeout_s  # of connecting
         self._socket: socket.socket | None = None
         self._correlation = 0
         self._abandoned: set[int] = set()  # correlations whose answers nobody waits for any more
         self._is_closed = False
-        self._has_set = False  # in the session of this connection
+        self._is_session = is_session
+        self._is_foreign = False  # a session that the parent of this process began
         self._server_version = ""
         self.connect()
+        forks.tell(self)
 
     @property
     def server_version(self) -> str:
@@ -65,28 +70,24 @@ class SocketTransport:
                 return self._request_once(message, deadline)
             except errors.RedDBError as error:
                 losses += error.code is errors.CONNECTION_LOST
-                may_repeat = isinstance(message, _READS) and losses < _READS_MAX and not self._has_set
-                lost_read = error.code is errors.CONNECTION_LOST and may_repeat
-                if not (error.code is errors.NOT_READY or lost_read) or deadline.is_over:
-                    self._has_set = self._has_set and error.code is not errors.CONNECTION_LOST
+                if not calls.may_repeat(message, error, losses) or (losses and self._is_session) or deadline.is_over:
                     raise
             time.sleep(_PAUSE_S)
 
+    def session(self) -> SocketTransport:
+        """Another connection, which is a session of its own. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        if self._is_closed:
+            raise errors.CONNECTION_LOST.error("this client was closed")
+        return SocketTransport(self._address, self._timeout_s, is_session=True)
+
     def is_connected(self) -> bool:
         """Whether the connection stands, as far as this side can tell without asking."""
-        if self._socket is None:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        try:
-            if poll.poll(0) and not self._socket.recv(1, socket.MSG_PEEK):
-                self._disconnect()
-        except OSError:  # reset by the server
+        if self._socket is not None and self._lost.poll(0):
             self._disconnect()
         return self._socket is not None
 
     def connect(self) -> None:
-        """Connect and greet if there is no connection. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
+        """Connect and greet if there is no connection: a session anew. Raises UNAVAILABLE, TIMEOUT or PROTOCOL."""
         if not self.is_connected():
             try:
                 self._connect(Deadline(self._timeout_s))
@@ -98,14 +99,20 @@ class SocketTransport:
         self._is_closed = True
         self._disconnect()
 
+    def forked(self) -> None:
+        self.turn = threading.Lock()  # a thread of the parent may hold the old one, and is not here to let it go
+        self._is_foreign = self._is_session
+        self._disconnect()  # this process's descriptor alone: the connection of the parent goes on
+
     def _request_once(self, message: Message, deadline: Deadline) -> Sequence[Message]:
         if self._is_closed:
             raise errors.CONNECTION_LOST.error("this client was closed")
-        if self._socket is None:
-            if self._has_set:
-                raise errors.CONNECTION_LOST.error(calls.LOST_SESSION)
+        if not self.is_connected():
+            if self._is_foreign:
+                raise forks.opened_by_parent("this session")
+            if self._is_session:
+                raise errors.CONNECTION_LOST.error(sessions.LOST_SESSION)
             self._connect(deadline)
-        self._has_set = self._has_set or calls.sets_something(message)
         return self._exchange(message, deadline)
 
     def _connect(self, deadline: Deadline) -> None:
@@ -133,6 +140,8 @@ class SocketTransport:
         except (OSError, UnicodeError) as error:  # a name that is none is a UnicodeError
             reason = getattr(error, "strerror", None) or error
             raise errors.UNAVAILABLE.error(f"cannot connect to {where}: {reason}") from error
+        self._lost = select.poll()
+        self._lost.register(self._socket, select.POLLRDHUP)  # and what is always told: reset, hung up
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = WireConnection(expects_hello=False)
         self._abandoned.clear()
@@ -142,13 +151,14 @@ class SocketTransport:
         self._server_version = welcome.server
 
     def _exchange(self, message: Message, deadline: Deadline) -> list[Message]:
-        assert self._socket is not None
+        sock = self._socket
+        assert sock is not None
         self._correlation += 1
         data = encode(message, self._correlation)
         is_sent = False
         try:
-            self._socket.settimeout(deadline.left_s())
-            self._socket.sendall(data)
+            sock.settimeout(deadline.left_s())
+            sock.sendall(data)
             is_sent = True
             parts = self._receive(deadline)
         except TimeoutError as error:
@@ -159,7 +169,7 @@ class SocketTransport:
             raise calls.Unanswered(is_sent=is_sent) from error
         except OSError as error:
             self._disconnect()
-            raise errors.CONNECTION_LOST.error(f"the connection was lost: {error.strerror or error}") from error
+            raise _lost_underway(error.strerror or str(error)) from error
         except KeyboardInterrupt:
             if is_sent:
                 self._cancel()
@@ -192,13 +202,14 @@ class SocketTransport:
 
     def _receive(self, deadline: Deadline) -> list[Message]:
         """The parts of the answer. Raises TimeoutError."""
-        assert self._socket is not None
+        sock = self._socket
+        assert sock is not None
         parts: list[Message] = []
         while True:
-            data = self._socket.recv(_RECEIVE_BYTES)
+            data = sock.recv(_RECEIVE_BYTES)
             if not data:
                 self._disconnect()
-                raise errors.CONNECTION_LOST.error("the server closed the connection")
+                raise _lost_underway("the server closed it")
             for event in self._wire.receive_data(data):
                 if isinstance(event, Broken):
                     self._disconnect()
@@ -215,9 +226,14 @@ class SocketTransport:
                     return parts
             if deadline.is_over:
                 raise TimeoutError
-            self._socket.settimeout(deadline.left_s())
+            sock.settimeout(deadline.left_s())
 
     def _disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _lost_underway(reason: str) -> errors.RedDBError:
+    message = f"the connection was lost before the answer came, so that the outcome is unknown: {reason}"
+    return errors.CONNECTION_LOST.error(message)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from reddb import aio
 from reddb._version import __version__
 from reddb.client import arguments
-from reddb.client.blocking import Client, PreparedStatement
+from reddb.client.blocking import Client, PreparedStatement, Session, Transaction
+from reddb.client.embedded import EmbeddedTransport
 from reddb.client.rows import Hit, Hits, Result, Row
 from reddb.client.sockets import SocketTransport
 from reddb.client.url import ServerAddress, parse_url
@@ -27,6 +28,8 @@ __all__ = [
     "RedDBError",
     "Result",
     "Row",
+    "Session",
+    "Transaction",
     "__version__",
     "aio",
     "connect",
@@ -46,4 +49,4 @@ def connect(url: str, timeout_s: float | None = 30.0) -> Client:
     # Only here: a client of a server must not load the engine and faiss.
     from reddb.database import Database
 
-    return Client(Database(target), limit_s)
+    return Client(EmbeddedTransport(Database(target)), limit_s)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -81,8 +81,16 @@ from reddb.wire.messages import (
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class DatabaseSession:
+    """What one session has set and begun."""
+
+    state: SessionState = field(default_factory=SessionState)
+    transactions: Transactions = field(default_factory=Transactions)
+
+
 class Database:
-    """An open data folder, as a transport of the client."""
+    """An open data folder. Answers one message at a time, each as the session that asks would have it."""
 
     def __init__(self, path: str | Path, disk: Disk | None = None, now_us: Callable[[], int] = system_time_us) -> None:
         """Open or create the folder and recover its rows; `now_us` says when rows expire.
@@ -96,8 +104,8 @@ class Database:
         self._is_open = True
         self._catalog = Names()
         self._opened: dict[int, EmbeddedCollection] = {}
-        self._session = SessionState()
-        self._transactions = Transactions()
+        self._shared = DatabaseSession()  # of those who have none of their own
+        self._session, self._transactions = self._shared.state, self._shared.transactions  # of the one who asks
         self._since = datetime.now(UTC)
         self._metrics = Metrics()
         self._timeout_s: float | None = None  # of the request that is being answered
@@ -111,8 +119,10 @@ class Database:
             self.close()
             raise
 
-    def request(self, message: Message, timeout_s: float | None = None) -> Sequence[Message]:
-        """Answer one message. Raises the RedDBError that a server would send.
+    def request(
+        self, message: Message, timeout_s: float | None = None, session: DatabaseSession | None = None
+    ) -> Sequence[Message]:
+        """Answer one message of a session. Raises the RedDBError that a server would send.
 
         Raises TIMEOUT for what only reads and takes longer than `timeout_s`; a change goes on to its end.
         """
@@ -120,6 +130,8 @@ class Database:
         self._end = inf if timeout_s is None else time.monotonic() + timeout_s
         if not self._is_open:
             raise errors.CONNECTION_LOST.error("this database was closed")
+        asking = session or self._shared
+        self._session, self._transactions = asking.state, asking.transactions
         self._metrics.requests[type(message).__name__.lower()] += 1
         try:
             return self._answer(message)
@@ -160,6 +172,15 @@ class Database:
         if self._is_open:
             self._is_open = False
             self._folder.close()
+
+    def new_session(self) -> DatabaseSession:
+        """One that a request may name."""
+        return DatabaseSession()
+
+    def leave_to_parent(self) -> None:
+        """In a process forked from the one that opened it: forget the lock, so that it ends with its owner."""
+        if self._is_open:
+            os.close(self._folder.lock)
 
     # --- what views ask ------------------------------------------------------------------------------------
 

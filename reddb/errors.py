@@ -129,6 +129,12 @@ INVALID_NAME = _declare(1011, "INVALID_NAME", _K.INPUT, "A name has a wrong form
 INVALID_VALUE = _declare(1012, "INVALID_VALUE", _K.INPUT, "A value is of a wrong type or out of range.")
 INVALID_URL = _declare(1013, "INVALID_URL", _K.INPUT, "A connection URL cannot be read.")
 UNKNOWN_STATEMENT = _declare(1020, "UNKNOWN_STATEMENT", _K.INPUT, "This session has no such prepared statement.")
+SESSION_NEEDED = _declare(
+    1021,
+    "SESSION_NEEDED",
+    _K.INPUT,
+    "A statement about a session came through a client, which may be shared and has none.",
+)
 
 DUPLICATE_ID = _declare(2001, "DUPLICATE_ID", _K.CONFLICT, "An inserted id exists already, or twice in one batch.")
 COLLECTION_EXISTS = _declare(2002, "COLLECTION_EXISTS", _K.CONFLICT, "A collection of this name exists already.")
@@ -137,7 +143,13 @@ TRANSACTION_ABORTED = _declare(
     2020, "TRANSACTION_ABORTED", _K.CONFLICT, "A statement of the transaction failed before; nothing of it is stored."
 )
 TRANSACTION_STATE = _declare(
-    2021, "TRANSACTION_STATE", _K.CONFLICT, "BEGIN within a transaction, or COMMIT or ROLLBACK outside of one."
+    2021, "TRANSACTION_STATE", _K.CONFLICT, "A transaction is begun within one, or used or ended outside of one."
+)
+OTHER_PROCESS = _declare(
+    2022,
+    "OTHER_PROCESS",
+    _K.CONFLICT,
+    "A folder, session or transaction was opened by the process that forked this one.",
 )
 QUERY_CANCELLED = _declare(2010, "QUERY_CANCELLED", _K.CONFLICT, "The query was stopped because someone asked for it.")
 CANNOT_CANCEL = _declare(

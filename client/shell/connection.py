@@ -13,7 +13,7 @@ from types import FrameType
 
 import reddb
 from reddb._version import __version__
-from reddb.client.blocking import Client
+from reddb.client.blocking import Client, Session
 from reddb.client.sockets import SocketTransport
 from reddb.client.url import ServerAddress, parse_url
 
@@ -27,12 +27,14 @@ class Connection:
         """Open it. Raises INVALID_URL, UNAVAILABLE, TIMEOUT, DATA_IN_USE, …"""
         self.url = url
         self._transport: SocketTransport | None = None
+        self._folder: Client | None = None
         target = parse_url(url)
         if isinstance(target, ServerAddress):
-            self._transport = SocketTransport(target, _CONNECT_S)
-            self.client = Client(self._transport, None)
+            self._transport = SocketTransport(target, _CONNECT_S, is_session=True)
+            self.client = Session(self._transport, None)
         else:
-            self.client = reddb.connect(url, None)
+            self._folder = reddb.connect(url, None)
+            self.client = self._folder.session()
 
     @property
     def version(self) -> str:
@@ -63,6 +65,8 @@ class Connection:
 
     def close(self) -> None:
         self.client.close()
+        if self._folder is not None:
+            self._folder.close()
 
 
 @contextmanager

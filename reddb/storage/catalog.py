@@ -80,7 +80,7 @@ class Catalog:
         """Open it. If it is empty, begin it or, unless `may_create`, raise CORRUPT_DATA and write nothing."""
         self._path = path
         with self._named():
-            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._open(may_create=may_create)
         except BaseException:

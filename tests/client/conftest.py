@@ -34,7 +34,29 @@ class AwaitedClient:
 
     def __init__(self, url: str, timeout_s: float | None = 30.0) -> None:
         self._runner = asyncio.Runner()
-        self._client = self._runner.run(self._connect(url, timeout_s))
+        self._client: Any = self._runner.run(self._connect(url, timeout_s))
+        self._ends_runner = True
+
+    def session(self) -> AwaitedClient:
+        return self._with(self._client.session())
+
+    def transaction(self) -> AwaitedClient:
+        return self._with(self._client.transaction())
+
+    def __enter__(self) -> AwaitedClient:
+        self._runner.run(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner.run(self._client.__aexit__(*error))
+        if self._ends_runner:
+            self.close()
+
+    def _with(self, client: Any) -> AwaitedClient:
+        """The same of what the client made."""
+        made = AwaitedClient.__new__(AwaitedClient)
+        made._runner, made._client, made._ends_runner = self._runner, client, False
+        return made
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **words: Any) -> Any:
@@ -51,7 +73,8 @@ class AwaitedClient:
             await asyncio.sleep(0)  # the transport lets go of its socket in the next turn
 
         self._runner.run(close())
-        self._runner.close()
+        if self._ends_runner:
+            self._runner.close()
 
     async def _connect(self, url: str, timeout_s: float | None) -> reddb.aio.AsyncClient:
         return await reddb.aio.connect(url, timeout_s)

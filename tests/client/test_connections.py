@@ -157,14 +157,52 @@ def test_a_read_is_asked_again_when_its_connection_was_lost(own_server: Server) 
         assert db.get("c", 5)[0].id == 5
 
 
-def test_a_write_is_never_repeated_by_itself(own_server: Server) -> None:
+async def test_the_restart_of_an_idle_server_is_nobodys_error(own_server: Server) -> None:
+    """Nothing had been sent: the first statement after it is sent over a new connection, once."""
     with reddb.connect(own_server.url) as db:
-        old = own_server.kill_core(0)
-        own_server.wait_core_restarted(0, old)
-        with pytest.raises(reddb.RedDBError) as caught:
-            db.insert("c", [30], [[30]])
-        assert (caught.value.name, caught.value.retryable) == ("CONNECTION_LOST", True)
-        assert db.insert("c", [30], [[30]]) == 1, "the second call connects again"
+        async with reddb.aio.connect(own_server.url) as awaited:
+            await awaited.ping()
+            for number in (30, 32):
+                own_server.stop()
+                own_server.start()
+                assert db.execute(f"INSERT INTO c (id, vector) VALUES ({number}, [1])").affected == 1
+                insert = f"INSERT INTO c (id, vector) VALUES ({number + 1}, [1])"
+                assert (await awaited.execute(insert)).affected == 1, "its loop has had no turn to notice"
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before it was done", "after it was done"])
+async def test_a_write_that_was_sent_is_never_repeated_by_itself(own_server: Server, is_done: bool) -> None:
+    """A proxy ends the connection once it has the write, having passed it on or not."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as pool:
+
+        def serve_one() -> int:
+            """Pass on the greeting, then one request, and no answer. Returns how many requests came."""
+            ours, _ = listener.accept()
+            with ours, socket.create_connection(("127.0.0.1", own_server.port)) as theirs:
+                theirs.sendall(ours.recv(4096))
+                ours.sendall(theirs.recv(4096))
+                request = ours.recv(1 << 16)
+                if is_done:
+                    theirs.sendall(request)
+                    assert theirs.recv(1 << 16)
+            return len(request)
+
+        url = "red://{}:{}".format(*listener.getsockname())
+        serving = pool.submit(serve_one)
+        db = reddb.connect(url)
+        with pytest.raises(reddb.RedDBError, match="the outcome is unknown") as caught:
+            db.insert("c", [40], [[40]])
+        assert caught.value.name == "CONNECTION_LOST"
+        assert serving.result(5)
+        db.close()
+        serving = pool.submit(serve_one)
+        awaited = await reddb.aio.connect(url)
+        with pytest.raises(reddb.RedDBError, match="the outcome is unknown"):
+            await awaited.insert("c", [41], [[41]])
+        assert serving.result(5)
+        await awaited.close()
+    with reddb.connect(own_server.url) as db:
+        assert [row is not None for row in db.get("c", [40, 41])] == [is_done, is_done]
 
 
 def test_a_closed_client_says_so(own_server: Server) -> None:

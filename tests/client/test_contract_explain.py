@@ -83,8 +83,10 @@ def test_values_say_where_they_come_from(db: Any, docs: str, clause: str, detail
 
 
 def test_values_of_the_session_say_so(db: Any, docs: str) -> None:
-    db.execute("SET ef = 55")
-    (search,) = named(tree(db, f"EXPLAIN SELECT id FROM {docs} ORDER BY vector <-> $1", [QUERY]), "Search")
+    with db.session() as session:
+        session.execute("SET ef = 55")
+        plan = tree(session, f"EXPLAIN SELECT id FROM {docs} ORDER BY vector <-> $1", [QUERY])
+    (search,) = named(plan, "Search")
     assert search["ef"] == {"value": 55, "from": "session"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,13 @@ def shown(db: Any, setting: str) -> tuple[Any, ...]:
     assert name == setting
     assert meaning.endswith(".")
     return value, default, source
+
+
+@pytest.fixture
+def db(db: Any) -> Iterator[Any]:
+    """Here each database is one session."""
+    with db.session() as session:
+        yield session
 
 
 # --- variables ---------------------------------------------------------------------------------------------

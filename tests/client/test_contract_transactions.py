@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -13,6 +14,13 @@ from tests.client.test_contract_writing import create, each_number_of_partitions
 from tests.client.write_oracle import Duplicate, Table, any_statement
 
 IDS = [1, 2, 3, 4, 5, "six", "seven"]
+
+
+@pytest.fixture
+def db(db: Any) -> Iterator[Any]:
+    """Here each database is one session."""
+    with db.session() as session:
+        yield session
 
 
 def insert(name: str, *ids: int) -> str:

@@ -104,11 +104,10 @@ def _fill_passing(db: reddb.Client) -> None:
     db.execute("ALTER COLLECTION passing SEAL")
     db.insert("passing", range(40, 50), _vectors(8, 10), payloads[:10])
     db.execute("UPDATE passing SET expires_at = NULL WHERE id IN (1, 41)")
-    db.execute("BEGIN")
-    db.insert("passing", ["in", "one"], _vectors(9, 2), payloads[:2])
-    db.execute("DELETE FROM passing WHERE id IN (2, 42)")
-    db.execute("UPDATE passing SET n = n + 1000 WHERE id IN (3, 43)")
-    db.execute("COMMIT")
+    with db.transaction() as tx:
+        tx.insert("passing", ["in", "one"], _vectors(9, 2), payloads[:2])
+        tx.execute("DELETE FROM passing WHERE id IN (2, 42)")
+        tx.execute("UPDATE passing SET n = n + 1000 WHERE id IN (3, 43)")
 
 
 def _live(db: reddb.Client, name: str) -> None:

@@ -230,11 +230,12 @@ class Writer:
         changes |= {("row", name, row_id): None for row_id in gone}
 
         def call(db: reddb.Client) -> reddb.Result:
-            db.execute("BEGIN")
-            db.execute(f"DELETE FROM {name} WHERE id IN ($1)", [gone])
-            db.insert(name, ids, vectors, payloads)
-            db.execute(f"UPDATE {name} SET mark = {mark} WHERE id = $1", [changed])
-            return db.execute("COMMIT")
+            with db.session() as session:
+                session.execute("BEGIN")
+                session.execute(f"DELETE FROM {name} WHERE id IN ($1)", [gone])
+                session.insert(name, ids, vectors, payloads)
+                session.execute(f"UPDATE {name} SET mark = {mark} WHERE id = $1", [changed])
+                return session.execute("COMMIT")
 
         text = f"transaction on {name}: insert {ids}, delete {gone}, update {changed!r}"
         return Operation(text, call, changes, len(ids) + len(gone) + 1)

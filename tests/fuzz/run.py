@@ -76,7 +76,7 @@ def _ask_all(url: str, folder: Path, rng: random.Random, report: Report, count: 
     session = Session(Connection(url), Output(is_interactive=False), "table")
     end = report.asked.total() + count
     asks = list(_ENTRIES)
-    with reddb.connect(url) if url.startswith("red:") else _same(session) as db:
+    with _session(url) if url.startswith("red:") else _same(session) as db:
         fill(db)
         while report.asked.total() < end:
             if rng.random() < _FILES_SHARE:
@@ -85,6 +85,12 @@ def _ask_all(url: str, folder: Path, rng: random.Random, report: Report, count: 
                 (ask,) = rng.choices(asks, list(_ENTRIES.values()))
                 ask(db, rng, report)
     session.connection.close()
+
+
+@contextmanager
+def _session(url: str) -> Iterator[reddb.Client]:
+    with reddb.connect(url) as client, client.session() as session:
+        yield session
 
 
 @contextmanager

@@ -200,6 +200,10 @@ class Peer:
         self._wire = WireConnection(expects_hello=False)
         self._events: list[Received] = []
         self._correlation = 0
+        self.turn = threading.Lock()
+
+    def session(self) -> Peer:
+        raise NotImplementedError
 
     def greet(self) -> int:
         """Say Hello; returns the core that serves this connection."""
@@ -250,8 +254,8 @@ class Peer:
 
 
 @contextmanager
-def client_on(server: Server, core: int) -> Iterator[reddb.Client]:
-    """The synchronous client over a connection that a certain core serves."""
+def client_on(server: Server, core: int) -> Iterator[reddb.Session]:
+    """A session over a connection that a certain core serves."""
     peers: list[Peer] = []
 
     def connect() -> bool:
@@ -267,7 +271,7 @@ def client_on(server: Server, core: int) -> Iterator[reddb.Client]:
         # The supervisor evens out the connections, so every core that is ready has its turn.
         wait_for(connect, f"a connection to core {core}")
         close_all(peers[:-1])
-        yield reddb.Client(peers[-1], None)
+        yield reddb.Session(peers[-1], None)
     finally:
         close_all(peers)
 

@@ -12,7 +12,7 @@ from tests.server.long_queries import queries
 def main() -> None:
     """Search for long; on Ctrl-C say what the connection is good for afterwards."""
     _, url, name = sys.argv
-    with reddb.connect(url) as db:
+    with reddb.connect(url) as client, client.session() as db:
         db.execute("SET application_name = $1", [f"client {os.getpid()}"])
         db.execute("PREPARE kept AS SELECT count(*) FROM red WHERE id = 1")
         try:

@@ -76,7 +76,7 @@ def test_kill_from_the_same_core_and_from_another(server: Server, crowded: str, 
 
 
 def test_statement_timeout_stops_a_query_and_the_connection_goes_on(server: Server, crowded: str) -> None:
-    with reddb.connect(server.url) as db:
+    with reddb.connect(server.url) as client, client.session() as db:
         db.execute("SET statement_timeout = '200ms'")
         began = time.monotonic()
         with pytest.raises(reddb.RedDBError) as caught:
@@ -91,7 +91,7 @@ def test_statement_timeout_stops_a_query_and_the_connection_goes_on(server: Serv
 
 def test_a_read_without_a_vector_is_stopped_too(server: Server, crowded: str) -> None:
     statement = f"SELECT id % 1000 AS rest, count(*), max(id) FROM {crowded} GROUP BY id % 1000 ORDER BY rest LIMIT 1"
-    with reddb.connect(server.url) as db:
+    with reddb.connect(server.url) as client, client.session() as db:
         whole = list(db.execute(statement))
         assert whole == [(0, 60, 59_000)]
         db.execute("SET statement_timeout = 1")
@@ -103,7 +103,7 @@ def test_a_read_without_a_vector_is_stopped_too(server: Server, crowded: str) ->
 
 
 def test_a_timeout_is_its_sessions_own(server: Server, crowded: str) -> None:
-    with reddb.connect(server.url) as hurried, reddb.connect(server.url) as patient:
+    with reddb.connect(server.url) as patient, patient.session() as hurried:
         hurried.execute("SET statement_timeout = 1")
         assert len(patient.search(crowded, queries()[:20], exact=True)) == 20
 
@@ -210,41 +210,43 @@ def test_a_killed_core_is_named_until_it_is_back(new_server: NewServer) -> None:
     server.stop()
 
 
-def test_a_lost_session_is_told_and_a_prepared_statement_prepared_again(new_server: NewServer) -> None:
-    """The supervisor evens out connections: of two clients each core has one."""
+def test_a_lost_session_stays_lost_and_a_shared_client_goes_on(new_server: NewServer) -> None:
+    """The supervisor evens out connections: of two sessions each core has one."""
     server = new_server().start()
-    with reddb.connect(server.url) as first, reddb.connect(server.url) as second:
-        first.execute("CREATE COLLECTION c KIND vector DIM 2")
-        first.insert("c", [1], [[1, 2]])
-        statements = {client: client.prepare("SELECT id FROM c WHERE id = $1") for client in (first, second)}
-        for client in statements:
-            client.execute("/* a comment */ SET exact = true")
+    with reddb.connect(server.url) as db, db.session() as first, db.session() as second:
+        db.execute("CREATE COLLECTION c KIND vector DIM 2")
+        db.insert("c", [1], [[1, 2]])
+        find = db.prepare("SELECT id FROM c WHERE id = $1")
+        for session in (first, second):
+            session.execute("SET exact = true")
         old = server.kill_core(1)
         server.wait_core_restarted(1, old)
         told = []
-        for client in statements:
-            try:
-                assert client.search("c", [1, 2]).ids == [1]
-            except reddb.RedDBError as error:
-                told.append(error.name)
-            # From here on a session of its own, in which nothing is set.
-            assert until_done(lambda client=client: client.search("c", [1, 2])).ids == [1]  # type: ignore[misc]
-            assert until_done(lambda client=client: list(statements[client].execute([1]))) == [(1,)]  # type: ignore[misc]
-        assert told == ["CONNECTION_LOST"]
+        for session in (first, second):
+            for _ in range(3):
+                try:
+                    assert session.search("c", [1, 2]).ids == [1]
+                    assert session.execute("SHOW exact")[0][1] == "true", "never without what it had set"
+                except reddb.RedDBError as error:
+                    told.append(error.name)
+        assert told == ["CONNECTION_LOST"] * 3
+        assert until_done(lambda: db.search("c", [1, 2])).ids == [1]
+        assert list(find.execute([1])) == [(1,)]
     server.stop()
 
 
 async def test_a_lost_session_is_told_to_the_asynchronous_client(new_server: NewServer) -> None:
     server = new_server(cores=1).start()
-    async with reddb.aio.connect(server.url) as db:
-        await db.execute("SET application_name = 'x'")
+    async with reddb.aio.connect(server.url) as db, db.session() as session:
+        await session.execute("SET application_name = 'x'")
         old = server.kill_core(0)
         server.wait_core_restarted(0, old)
-        with pytest.raises(reddb.RedDBError) as caught:
-            await db.ping()
-        assert caught.value.name == "CONNECTION_LOST"
+        for _ in range(2):
+            with pytest.raises(reddb.RedDBError) as caught:
+                await session.ping()
+            assert caught.value.name == "CONNECTION_LOST"
         ((value,),) = [row[1:2] for row in await db.execute("SHOW application_name")]
-        assert value == ""
+        assert value == "", "nothing had been sent, so the shared client says nothing"
     server.stop()
 
 

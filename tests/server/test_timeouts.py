@@ -61,7 +61,8 @@ def timed_out(call: Callable[[], Any]) -> reddb.RedDBError:
 
 
 def test_what_only_reads_is_stopped(server: Server, connect: Connect, crowded: str) -> None:
-    db, other = connect(server.url), reddb.connect(server.url)
+    client, other = connect(server.url), reddb.connect(server.url)
+    db = client.session()
     db.execute("SET application_name = 'slow'")
     texts = [
         lambda: db.search(crowded, queries(), exact=True, timeout_s=0.2),
@@ -78,6 +79,7 @@ def test_what_only_reads_is_stopped(server: Server, connect: Connect, crowded: s
         assert len(db.search(crowded, queries()[0])) == 10, "and takes no late answer for another"
     other.close()
     db.close()
+    client.close()
 
 
 def test_a_change_is_not_stopped_and_not_retryable(new_server: Callable[..., Server], connect: Connect) -> None:

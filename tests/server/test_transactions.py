@@ -109,7 +109,7 @@ def test_kills_between_and_after_commits_show_all_or_nothing(server: Server) -> 
     for _ in range(3):
         killer = threading.Timer(random.uniform(0.05, 0.3), server.kill)
         acknowledged = stored
-        with reddb.connect(server.url) as db:
+        with reddb.connect(server.url) as client, client.session() as db:
             killer.start()
             try:
                 while True:

@@ -14,7 +14,7 @@ from reddb import errors, limits
 from reddb.coordinates import check_coordinates
 from reddb.expiry import may_expire
 from reddb.fields import check_row, check_unaltered, refused, unpack_payload
-from reddb.keys import declared_keys
+from reddb.keys import check_keys, declared_keys
 from reddb.plain import NotPlain, is_plain, plain
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
@@ -33,12 +33,9 @@ def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True)
         return batch
     contents = [b""] * len(batch) if batch.payloads is None else batch.payloads.split()
     given = [_check_content(row, content) for row, content in enumerate(contents)]
-    payloads = given
-    if is_new:
-        free_keys = collection.has_free_keys
-        payloads = [
-            declared_keys(collection.fields, payload, row, free_keys=free_keys) for row, payload in enumerate(given)
-        ]
+    for row, payload in enumerate(given) if is_new else ():
+        check_keys(collection.fields, payload, row, free_keys=collection.has_free_keys)
+    payloads = [declared_keys(collection.fields, payload) for payload in given]
     if not len(collection.fields) and not may_expire(batch.payloads) and all(map(is_, payloads, given)):
         return batch
     checked = [check_row(collection.fields, payload, row) for row, payload in enumerate(payloads)]

@@ -37,27 +37,29 @@ def nearest(given: str, names: list[str]) -> str | None:
     return f"did you mean {near[0]}?" if near else None
 
 
-def declared_keys(fields: Fields, payload: dict[str, Any], row: int, *, free_keys: bool) -> dict[str, Any]:
-    """The payload of a new row with its keys as its fields are declared; the same one where they are.
+def check_keys(fields: Fields, payload: Mapping[str, Any], row: int, *, free_keys: bool) -> None:
+    """Check what the keys of a new row are called.
 
     Raises INVALID_PAYLOAD naming the row for a key that is no field, unless there are `free_keys`, and for two that
     are one name.
     """
     keys = tuple(payload)
-    if free_keys and len(keys) > 1 and (pair := _alike(keys)):
+    if len(keys) > 1 and (pair := _alike(keys)):
         message = f"row {row}: the payload keys {pair[0]!r} and {pair[1]!r} are one name, for they differ in case only"
         raise errors.INVALID_PAYLOAD.error(message, row=row)
-    if fields.names.issuperset(keys):
-        return payload
-    named: dict[str, Any] = {}
-    for key, value in payload.items():
-        field = fields.get(key)
-        if field is None and not free_keys:
+    for key in () if free_keys or fields.names.issuperset(keys) else keys:
+        if fields.get(key) is None:
             message = f"row {row}: the collection has no field {key!r}"
             hint = nearest(key, [item.name for item in fields]) or FREE_KEYS_HINT
             raise errors.INVALID_PAYLOAD.error(message, row=row, hint=hint)
-        named[key if field is None else field.name] = value
-    return named if named.keys() != payload.keys() else payload
+
+
+def declared_keys(fields: Fields, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload with its keys called as its fields are declared; the same one where they are."""
+    if fields.names.issuperset(payload):
+        return payload
+    names = {key: field.name for key in payload if (field := fields.get(key)) and field.name not in payload}
+    return {names.get(key, key): value for key, value in payload.items()} if names else payload
 
 
 @lru_cache(1024)

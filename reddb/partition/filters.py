@@ -22,7 +22,7 @@ from reddb.query.candidates import candidates
 from reddb.query.families import concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.query.sources import taken
-from reddb.storage.field_index import FieldIndexes
+from reddb.storage.field_index import FieldIndexes, SpelledIndexes
 from reddb.storage.payload_columns import PayloadColumns
 from reddb.storage.sealed import SealedSegment
 from reddb.storage.segment_rows import INT_ID, Columns
@@ -80,7 +80,11 @@ class SealedFilter:
     @cached_property
     def indexes(self) -> FieldIndexes:
         """The segment's indexes of fields. Raises CORRUPT_DATA."""
-        return self._open_indexes()
+        opened = self._open_indexes()
+        if not isinstance(opened, SpelledIndexes):
+            return opened
+        columns = self._segment.payload_columns()
+        return {path: index for path, index in opened.items() if set(columns.spellings(path)) <= {path}}
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows: all."""

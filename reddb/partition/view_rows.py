@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb.fields import unpack_payload
+from reddb.keys import value_at
 from reddb.types import Metric, Payload, Vectors
 
 if TYPE_CHECKING:
@@ -60,11 +61,15 @@ class ViewRows:
             case ("distance",):
                 return list(self._far().tolist())
             case _:
-                return [_at(payload, path) for payload in self._all_payloads()]
+                return [value_at(payload, path) for payload in self._all_payloads()]
 
     def payload_keys(self) -> list[str]:
         """The keys of the payloads, in the order they first appear."""
         return list(dict.fromkeys(key for payload in self._all_payloads() for key in payload))
+
+    def payload_values(self, key: str) -> list[Any]:
+        """What the payloads have at this very key, (n,)."""
+        return [payload.get(key) for payload in self._all_payloads()]
 
     def _far(self) -> NDArray[np.float64]:
         if self._distances is None:
@@ -76,11 +81,3 @@ class ViewRows:
         if self._payloads is None:
             self._payloads = [unpack_payload(content) for content in self._view.payloads(self._addresses)]
         return self._payloads
-
-
-def _at(payload: Payload, path: tuple[str, ...]) -> Any:
-    """The value of a path; None where a step of it is missing or no map."""
-    value: Any = payload
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

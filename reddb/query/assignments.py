@@ -15,6 +15,7 @@ import numpy as np
 
 from reddb import errors
 from reddb.grammar import ast
+from reddb.keys import spelling_of
 from reddb.query.batch_rows import BatchRows
 from reddb.query.binding import Binding
 from reddb.query.bound import ANY, FAMILIES_OF, Bound
@@ -122,14 +123,18 @@ def assigned(
     source = _Rows(rows, excluded)
     vectors = rows.vectors
     payloads = [dict(payload) for payload in source.stored.payloads]
+    declared = {field.name for field in collection.fields}
     for assignment in assignments:
         values = source.values(assignment.value)
         if assignment.name == VECTOR:
             vectors = np.concatenate([np.atleast_2d(vector) for vector in values]) if values else vectors
             continue
         for payload, value in zip(payloads, values, strict=True):
-            payload[assignment.name] = value
-    declared = {field.name for field in collection.fields}
+            key = spelling_of(payload, assignment.name)
+            if key != assignment.name and key in payload and assignment.name in declared:
+                del payload[key]
+                key = assignment.name
+            payload[key] = value
     # A free key that is NULL is a key that is not there; a declared field keeps its NULL, for defaults.
     kept = [{key: value for key, value in item.items() if value is not None or key in declared} for item in payloads]
     return RowBatch(rows.ids, vectors, payload_column(kept))

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from reddb.fields import unpack_payload
+from reddb.keys import value_at
 from reddb.query.sources import RowsAtHand
 from reddb.rows import RowBatch
 from reddb.types import Payload, Vectors
@@ -34,11 +35,15 @@ class BatchRows:
                 return list(self._batch.id_list())
             case ("vector",):
                 return list(self._batch.vectors)
-        return [_at(payload, path) for payload in self.payloads]
+        return [value_at(payload, path) for payload in self.payloads]
 
     def payload_keys(self) -> list[str]:
         """The keys of the payloads, in the order they first appear."""
         return list(dict.fromkeys(key for payload in self.payloads for key in payload))
+
+    def payload_values(self, key: str) -> list[Any]:
+        """What the payloads have at this very key, (n,)."""
+        return [payload.get(key) for payload in self.payloads]
 
     @cached_property
     def payloads(self) -> list[Payload]:
@@ -47,11 +52,3 @@ class BatchRows:
 
     def _contents(self) -> list[bytes]:
         return [b""] * self.rows if self._batch.payloads is None else self._batch.payloads.split()
-
-
-def _at(payload: Payload, path: tuple[str, ...]) -> Any:
-    """The value of a path; None where a step of it is missing or no map."""
-    value: Any = payload
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

@@ -7,6 +7,7 @@ and lists themselves, a text is a text.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ from reddb.query.values import Values as StatementValues
 def json_value(values: StatementValues, text: str, node: ast.Node) -> Any:
     """What a text says. Raises INVALID_VALUE at its place, saying what is wrong at which character."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_float)
     except RecursionError:
         message = "it nests too deep"
     except json.JSONDecodeError as error:
@@ -53,5 +54,12 @@ class GivenJson:
         return "'" + self.text.replace("'", "''") + "'::JSON"
 
 
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse_constant(text)
+    return number
+
+
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is no finite number")

@@ -37,6 +37,9 @@ class Rows(Source, Protocol):
     def payload_keys(self) -> list[str]:
         """The keys of the payloads, in the order they first appear."""
 
+    def payload_values(self, key: str) -> list[Any]:
+        """What the payloads have at this very key, (rows,)."""
+
 
 class Trace(Protocol):
     """Who measures a selection."""
@@ -84,9 +87,12 @@ def project(projection: Projection, rows: Rows | GroupRows) -> Table:
             columns.append(to_plain(value.values(rows), rows.rows))
             continue
         assert not isinstance(rows, GroupRows), "a group has expressions only"
-        paths = [(key, (key,)) for key in rows.payload_keys()] if (name, value) == ALL_KEYS else [(name, value)]
-        names += [name for name, _ in paths]
-        columns += [rows.plain(path) for _, path in paths]
+        if (name, value) == ALL_KEYS:
+            names += rows.payload_keys()
+            columns += map(rows.payload_values, rows.payload_keys())
+        else:
+            names.append(name)
+            columns.append(rows.plain(value))
     return Table(names, [list(row) for row in zip(*columns, strict=True)])
 
 

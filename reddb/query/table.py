@@ -62,6 +62,9 @@ class TableRows:
     def payload_keys(self) -> list[str]:
         raise AssertionError("the columns of a view are named by its plan")
 
+    def payload_values(self, key: str) -> list[Any]:
+        raise AssertionError("the columns of a view are named by its plan")
+
     def _column(self, path: str) -> list[Any]:
         place = self._places[path]
         return [row[place] for row in self._rows]

@@ -5,6 +5,7 @@
                       the manifest gives the segment's index
 
     schema metadata    paths = JSON list of the paths that are indexed, named as in `storage/payload_columns.py`
+                       names = 1: keys of a path are in it whatever their case; files of earlier builds do not say so
     columns            "family:path" for each family of single values that any row has there, a struct of three lists:
                          values    the distinct values (d,), ascending; text by code point
                          first     uint32 (d + 1,): the rows of value i are rows[first[i] : first[i + 1]]
@@ -61,6 +62,10 @@ class Ordered:
 FieldIndexes: TypeAlias = Mapping[str, tuple[Ordered, ...]]  # by path; none for a path where no row has a single value
 
 
+class SpelledIndexes(dict[str, tuple[Ordered, ...]]):
+    """Those of an earlier build: of rows whose keys are spelled as the path, and no others."""
+
+
 def write_field_indexes(
     disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, segment: SealedSegment, n: int
 ) -> None:
@@ -91,7 +96,8 @@ def open_field_indexes(
         family, _, path = name.partition(":")
         values, first, order = (column.field(part).values for part in ("values", "first", "rows"))
         indexes[path].append(Ordered(Family(family), values, np.asarray(first), np.asarray(order)))
-    return {path: tuple(families) for path, families in indexes.items()}
+    found = {path: tuple(families) for path, families in indexes.items()}
+    return found if b"names" in reader.schema.metadata else SpelledIndexes(found)
 
 
 def index_file(n: int) -> str:
@@ -127,7 +133,7 @@ def _to_bytes(indexes: Mapping[str, tuple[Ordered, ...]]) -> memoryview:
             parts = {"values": ordered.values, "first": pa.array(ordered.first), "rows": pa.array(ordered.rows)}
             lists = [pa.LargeListArray.from_arrays([0, len(part)], part) for part in parts.values()]
             columns[f"{ordered.family}:{path}"] = pa.StructArray.from_arrays(lists, list(parts))
-    metadata = {b"paths": json.dumps(list(indexes)).encode()}
+    metadata = {b"paths": json.dumps(list(indexes)).encode(), b"names": b"1"}
     schema = pa.schema([(name, column.type) for name, column in columns.items()], metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:

@@ -33,13 +33,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reddb import errors, limits
 from reddb.fields import EXPIRES_AT, pack_payload, unpack_payload
+from reddb.keys import folded
 from reddb.types import Payload
 
 PATHS_MAX = 1_024  # columns of one segment: 512 KiB of int64 each at 65,536 rows, however few rows have a value
@@ -159,8 +162,32 @@ class PayloadColumns:
     def families(self, path: str) -> Mapping[str, pa.Array]:
         """The arrays (rows,) of a path by their family, none for a path that no row has. See `column_path`.
 
-        Raises CORRUPT_DATA for packed values that cannot be read.
+        Keys meet whatever their case (`reddb.keys`). Raises CORRUPT_DATA for packed values that cannot be read.
         """
+        spellings = self.spellings(path)
+        if not spellings:
+            return {}
+        first, *others = sorted(spellings, key=lambda spelling: (spelling != path, spelling))
+        found = self._spelled(first)
+        for spelling in others:
+            found = _first_of(found, self._spelled(spelling), self.rows)
+        return found
+
+    def spellings(self, path: str) -> Sequence[str]:
+        """The paths of rows that are this one but for the case of their letters."""
+        return self._by_name.get(folded(path), ())
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[str]]:
+        """The paths that there are, by what they are compared as."""
+        packed = [] if self._packed is None else _unpack(self._packed.to_pylist())
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for path in dict.fromkeys([*self._columns, *(path for _, values in packed for path in values)]):
+            by_name[folded(path)].append(path)
+        return dict(by_name)
+
+    def _spelled(self, path: str) -> Mapping[str, pa.Array]:
+        """The same for a path that is spelled exactly so."""
         found = self._columns.get(path)
         if found is not None or self._packed is None:
             return found or {}
@@ -172,6 +199,20 @@ class PayloadColumns:
         for path, families in self._columns.items():
             for family, array in families.items():
                 yield path, family, array
+
+
+def _first_of(one: Mapping[str, pa.Array], other: Mapping[str, pa.Array], rows: int) -> Mapping[str, pa.Array]:
+    """The values of `one`, (rows,), and those of `other` in rows where it has none."""
+    has = reduce(pc.or_, (array.is_valid() for array in one.values()), pa.array(np.zeros(rows, np.bool_)))
+    merged = {}
+    for family in dict.fromkeys([*one, *other]):
+        nothing = pa.nulls(rows, ARROW_TYPES[Family(family)])
+        merged[family] = pc.if_else(has, *(_plain_array(values.get(family, nothing)) for values in (one, other)))
+    return merged
+
+
+def _plain_array(array: pa.Array) -> pa.Array:
+    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
 
 
 def _read(batch: pa.RecordBatch) -> tuple[Mapping[str, Mapping[str, pa.Array]], pa.Array | None]:

@@ -27,7 +27,10 @@ from reddb.types import Buffer
 _ARRAYS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i8")}
 # The extension that holds all numbers of a type, by its kind and size; None for those that are a list.
 _CODES: dict[str | None, int | None] = {
-    "f2": 1, "f4": 1, "f8": 2, "u8": None,
+    "f2": 1,
+    "f4": 1,
+    "f8": 2,
+    "u8": None,
     **dict.fromkeys(("i1", "i2", "i4", "i8", "u1", "u2", "u4"), 3),
 }
 

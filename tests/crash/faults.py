@@ -178,7 +178,7 @@ class Step(NamedTuple):
     writes: bool = False
 
 
-_CREATE = f"CREATE COLLECTION docs KIND vector.turbo DIM {_DIM} METRIC l2 FIELDS (n INT) WITH (index = hnsw)"
+_CREATE = f"CREATE COLLECTION docs KIND vector.turbo DIM {_DIM} METRIC l2 FIELDS (n INT, *) WITH (index = hnsw)"
 STEPS = (
     Step("create", _said(_CREATE, "CREATE INDEX ON docs (n)"), lambda rows: {}),
     Step("insert the first rows", _insert(0, 20), lambda rows: made(0, 20), writes=True),

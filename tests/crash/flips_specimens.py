@@ -168,7 +168,7 @@ def _data(folder: Path) -> Specimen:
     """Two collections, and one that was dropped while its folder was still there."""
     with reddb.connect(f"file:{folder}") as db:
         fields = "n INT NOT NULL DEFAULT 7, at TIMESTAMP"
-        db.execute(f"CREATE COLLECTION docs KIND vector.turbo DIM 2 METRIC l2 FIELDS ({fields})")
+        db.execute(f"CREATE COLLECTION docs KIND vector.turbo DIM 2 METRIC l2 FIELDS ({fields}, *)")
         db.execute("CREATE INDEX ON docs (n)")
         db.execute("CREATE COLLECTION notes KIND vector DIM 2 METRIC cosine WITH (ef = 100, durability = flush)")
         db.execute("CREATE COLLECTION gone KIND vector DIM 2")

@@ -285,7 +285,7 @@ class Writer:
 def creation(name: str, kind: str, dim: int, metric: str, settings: str) -> Operation:
     """CREATE COLLECTION, with the smallest `seal_rows` there is."""
     fields = "who INT NOT NULL, n INT, tag TEXT"
-    text = f"CREATE COLLECTION {name} KIND {kind} DIM {dim} METRIC {metric} FIELDS ({fields})"
+    text = f"CREATE COLLECTION {name} KIND {kind} DIM {dim} METRIC {metric} FIELDS ({fields}, *)"
     values = dict(item.split(" = ") for item in settings.split(", "))
     numbers = {("setting", name, key): int(value) for key, value in values.items() if value.isdecimal()}
     changes = {("collection", name): (kind, dim, metric), **numbers}

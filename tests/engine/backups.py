@@ -64,7 +64,7 @@ class Course:
 
 def create(db: reddb.Client, *, partitions: int = 1, name: str = "docs") -> None:
     settings = f"seal_rows = 1024, partitions = {partitions}"
-    db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM {DIM} METRIC l2 FIELDS (n INT) WITH ({settings})")
+    db.execute(f"CREATE COLLECTION {name} KIND vector.turbo DIM {DIM} METRIC l2 FIELDS (n INT, *) WITH ({settings})")
 
 
 def rows_of(db: reddb.Client, name: str = "docs") -> Rows:

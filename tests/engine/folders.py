@@ -81,7 +81,7 @@ def vectors_of(ids: range) -> np.ndarray[Any, np.dtype[np.float32]]:
 def make_folder(data: Path) -> None:
     """Three collections of two sealed segments each, with dead rows, indexes of all kinds, and a log behind them."""
     with opened(data) as db:
-        db.execute("CREATE COLLECTION docs KIND vector.turbo DIM 8 METRIC l2 FIELDS (n INT)")
+        db.execute("CREATE COLLECTION docs KIND vector.turbo DIM 8 METRIC l2 FIELDS (n INT, *)")
         db.execute("CREATE INDEX ON docs (n)")
         db.execute("CREATE COLLECTION graphs KIND vector DIM 8 METRIC l2 WITH (index = hnsw)")
         db.execute("CREATE COLLECTION lists KIND vector DIM 8 METRIC l2 WITH (index = ivf)")

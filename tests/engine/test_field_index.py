@@ -136,7 +136,7 @@ def test_candidates_are_as_few_as_an_index_tells(where, rows):
 @pytest.fixture
 def database(tmp_path):
     opened = Database(tmp_path)
-    opened.request(Query("CREATE COLLECTION docs KIND vector.turbo DIM 2 METRIC l2 FIELDS (tags TEXT[], n INT)", []))
+    opened.request(Query("CREATE COLLECTION docs KIND vector.turbo DIM 2 METRIC l2 FIELDS (tags TEXT[], n INT, *)", []))
     yield opened
     opened.close()
 

@@ -28,7 +28,7 @@ class Indexed:
         # Groups of very different sizes: the first has a third of the rows, the last a handful.
         self.group = (GROUPS * np.random.default_rng(1).random(4500) ** 3).astype(int)
         db.execute(
-            f"CREATE COLLECTION {kind} KIND {kind} DIM {self.vectors.shape[1]} METRIC cosine FIELDS (g INT)".replace(
+            f"CREATE COLLECTION {kind} KIND {kind} DIM {self.vectors.shape[1]} METRIC cosine FIELDS (g INT, *)".replace(
                 f"COLLECTION {kind}", f"COLLECTION {self.name(kind)}"
             )
         )

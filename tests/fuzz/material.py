@@ -72,7 +72,7 @@ EXTREMES = [
     *(":a", "9" * 5_000, "1" + "0" * 30, "\ud800", "\U0001f600", "\x1b[2J", "CASE", "DEFAULT", "EXCLUDED.", "vector"),
 ]
 _PIECE = re.compile(r"\w+|\s+|.", re.DOTALL)
-_CREATE = "CREATE COLLECTION {} KIND {} DIM 2 METRIC {} FIELDS ({})"
+_CREATE = "CREATE COLLECTION {} KIND {} DIM 2 METRIC {} FIELDS ({}, *)"
 _ROWS = 50
 _REPEATS = [2, 10, 100, 3_000]
 

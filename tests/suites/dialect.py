@@ -112,7 +112,8 @@ def query(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
         raise NotApplicable("join")
     if table and table[0] not in columns:
         raise NotApplicable("table that could not be made here")
-    found = _without_alias(found, table)
+    if table:
+        found["FROM"] = list(_with_as(table))
     statement = "SELECT " + _items(found["SELECT"], columns[table[0]] if table else ())
     for clause in ("FROM", "WHERE", "GROUP", "HAVING"):
         if clause in found:
@@ -123,19 +124,6 @@ def query(sql: str, columns: Mapping[str, Sequence[str]]) -> str:
         if clause in found:
             statement += f" {clause} {in_words(found[clause])}"
     return statement
-
-
-def _without_alias(found: Mapping[str, list[str]], table: Sequence[str]) -> dict[str, list[str]]:
-    """The clauses with columns that are named by themselves: a statement reads one table."""
-    qualifiers = {name for name in table if name.upper() != "AS"}
-    plain = {}
-    for clause, parts in found.items():
-        plain[clause] = [
-            part
-            for before, part, behind in zip(["", *parts[:-1]], parts, [*parts[1:], ""], strict=True)
-            if not (behind == "." and part in qualifiers) and not (part == "." and before in qualifiers)
-        ]
-    return {**plain, "FROM": list(table[:1])} if table else plain
 
 
 def refuse_missing(parts: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from tests.suites.dialect import tokens
 from tests.suites.scripts import hashed, sorted_values
 
 _COLUMNS = {"pk": "I", "a": "I", "b": "I", "c": "R", "d": "R", "e": "T", "f": "T"}
@@ -117,7 +118,17 @@ class Writer:
 
     def query(self) -> tuple[str, str, str]:
         """A SELECT, the types of its columns, and how its rows are sorted to be compared."""
-        return self._rng.choice([self._rows, self._rows, self._groups, self._whole])()
+        sql, types, sort = self._rng.choice([self._rows, self._rows, self._groups, self._whole])()
+        return self._qualified(sql) if self._rng.random() < 0.3 else sql, types, sort
+
+    def _qualified(self, sql: str) -> str:
+        """The same with the table's name, or its name in this statement, before some of the columns."""
+        name = self._rng.choice(["t", "x"])
+        words = [
+            f"{name}.{word}" if word in {**_COLUMNS, **_LARGE} and self._rng.random() < 0.7 else word
+            for word in tokens(sql)
+        ]
+        return " ".join("t AS x" if word == "t" and name == "x" else word for word in words)
 
     def _where(self) -> str:
         return f" WHERE {self.condition(2)}" if self._rng.random() < 0.7 else ""

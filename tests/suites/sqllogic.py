@@ -109,8 +109,14 @@ def _changed(tables: Tables, statement: Statement) -> str | None:
     """What is wrong about what came of it. Raises NotApplicable."""
     try:
         tables.change(statement.sql)
+    except NotApplicable as reason:
+        tables.give_up(statement.sql, str(reason))
+        raise
     except reddb.RedDBError as error:
-        return _refusal(error) if statement.ok else None
+        if not statement.ok:
+            return None
+        tables.give_up(statement.sql, "table that a statement did not reach")
+        return _refusal(error)
     return None if statement.ok else "it succeeds"
 
 

@@ -36,20 +36,8 @@ class Tables:
         return [tuple(row) for row in self._db.execute(statement)]
 
     def change(self, sql: str) -> None:
-        """What a statement does. A table that it does not apply to is missing from then on.
-
-        Raises NotApplicable, RedDBError.
-        """
+        """What a statement does. Raises NotApplicable, RedDBError."""
         words = tokens(sql)
-        try:
-            self._change(words)
-        except NotApplicable as reason:
-            for place, word in enumerate(words[:-1]):
-                if word.upper() in ("TABLE", "VIEW", "INTO", "FROM", "UPDATE"):
-                    self._missing.setdefault(words[place + 1], str(reason))
-            raise
-
-    def _change(self, words: Sequence[str]) -> None:
         for word in words:
             if word in self._missing:
                 raise NotApplicable(self._missing[word])
@@ -75,6 +63,13 @@ class Tables:
             case _:
                 refuse_missing(words)
                 raise NotApplicable(f"statement {' '.join(words[:2]).upper()}")
+
+    def give_up(self, sql: str, reason: str) -> None:
+        """Ask no more of the table that a statement names, for that statement was not done."""
+        words = tokens(sql)
+        for place, word in enumerate(words[:-1]):
+            if word.upper() in ("TABLE", "VIEW", "INTO", "FROM", "UPDATE"):
+                self._missing.setdefault(words[place + 1], reason)
 
     def _create(self, table: str, definition: Sequence[str]) -> None:
         columns = fields(definition)

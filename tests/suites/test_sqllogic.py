@@ -148,10 +148,11 @@ def test_values_are_compared_as_scripts_write_them() -> None:
     ("sql", "translated"),
     [
         ("SELECT ALL * FROM t", "SELECT a, b FROM t"),
-        ("SELECT DISTINCT x.* FROM t AS x", "SELECT DISTINCT a, b FROM t"),
+        ("SELECT DISTINCT x.* FROM t AS x", "SELECT DISTINCT x.a, x.b FROM t AS x"),
+        ("SELECT x.a FROM t x WHERE x.b = 1", "SELECT x.a FROM t AS x WHERE x.b = 1"),
         ("SELECT a c, COUNT(ALL b) FROM t", "SELECT a AS c, COUNT ( b ) FROM t"),
         ("SELECT - a FROM t ORDER BY 1, b DESC", "SELECT - a FROM t ORDER BY 1 NULLS FIRST, b DESC NULLS LAST"),
-        ("SELECT CAST(t.a AS REAL) FROM t", "SELECT CAST ( a AS FLOAT ) FROM t"),
+        ("SELECT CAST(t.a AS REAL) FROM t", "SELECT CAST ( t.a AS FLOAT ) FROM t"),
         ("SELECT 1 WHERE 'it''s' LIKE 'I%' LIMIT 1", "SELECT 1 WHERE 'it''s' ILIKE 'I%' LIMIT 1"),
     ],
 )

@@ -24,6 +24,7 @@ from reddb.errors import CORRUPT_DATA, RedDBError
 from reddb.session_settings import SERVER_SETTINGS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ORDER = "reddb.order"
 _DEFAULT_URL = "red://127.0.0.1:5050"
 
 
@@ -115,10 +116,19 @@ def serve(
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
+class _InOrder(click.Command):
+    """A command that knows in which order its options stood: `ctx.meta[_ORDER]` has their names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[_ORDER] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
+
+@main.command(cls=_InOrder)
 @click.argument("url", default=_DEFAULT_URL)
-@click.option("-c", "--command", help="Run these statements and exit.")
-@click.option("-f", "--file", help="Run the statements of this file and exit; - is the standard input.")
+@click.option("-c", "--command", multiple=True, help="Run these statements and exit; may be repeated, with -f as well.")
+@click.option("-f", "--file", multiple=True, help="Run the statements of this file and exit; - is the standard input.")
 @click.option(
     "--format",
     "form",
@@ -127,13 +137,14 @@ def serve(
     show_default=True,
     help="How results are shown.",
 )
-def shell(url: str, command: str | None, file: str | None, form: str) -> None:
+@click.pass_context
+def shell(ctx: click.Context, url: str, command: tuple[str, ...], file: tuple[str, ...], form: str) -> None:
     """Type statements, each ended by a semicolon, and see their results; URL is red://host:port or file:DIR."""
-    from reddb.client.shell.run import run_shell
+    from reddb.client.shell.run import Script, run_shell
 
-    if command is not None and file is not None:
-        raise click.UsageError("-c and -f exclude each other")
-    sys.exit(run_shell(url, command, file, form))
+    given = {"command": iter(command), "file": iter(file)}
+    scripts = [Script(next(given[name]), name == "file") for name in ctx.meta[_ORDER] if name in given]
+    sys.exit(run_shell(url, scripts, form))
 
 
 @main.command()

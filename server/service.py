@@ -89,6 +89,7 @@ class Service:
         self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._next_question = 0
+        self._works: set[asyncio.Future[None]] = set()  # of ALTER COLLECTION, which nobody may be waiting for
 
     # --- what sessions ask ---------------------------------------------------------------------------------
 
@@ -105,7 +106,13 @@ class Service:
         return await self.writes.write(message)
 
     async def work(self, message: Query, bound: WorkPlan) -> None:
-        """Do what ALTER COLLECTION asks for."""
+        """Do what ALTER COLLECTION asks for. Whoever waits for it may leave: the work goes on."""
+        work = asyncio.ensure_future(self._work(message, bound))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        await asyncio.shield(work)
+
+    async def _work(self, message: Query, bound: WorkPlan) -> None:
         if bound.settings:
             await self.change(SettingsPlan(bound.collection.name, bound.settings))
         await self.writes.work(message, bound)

@@ -26,8 +26,8 @@ from reddb.wire.messages import Query, Result
 
 
 def may_be_left(bound: Plan | TransactionPlan) -> bool:
-    """Whether a statement may be stopped half-way: it changes nothing."""
-    return isinstance(bound, ReadPlan | ViewPlan | ShowPlan | ExplainPlan)
+    """Whether a statement may be left half-way: it changes nothing, or (SEAL, …) goes on without whoever waits."""
+    return isinstance(bound, ReadPlan | ViewPlan | ShowPlan | ExplainPlan | WorkPlan)
 
 
 async def run_statement(

@@ -5,13 +5,12 @@ python -m tests.reference     writes it anew (`make reference`)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 
 from reddb import errors, limits
 from reddb.grammar.language import keywords, reserved_words
+from reddb.grammar.readable import readable_rules
 from reddb.metrics import METRICS
 from reddb.query.functions import FUNCTIONS
 from reddb.query.views import VIEWS
@@ -97,7 +96,7 @@ def _statements() -> Iterator[str]:
     yield from _section("Statements")
     yield "Words in capitals are keywords, in any case. `[x]` may be left out, `x*` may be repeated or left out, `x+`"
     yield "stands once or more often, `|` separates what stands in one another's place; signs stand in quotes."
-    for heading, rules in _syntax():
+    for heading, rules in readable_rules():
         yield ""
         if heading:
             yield f"### {heading[0].upper()}{heading[1:]}"
@@ -149,41 +148,6 @@ def _collection_settings() -> Iterator[list[str]]:
         )
         default = setting.default_in_words or str(setting.default)
         yield [f"`{setting.name}`", values, default, "yes" if setting.online else "", setting.meaning]
-
-
-# --- the grammar -------------------------------------------------------------------------------------------
-
-
-def _syntax() -> Iterator[tuple[str, list[str]]]:
-    """Headings, and the rules below each, from the statements' grammar."""
-    text = resources.files("reddb.grammar").joinpath("statements.lark").read_text("utf-8")
-    text = _inlined(text[: text.index("!name:")])  # the names of keywords follow
-    heading, rules, shift = "", list[str](), 0
-    for line in text.splitlines():
-        if found := re.match(r"// --- (.+?) -+$", line):
-            yield heading, rules
-            heading, rules = found[1], []
-        elif line.strip() and not line.startswith("//") and "IN_WRITTEN" not in line:
-            if not line.startswith(" "):
-                shift = int(line[0] in "?_")  # a sign that goes, under which the alternatives stand
-            rules.append(_readable(line[shift:]))
-    yield heading, rules
-
-
-def _inlined(text: str) -> str:
-    """The grammar with rules of one line that lark leaves out of its trees put where they are used."""
-    bodies = dict(re.findall(r"^(_[a-z_]+): (.+)\n(?! )", text, re.MULTILINE))
-    for name in bodies:
-        text = re.sub(rf"^{name}: .+\n", "", text, flags=re.MULTILINE)
-    while used := re.search(rf"(?<!\w)(?:{'|'.join(bodies)})(?!\w)", text):
-        text = text[: used.start()] + bodies[used[0]] + text[used.end() :]
-    return text
-
-
-def _readable(line: str) -> str:
-    """A line of the grammar without what only the parser needs: names of nodes, and a token for many rows at once."""
-    line = re.sub(r" -> \w+", "", line).replace("(VALUES_WRITTEN | _VALUES row)", "VALUES row")
-    return re.sub(r"(?<![\w\"])_(?=\w)", "", line)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ Raises Leave to end the shell, Complaint for a command that cannot be done, Fail
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,15 +17,18 @@ from difflib import get_close_matches
 import click
 
 from reddb.client.shell.chart import render_chart
-from reddb.client.shell.complaint import Complaint, Failed, Leave
+from reddb.client.shell.complaint import Cancelled, Complaint, Failed, Leave
 from reddb.client.shell.formats import FORMATS
 from reddb.client.shell.names import quoted
-from reddb.client.shell.script import open_script, pieces
+from reddb.client.shell.script import Lines, is_unicode, open_script, pieces
 from reddb.client.shell.session import Session
 from reddb.client.tables import render_table
+from reddb.client.transfer.formats import KNOWN
 from reddb.errors import RedDBError
 
 _WATCH_S = 2.0
+_DEPTH_MAX = 32  # files that include each other
+_COMMAND = re.compile(r"(?P<name>\\[^\s;(]*);*(?P<arguments>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +43,65 @@ class Command:
 
 def perform(session: Session, text: str) -> None:
     """Do a statement or a meta command. Raises RedDBError, Complaint, Failed or Leave."""
+    if not is_unicode(text):
+        raise Complaint("this is not UTF-8")
     if not text.startswith("\\"):
         session.run(text)
         return
-    name, _, arguments = text.partition(" ")
-    command = COMMANDS.get(name.rstrip(";"))
+    found = _COMMAND.fullmatch(text)
+    assert found is not None
+    name, arguments = found["name"], found["arguments"].strip().removesuffix(";").rstrip()
+    if name in _OF_PSQL:
+        raise Complaint(f"there is no command {name}", _OF_PSQL[name])
+    command = COMMANDS.get(name)
     if command is None:
         near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
         raise Complaint(f"there is no command {name}", f"did you mean {near[0]}?" if near else r"\? lists them all")
-    command.action(session, arguments.strip().removesuffix(";").rstrip())
+    command.action(session, arguments)
 
 
-def run_lines(session: Session, lines: Iterable[str], name: str | None) -> None:
-    """Do all that the lines hold, up to the first failure, which is told with `name` and its line.
+def run_lines(session: Session, lines: Lines, name: str | None, goes_on: bool = False) -> None:
+    """Do all that the lines hold, up to the first failure, or, with `goes_on`, on behind it.
 
-    Raises Failed then, and Leave.
+    A failure is told with `name` and its line. Raises Failed behind it, and Leave.
     """
+    before, session.following = session.following, None if name is None and not session.is_interactive else lines
+    failure: Exception | None = None
     try:
         for piece in pieces(lines):
             try:
                 perform(session, piece.text)
-            except (RedDBError, Complaint) as error:
-                session.output.complain(str(error) if name is None else _placed(error, name, piece.line))
-                raise Failed from error
+            except (RedDBError, Complaint, OSError, MemoryError, RecursionError) as error:
+                session.output.complain(_told(error) if name is None else _placed(error, name, piece.line))
+                failure = error
+                if not goes_on or isinstance(error, Cancelled):
+                    break
     except UnicodeDecodeError as error:
         session.output.complain(f"{name or 'the input'} is not UTF-8: {error}")
-        raise Failed from error
+        failure = error
+    except OSError as error:
+        session.output.complain(f"cannot read {name or 'the input'}: {error.strerror or error}")
+        failure = error
+    finally:
+        session.following = before
+    if failure is not None:
+        raise Failed from failure
 
 
-def _placed(error: RedDBError | Complaint, name: str, line: int) -> str:
+def _told(error: BaseException) -> str:
+    """What a person reads of it."""
+    if isinstance(error, RedDBError | Complaint):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return "there is not enough memory" if isinstance(error, MemoryError) else "it nests too deep"
+
+
+def _placed(error: BaseException, name: str, line: int) -> str:
     """The error with the line of the file: that of the place in the statement, where it names one."""
     if isinstance(error, RedDBError):
         line += int(error.detail.get("line", 1)) - 1
-    return f"{name}:{line}: {error}"
+    return f"{name}:{line}: {_told(error)}"
 
 
 # --- the commands ------------------------------------------------------------------------------------------
@@ -102,10 +132,22 @@ def _describe(session: Session, arguments: str) -> None:
         return
     name = quoted(arguments)
     session.output.show(session.ask(f"SHOW COLLECTION {name}"), "table")
-    indexes = session.ask(f"SHOW INDEXES FOR {name}")
-    if len(indexes):
+    _add(session, f"SHOW INDEXES FOR {name}")
+
+
+def _describe_more(session: Session, arguments: str) -> None:
+    _describe(session, arguments)
+    if arguments:
+        _add(session, f"SHOW STATS FOR {quoted(arguments)}")
+        _add(session, f"SHOW SEGMENTS FOR {quoted(arguments)}")
+
+
+def _add(session: Session, statement: str) -> None:
+    """A further table, unless it is empty."""
+    result = session.ask(statement)
+    if len(result):
         session.output.write("\n")
-        session.output.show(indexes, "table")
+        session.output.show(result, "table")
 
 
 def _list(session: Session, arguments: str) -> None:
@@ -132,8 +174,29 @@ def _format(session: Session, arguments: str) -> None:
 def _include(session: Session, arguments: str) -> None:
     if not arguments:
         raise Complaint(r"\i needs a file")
-    with open_script(arguments) as lines, suppress(Leave):  # \q ends the file that it stands in
-        run_lines(session, lines, arguments)
+    if session.depth == _DEPTH_MAX:
+        raise Complaint(f"{arguments} is included by itself, or files include each other {_DEPTH_MAX} deep")
+    session.depth += 1
+    try:
+        with open_script(arguments) as lines, suppress(Leave):  # \q ends the file that it stands in
+            run_lines(session, Lines(lines), arguments)
+    finally:
+        session.depth -= 1
+
+
+def _indexes(session: Session, arguments: str) -> None:
+    session.output.show(session.ask(f"SHOW INDEXES FOR {quoted(arguments)}" if arguments else "SHOW INDEXES"), "table")
+
+
+def _language(session: Session, arguments: str) -> None:
+    from reddb.grammar.readable import statement_rules  # late: the grammar is read for it
+
+    rules = statement_rules(arguments.rstrip("?"))
+    if not rules:
+        raise Complaint(f"no statement begins with {arguments}", r"\h alone lists them all")
+    session.output.write("\n".join(rules) + "\n")
+    if not arguments:
+        session.output.say(r"\h and its first words shows one of them with its parts; LANGUAGE.md has examples.")
 
 
 def _output(session: Session, arguments: str) -> None:
@@ -191,13 +254,17 @@ def _switched(arguments: str, before: bool) -> bool:
 
 
 _TABLE = (
-    Command(r"\?", "", "this list", _help),
+    Command(r"\?", "", "this list; so does help", _help),
     Command(r"\c", "URL", "connect to another database", _connect),
-    Command(r"\copy", "(SELECT …)|NAME to FILE", "write rows to .csv, .ndjson, .arrow or .parquet", _copy),
-    Command(r"\copy", "NAME from FILE [upsert]", "store the rows of such a file", _copy),
+    Command(r"\copy", "(SELECT …)|NAME to FILE|stdout [FORMAT]", f"write rows: {KNOWN}", _copy),
+    Command(r"\copy", "NAME from FILE|stdin [FORMAT] [upsert] [delimiter ';']", "store the rows of such a file", _copy),
     Command(r"\d", "[NAME]", "the collections, or all about one", _describe),
+    Command(r"\d+", "[NAME]", "the same with what it holds and its segments", _describe_more),
+    Command(r"\di", "[NAME]", "the indexes of fields", _indexes),
+    Command(r"\dt", "[NAME]", r"as \d", _describe),
     Command(r"\e", "", "edit the last statement in $EDITOR", _edit),
     Command(r"\format", "[NAME]", f"show results as {', '.join(FORMATS)}", _format),
+    Command(r"\h", "[WORDS]", "the statements of the language, or those that begin so", _language),
     Command(r"\i", "FILE", "run the statements and commands of a file", _include),
     Command(r"\l", "", "the collections", _list),
     Command(r"\o", "[FILE]", "write results to a file, or show them here again", _output),
@@ -208,3 +275,15 @@ _TABLE = (
     Command(r"\x", "[on|off]", "show each value on a line of its own", _vertical),
 )
 COMMANDS = {command.name: command for command in _TABLE}
+# What people type who know psql, and what they would find here.
+_OF_PSQL = {
+    r"\du": "there are no users yet",
+    r"\dg": "there are no users yet",
+    r"\dn": r"there are no schemas; \d lists the collections",
+    r"\df": "REFERENCE.md has the functions",
+    r"\conninfo": r"SHOW SESSIONS tells, and \c URL connects to another database",
+    r"\g": "a statement ends with a semicolon",
+    r"\set": "SET name = value sets a variable of the session, SHOW SETTINGS lists them",
+    r"\pset": r"\format shows results in another way, \x a value on each line",
+    r"\!": "leave with \\q, or stop the shell with Ctrl-Z where there is one around it",
+}

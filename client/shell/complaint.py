@@ -22,5 +22,13 @@ class Failed(Exception):
     """Something went wrong and was told; whoever runs a file stops with it."""
 
 
+class Cancelled(Complaint):
+    """Ctrl-C ended what ran; what was to come after it does not."""
+
+
+class ReaderGone(Exception):
+    """Nobody reads the results any more."""
+
+
 class Leave(Exception):
     """The shell, or the file it runs, is to end."""

@@ -2,7 +2,8 @@
 
     table      aligned columns, long vectors shortened
     vertical   a value on each line
-    csv        a header and lines that end in CR LF (RFC 4180); NULL is an empty cell, lists and maps are JSON
+    csv        a header and lines that end in CR LF (RFC 4180); NULL is an empty cell, the empty text is "", lists and
+               maps are JSON
     json       one array of objects
     ndjson     an object on each line
     arrow      an IPC stream
@@ -13,19 +14,23 @@ nothing is shortened.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint
 from reddb.client.tables import PLAIN, Look, fits, render_table, render_vertical
+from reddb.client.transfer.csv_text import Cell, csv_line
+from reddb.client.transfer.json_text import vector_numbers
 from reddb.errors import RedDBError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def render(result: Result, name: str, look: Look = PLAIN) -> str | bytes:
@@ -33,23 +38,16 @@ def render(result: Result, name: str, look: Look = PLAIN) -> str | bytes:
     return FORMATS[name](result, look)
 
 
-def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str = ",") -> str:
     """The header and the rows."""
-    return csv_lines([columns, *([csv_cell(value) for value in row] for row in rows)])
+    lines = [columns, *([_csv_cell(value) for value in row] for row in rows)]
+    return "".join(csv_line(line, delimiter) for line in lines)
 
 
-def csv_lines(rows: Iterable[Sequence[str]]) -> str:
-    """Cells to lines."""
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
-
-
-def csv_cell(value: Any) -> str:
-    """One value as the text of a cell."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else value.isoformat() if isinstance(value, datetime) else to_json(value)
+def _csv_cell(value: Any) -> Cell:
+    if value is None or isinstance(value, str):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else to_json(value)
 
 
 def to_json(value: Any) -> str:
@@ -57,13 +55,12 @@ def to_json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_other)
     except (TypeError, ValueError) as error:
-        raise Complaint(f"a value cannot be written as JSON: {error}", "csv and arrow hold it") from error
+        raise Complaint(f"a value cannot be written as JSON: {error}", "arrow holds it") from error
 
 
 def _other(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        # By way of their shortest texts: 0.1 as float32 would else be 0.10000000149011612.
-        return [float(str(number)) for number in value]
+        return vector_numbers(value)
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no form in JSON")
@@ -98,15 +95,19 @@ def _objects(result: Result) -> list[str]:
     return [to_json(dict(zip(result.columns, row, strict=True))) for row in result]
 
 
+def to_table(result: Result) -> pyarrow.Table:
+    """The result as an Arrow table. Raises Complaint for columns of mixed types."""
+    try:
+        return result.to_arrow()
+    except RedDBError as error:
+        message = f"the rows are no Arrow table: {error.message}"
+        raise Complaint(message, "ndjson holds columns of mixed types") from error
+
+
 def _arrow(result: Result, look: Look) -> bytes:
     import pyarrow
 
-    try:
-        table = result.to_arrow()
-    except RedDBError as error:
-        raise Complaint(
-            f"the rows are no Arrow table: {error.message}", "ndjson holds columns of mixed types"
-        ) from error
+    table = to_table(result)
     out = io.BytesIO()
     with pyarrow.ipc.new_stream(out, table.schema) as stream:
         stream.write_table(table)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from reddb.client.shell.connection import Connection
+from reddb.client.transfer.collection import FIELD
+from reddb.client.transfer.collection import quoted as in_quotes
 from reddb.errors import RedDBError
-
-FIELD = "field "  # how SHOW COLLECTION begins the line of a field
 
 
 def quoted(name: str) -> str:
     """A name in the double quotes of the language; one that has them already stays as it is."""
     if len(name) > 1 and name.startswith('"') and name.endswith('"'):
         return name
-    return '"' + name.replace('"', '""') + '"'
+    return in_quotes(name)
 
 
 class Names:

@@ -4,6 +4,8 @@
     reddb shell [url] -c "…"       runs these and exits
     reddb shell [url] -f FILE      runs this file and exits; - is the standard input
 
+Several of -c and -f are done in their order, up to the first failure.
+
 Exit codes: 0 all went well, 1 a statement or command failed, 2 no connection, 130 ended by Ctrl-C, 141 its reader went
 away. At a terminal a failed statement is shown and the next one is read; elsewhere it ends the run, so that a script
 does not go on upon a wrong state.
@@ -14,12 +16,15 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 from reddb.client.shell.commands import run_lines
-from reddb.client.shell.complaint import Complaint, Failed, Leave
+from reddb.client.shell.complaint import Complaint, Failed, Leave, ReaderGone
 from reddb.client.shell.connection import Connection
 from reddb.client.shell.output import Output
-from reddb.client.shell.script import open_script
+from reddb.client.shell.script import Lines, lines_of, open_script
 from reddb.client.shell.session import Session
 from reddb.errors import RedDBError
 
@@ -27,13 +32,21 @@ _INTERRUPTED = 130  # as of a process that SIGINT ended
 _PIPE_BROKEN = 141  # as of a process that SIGPIPE ended
 
 
-def run_shell(url: str, command: str | None, file: str | None, form: str) -> int:
+class Script(NamedTuple):
+    """What the command line asks to be run: statements as they are, or the file of this name."""
+
+    text: str
+    is_file: bool
+
+
+def run_shell(url: str, scripts: Sequence[Script], form: str) -> int:
     """Run the shell and return the exit code."""
-    for stream in (sys.stdin, sys.stdout):
-        if isinstance(stream, io.TextIOWrapper):  # files are UTF-8 whatever the locale is
-            stream.reconfigure(encoding="utf-8", errors="strict")
-    is_interactive = command is None and file is None and sys.stdin.isatty() and sys.stdout.isatty()
+    can_write = _prepare_streams()
+    is_interactive = not scripts and sys.stdin.isatty() and sys.stdout.isatty()
     output = Output(is_interactive)
+    if not can_write:
+        output.complain("the standard output is closed")
+        return 1
     try:
         session = Session(Connection(url), output, form)
     except RedDBError as error:
@@ -45,31 +58,50 @@ def run_shell(url: str, command: str | None, file: str | None, form: str) -> int
 
             run_terminal(session)
             return 0
-        return _run(session, command, file)
+        return _run(session, scripts or [Script("-", True)])
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
+    except ReaderGone:
         return _PIPE_BROKEN
+    except Complaint as error:  # of the output itself
+        output.complain(str(error))
+        return 1
     finally:
         output.close()
         session.connection.close()
 
 
-def _run(session: Session, command: str | None, file: str | None) -> int:
-    try:
-        if command is not None:
-            run_lines(session, command.splitlines(keepends=True), None)
-        elif file is None or file == "-":
-            run_lines(session, sys.stdin, "stdin")
-        else:
-            with open_script(file) as lines:
-                run_lines(session, lines, file)
-    except Complaint as error:
-        session.output.complain(str(error))
-        return 1
-    except Failed:
-        return 1 if session.connection.is_open() else 2
-    except Leave:
-        return 0
+def _prepare_streams() -> bool:
+    """UTF-8 whatever the locale is. False where the standard output is closed."""
+    is_closed = sys.stdout is None
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict", newline="\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    return not is_closed
+
+
+def _run(session: Session, scripts: Sequence[Script]) -> int:
+    for script in scripts:
+        try:
+            if not script.is_file:
+                run_lines(session, lines_of(script.text), None)
+            elif script.text == "-":
+                run_lines(session, Lines(sys.stdin), "stdin")
+            else:
+                with open_script(script.text) as lines, suppress(Leave):  # which ends this file
+                    run_lines(session, Lines(lines), script.text)
+        except Complaint as error:
+            session.output.complain(str(error))
+            return 1
+        except Failed:
+            return 1 if session.connection.is_open() else 2
+        except Leave:
+            return 0
     return 0

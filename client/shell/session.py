@@ -5,16 +5,23 @@ Invariant: a statement is sent at most once, whatever becomes of the connection.
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import nullcontext
 
 from reddb import errors
 from reddb.client.arguments import Parameters
 from reddb.client.rows import Result
-from reddb.client.shell.complaint import Complaint
+from reddb.client.shell.complaint import Cancelled
 from reddb.client.shell.connection import Connection
 from reddb.client.shell.formats import FOR_A_PERSON
 from reddb.client.shell.names import Names
 from reddb.client.shell.output import Output
+from reddb.client.shell.script import Lines
+from reddb.client.shell.waiting import waiting
+
+# SEAL, COMPACT, REBUILD and CHECKPOINT, in all their spellings: builders do it, whether anybody waits or not.
+_WORK = re.compile(r"ALTER\s.*\b(?:SEAL|COMPACT|REBUILD|CHECKPOINT)\b|VACUUM\b|FLUSH\b", re.IGNORECASE | re.DOTALL)
 
 
 class Session:
@@ -29,6 +36,8 @@ class Session:
         self.last_statement = ""
         self.last_result: Result | None = None
         self.draft = ""  # what the next prompt begins with
+        self.following: Lines | None = None  # lines behind the command that runs, where data may stand among commands
+        self.depth = 0  # of files that include each other
 
     @property
     def is_interactive(self) -> bool:
@@ -48,16 +57,21 @@ class Session:
         self._tell(result, elapsed_ms)
 
     def ask(self, statement: str, params: Parameters = ()) -> Result:
-        """The result of a statement; Ctrl-C cancels it."""
+        """The result of a statement; Ctrl-C cancels it, or the wait for what goes on by itself."""
+        is_work = _WORK.match(statement) is not None
+        means = "stops waiting, the work goes on" if is_work else "cancels"
+        sign = waiting(f"Ctrl-C {means}") if self.is_interactive else nullcontext()
         try:
             self._open_again()
-            with self.connection.undisturbed(self.output.say):
+            with sign, self.connection.undisturbed(self.output.say):
                 return self.connection.client.execute(statement, params)
         except KeyboardInterrupt as error:
             if not self.is_interactive:  # nobody is there who would go on after it
                 raise
             lost = "" if self.connection.is_open() else "; the connection was closed, the next statement opens another"
-            raise Complaint(f"cancelled{lost}", "a write may have been done; a SELECT tells") from error
+            if is_work:
+                raise Cancelled(f"no longer waiting{lost}", "the work goes on; SHOW SEGMENTS tells") from error
+            raise Cancelled(f"cancelled{lost}", "a write may have been done; a SELECT tells") from error
 
     def change_connection(self, url: str) -> None:
         """Use another database; if it cannot be opened, the old one stays. Raises RedDBError."""

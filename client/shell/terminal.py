@@ -12,9 +12,11 @@ from pathlib import Path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.filters import Condition
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, has_focus, is_searching
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from reddb._version import __version__
 from reddb.client.shell.commands import run_lines
@@ -22,7 +24,7 @@ from reddb.client.shell.complaint import Failed, Leave
 from reddb.client.shell.completion import ShellCompleter
 from reddb.client.shell.highlighting import STYLE, StatementLexer
 from reddb.client.shell.output import Output
-from reddb.client.shell.script import is_complete
+from reddb.client.shell.script import is_complete, is_unicode, lines_of
 from reddb.client.shell.session import Session
 
 _PROMPT = FormattedText([("class:prompt", "reddb"), ("", "> ")])
@@ -37,7 +39,8 @@ def run_terminal(session: Session) -> None:
     prompt: PromptSession[str] = PromptSession(
         message=_PROMPT,
         prompt_continuation=_PROMPT_MORE,
-        multiline=Condition(lambda: not is_complete(get_app().current_buffer.text)),
+        multiline=True,
+        key_bindings=_keys(),
         history=_history(session.output),
         auto_suggest=AutoSuggestFromHistory(),
         completer=ShellCompleter(session),
@@ -49,13 +52,44 @@ def run_terminal(session: Session) -> None:
     while True:
         try:
             text = prompt.prompt(default=session.take_draft())
-            run_lines(session, text.splitlines(keepends=True), None)
+            run_lines(session, lines_of(text), None, goes_on=True)  # or what was pasted behind a failure would be lost
         except KeyboardInterrupt:
             continue  # the line that was typed is gone, the shell is not
         except Failed:
             continue
         except (EOFError, Leave):
             return
+
+
+def _keys() -> KeyBindings:
+    """Enter runs what is complete; whatever else it means (a new line, the match of a search) it means otherwise."""
+    keys = KeyBindings()
+    is_ready = Condition(lambda: is_complete(get_app().current_buffer.text))
+
+    @keys.add("enter", filter=has_focus(DEFAULT_BUFFER) & ~is_searching & is_ready)
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    return keys
+
+
+class _History(FileHistory):
+    """The file, for as long as it can be written."""
+
+    def __init__(self, path: Path, output: Output) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._output = output
+        self._is_kept = True
+
+    def store_string(self, string: str) -> None:
+        if not self._is_kept or not is_unicode(string):
+            return
+        try:
+            super().store_string(string)
+        except OSError as error:
+            self._is_kept = False
+            self._output.complain(f"no history is kept any more: {self._path}: {error.strerror}")
 
 
 def _history(output: Output) -> History:
@@ -69,4 +103,4 @@ def _history(output: Output) -> History:
     except OSError as error:
         output.complain(f"no history is kept: {path}: {error.strerror}")
         return InMemoryHistory()
-    return FileHistory(path)
+    return _History(path, output)

@@ -22,6 +22,8 @@ from tests.server.harness import REDDB
 PROMPT = "reddb> "
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+CTRL_R = "\x12"
+PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # what a terminal puts around what is pasted
 UP = "\x1b[A"
 TAB = "\t"
 ENTER = "\r"

@@ -327,10 +327,18 @@ def test_a_file_that_is_not_text(server: Server, tmp_path: Path):
     assert f"{script} is not UTF-8" in done.stderr
 
 
-def test_c_and_f_exclude_each_other(server: Server):
-    done = shell(server.url, "-c", "SHOW COLLECTIONS", "-f", "-")
-    assert done.code == 2
-    assert "exclude each other" in done.stderr
+def test_commands_and_files_are_run_in_their_order(server: Server, docs: str, tmp_path: Path):
+    script = tmp_path / "some.sql"
+    script.write_bytes(b"\xef\xbb\xbfSELECT id FROM shelldocs WHERE id = 2;\r\n\\q\r\nnot reached")
+    select = "SELECT id FROM shelldocs WHERE id = "
+    words = ["-c", f"{select}1", "-f", script, "--command", f"{select}3", "--file=-", "--format", "csv"]
+    text = out(shell(server.url, *words, given=f"{select}1;"))
+    assert text.split() == ["id", "1", "id", "2", "id", "3", "id", "1"]
+    done = shell(server.url, "-c", f"{select}1", "-c", "SELECT wrong(id) FROM shelldocs", "-c", f"{select}3")
+    assert done.code == 1
+    assert "wrong" in done.stderr
+    assert b"(1 row" in done.stdout
+    assert done.stdout.count(b"(1 row") == 1
 
 
 def test_a_folder_in_this_process(tmp_path: Path):
@@ -342,8 +350,8 @@ def test_a_folder_in_this_process(tmp_path: Path):
 
 def test_nothing_of_the_prompt_is_loaded_for_a_script(server: Server):
     program = (
-        "import sys; from reddb.client.shell.run import run_shell; "
-        f"run_shell({server.url!r}, 'SHOW COLLECTIONS', None, 'json'); "
+        "import sys; from reddb.client.shell.run import Script, run_shell; "
+        f"run_shell({server.url!r}, [Script('SHOW COLLECTIONS', False)], 'json'); "
         "print([name for name in ('prompt_toolkit', 'pyarrow', 'faiss') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)

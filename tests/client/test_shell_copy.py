@@ -20,7 +20,8 @@ from reddb.server.main import main
 from tests.server.harness import Server
 
 FIELDS = "FIELDS (title TEXT, year INT, weight FLOAT, ok BOOL, at TIMESTAMP, tags TEXT[], sizes INT[], extra JSON, *)"
-SUFFIXES = ["csv", "ndjson", "jsonl", "arrow", "parquet"]
+SUFFIXES = ["csv", "tsv", "ndjson", "jsonl", "arrow", "parquet"]
+COMPRESSED = ["csv.gz", "TSV.GZ", "ndjson.gz", "Jsonl.gz"]
 
 
 def copy(url: str, *lines: str) -> tuple[int, str]:
@@ -58,7 +59,7 @@ def full_rows() -> tuple[list[Any], np.ndarray, list[dict[str, Any]]]:
     return [7, -1, 2**62, 0], vectors, payloads
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [*SUFFIXES, *COMPRESSED, "PARQUET"])
 def test_rows_come_back_as_they_were(server: Server, db: reddb.Client, name: str, tmp_path: Path, suffix: str):
     ids, vectors, payloads = full_rows()
     path = tmp_path / f"rows.{suffix}"
@@ -117,7 +118,7 @@ def test_more_rows_than_a_select_gives(server: Server, db: reddb.Client, name: s
     assert all(row["vector"] == [row["place"]] for row in rows)
     code, said = copy(server.url, f"{name} to {tmp_path}/rows.parquet")
     assert code == 1
-    assert "ids of both kinds need .ndjson" in said
+    assert "is of another type than the first\nhint: write .ndjson" in said
     assert not (tmp_path / "rows.parquet").exists()
 
 
@@ -127,7 +128,7 @@ def test_the_result_of_a_select(server: Server, db: reddb.Client, name: str, tmp
     select = f"SELECT id, title, distance FROM {name} WHERE title LIKE '%(c)' ORDER BY vector <-> [0, 0] LIMIT 5"
     for suffix in ("csv", "ndjson", "arrow", "parquet"):
         path = tmp_path / f"found.{suffix}"
-        assert copy(server.url, f"({select}) TO '{path}'") == (0, f"(1 rows to {path})\n")
+        assert copy(server.url, f"({select}) TO '{path}'") == (0, f"(1 row to {path})\n")
     assert (tmp_path / "found.csv").read_bytes() == b"id,title,distance\r\n2,b (c),5.0\r\n"
     expected = [{"id": 2, "title": "b (c)", "distance": 5.0}]
     assert [json.loads(line) for line in (tmp_path / "found.ndjson").read_text().splitlines()] == expected
@@ -170,10 +171,18 @@ def rows_of(count: int) -> list[str]:
         ('{"id": 3, "vector": [1, 2]}', "DUPLICATE_ID: id 3 exists already"),
         ('{"id": 9999, "vector": [1, 2, 3]}', "vector must be a list of 2 numbers, not 3"),
         ('{"id": 9999, "vector": [1, "x"]}', "vector must be a list of 2 numbers"),
-        ('{"id": 9999, "vector": [1, NaN]}', "INVALID_VECTOR"),
+        ('{"id": 9999, "vector": [1, NaN]}', "this is no JSON: NaN is no word of it"),
+        ('{"id": 9999, "vector": [1, 1e999]}', "INVALID_VECTOR"),
+        ('{"id": 9999, "vector": [1, true]}', "vector must be a list of 2 numbers"),
+        ('{"id": 9999, "vector": [1, 2], "year": 1.5}', "year: 1.5 is no whole number"),
+        ('{"id": 9999, "vector": [1, 2], "year": 1e300}', "year: 1e+300 is a float beyond 2^53"),
+        ('{"id": 9999, "vector": [1, 2], "a": 1, "a": 2}', "the key 'a' stands twice"),
+        (f'{{"id": {"9" * 5000}, "vector": [1, 2]}}', "an integer of 5000 digits is beyond 64 bits"),
+        (f'{{"id": 9999, "vector": [1, 2], "a": {"[" * 3000}{"]" * 3000}}}', "it nests too deep"),
         ('{"id": 9999}', "the row has no vector"),
         ('{"vector": [1, 2]}', "the row has no id"),
-        ('{"id": 1.5, "vector": [1, 2]}', "INVALID_ID"),
+        ('{"id": 1.5, "vector": [1, 2]}', "id: 1.5 is no whole number"),
+        ('{"id": true, "vector": [1, 2]}', "INVALID_ID"),
         ('{"id": 9999, "vector": [1, 2], "year": "x"}', "INVALID_PAYLOAD"),
         ("[1, 2]", "a line is one JSON object"),
         ('{"id": ', "this is no JSON"),
@@ -207,15 +216,31 @@ def test_upsert_replaces(server: Server, db: reddb.Client, name: str, tmp_path: 
         ("id,vector,vector\n", ":1: the first line names the columns"),
         ("", ":1: the first line names the columns"),
         ('id,vector\n1,"[1, 2]"\n2,"[1\n, 2]"\n3\n', ":5: 1 cells, and the first line names 2"),
-        ('id,vector\n1,"[1, 2]"\n2,"[1, 2\n', ":3: unexpected end of data"),
+        ('id,vector\n1,"[1, 2]"\n2,"[1, 2\n', ":3: a quote is not closed"),
+        ('id,vector\n1,"[1, 2]"\n2",5"\n', ":3: a quote in the middle of a cell"),
         ("id,vector\n1,somewhere\n", ":2: vector: this is no JSON"),
         ('id,vector,year\n1,"[1, 2]",x\n', ":2: year: 'x' is no INT"),
+        ('id,vector,year\n1,"[1, 2]",1_000\n', ":2: year: '1_000' is no INT"),
+        ('id,vector,year\n1,"[1, 2]",١٢\n', ":2: year: '١٢' is no INT"),
+        ('id,vector,year\n1,"[1, 2]",1.5\n', ":2: year: '1.5' is no INT"),
+        ('id,vector,year\n1,"[1, 2]",1e999999999\n', ":2: year: '1e999999999' is no INT"),
+        ('id,vector,year\n1,"[1, 2]",1e-99999999999999999999\n', ":2: year: '1e-9999999"),
+        ('id,vector,weight\n1,"[1, 2]",1e999\n', ":2: weight: '1e999' is beyond"),
+        ('id,vector,weight\n1,"[1, 2]",1_0.5\n', ":2: weight: '1_0.5' is no FLOAT"),
+        ('id,vector,weight\n1,"[1, 2]",nan\n', ":2: weight: 'nan' is no FLOAT"),
+        ('id,vector,at\n1,"[1, 2]",2024-05-01T12:00:00.1234567Z\n', ":2: at: '2024-05-01T12:00:00.1234567Z' has"),
+        ('id,vector,at\n1,"[1, 2]",2024-05-01T12:00:00\n', ":2: at: '2024-05-01T12:00:00' is no instant"),
+        (f'id,vector\n{"9" * 5000},"[1, 2]"\n', ":2: id: '9999999"),
+        (f'id,vector,free\n1,"[1, 2]",{"[" * 3000}\n', ":2: free: it nests too deep"),
+        ('id,vector,payload\n1,"[1, 2]","{""id"": 2}"\n', ":2: 'id' is a column and stands in payload as well"),
+        ('id;vector\n1;"[1, 2]"\n', ":1: the first line names the columns"),
         ('id,vector,ok\n1,"[1, 2]",yes\n', ":2: ok: 'yes' is neither true nor false"),
         ('id,vector,payload\n1,"[1, 2]",5\n', ":2: payload must be a JSON map"),
     ],
 )
 def test_a_wrong_csv_is_named(server: Server, db: reddb.Client, name: str, tmp_path: Path, content: str, said: str):
-    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (year INT, ok BOOL, *)")
+    fields = "FIELDS (year INT, ok BOOL, weight FLOAT, at TIMESTAMP, *)"
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 {fields}")
     path = tmp_path / "rows.csv"
     path.write_text(content)
     code, told = copy(server.url, f"{name} from {path}")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import reddb
-from tests.client.terminals import CTRL_C, CTRL_D, ENTER, PROMPT, TAB, UP, Terminal
-from tests.server.harness import Server, wait_for
+from tests.client.terminals import CTRL_C, CTRL_D, CTRL_R, ENTER, PASTE, PASTED, PROMPT, TAB, UP, Terminal
+from tests.server.harness import Server, children, wait_for
 
 OpenTerminal = Callable[..., Terminal]
 
@@ -183,6 +183,82 @@ def test_ctrl_c_cancels_what_runs_and_nothing_else(tmp_path: Path, terminal: Ope
         server.stop()
     finally:
         server.close()
+
+
+def test_ctrl_c_leaves_the_wait_for_a_seal_and_keeps_the_connection(tmp_path: Path, terminal: OpenTerminal):
+    server = Server(tmp_path / "data", tmp_path, cores=1).start()
+    try:
+        shell = terminal(server.url)
+        shell.answer("CREATE COLLECTION c KIND vector DIM 1 METRIC l2;")
+        shell.answer("INSERT INTO c (id, vector) VALUES (1, [1]);")
+        assert "(done" in shell.answer("ALTER COLLECTION c SEAL;")
+        shell.answer("INSERT INTO c (id, vector) VALUES (2, [2]);")
+        (core,) = server.core_pids().values()
+        (builder,) = [pid for pid, words in children(core).items() if "reddb.server.builder" in words]
+        os.kill(builder, signal.SIGSTOP)  # a job takes as long as we like
+        shell.enter("ALTER COLLECTION c SEAL;")
+        shell.expect("s · Ctrl-C stops waiting, the work goes on")
+        shell.type(CTRL_C)
+        shell.expect("no longer waiting\nhint: the work goes on")
+        shown = shell.answer("SELECT max(id) FROM c;")
+        assert "connect" not in shown
+        assert shown.splitlines()[2].strip() == "2"
+        os.kill(builder, signal.SIGCONT)
+        with reddb.connect(server.url) as db:
+            states = lambda: [row[2] for row in db.execute("SHOW SEGMENTS FOR c")]  # noqa: E731
+            wait_for(lambda: states().count("sealed") == 2, "the segment that nobody waits for")
+        server.stop()
+    finally:
+        server.close()
+
+
+def test_what_is_pasted_runs_on_behind_a_failure(terminal: OpenTerminal):
+    shell = terminal()
+    shell.expect(PROMPT)
+    statements = ["SELECT id FRM books;", "SELECT max(id) AS most FROM books;", "SELECT min(id) AS least FROM books;"]
+    shell.type(f"{PASTE}{chr(10).join(statements)}{PASTED}{ENTER}")
+    shell.expect("SYNTAX")
+    shell.expect("most\n")
+    shell.expect("least\n")
+    # So do rows among statements, and what is no row is not taken for a statement.
+    lines = [r"\copy books from stdin csv upsert", "id,vector,heading", '5,"[1, 1]",x', r"\."]
+    lines.append("SELECT heading FROM books WHERE id = 5;")
+    shell.expect(PROMPT)
+    shell.type(f"{PASTE}{chr(10).join(lines)}{PASTED}{ENTER}")
+    shell.expect("(1 row from stdin)")
+    shell.expect("\nx\n")
+    shell.answer("DELETE FROM books WHERE id = 5;")
+
+
+@pytest.mark.parametrize("typed", ["", "SELECT half", "SELECT id FROM books;"])
+def test_the_history_is_searched_whatever_is_typed(terminal: OpenTerminal, typed: str):
+    shell = terminal()
+    shell.answer("SELECT heading FROM books WHERE id = 2;")
+    shell.answer("SELECT id FROM books LIMIT 1;")
+    shell.expect(PROMPT)
+    shell.type(typed + CTRL_R + "head")
+    assert "ing FROM books WHERE id = 2;" in shell.expect("I-search backward: head").replace(typed, "", 1)
+    shell.type(ENTER + ENTER)
+    assert shell.expect("(1 row, ").split("\n")[-2].strip() == "b"
+
+
+def test_no_control_character_of_a_value_reaches_the_terminal(server: Server, terminal: OpenTerminal):
+    family, evil = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\x1b]0;owned\x07\x9b31m"
+    with reddb.connect(server.url) as db:
+        db.execute("CREATE COLLECTION evil KIND vector DIM 1")
+        db.insert("evil", [1], [[1]], [{"word": evil + family, "list": [evil, None, {"a": True}]}])
+    shell = terminal()
+    for form in ("table", "vertical", "csv", "json", "ndjson"):
+        shell.answer(rf"\format {form}")
+        shown = shell.answer("SELECT word, list FROM evil;")
+        assert family in shown
+        assert "owned" in shown
+        assert "null, {" in shown.replace('""', '"')
+    shell.answer(r"\copy evil to stdout csv")
+    shell.answer("SELECT word::INT FROM evil;")
+    assert "\x1b]" not in shell.raw
+    assert "\x9b" not in shell.raw
+    shell.answer("DROP COLLECTION evil;")
 
 
 def _unread_bytes(port: int) -> int:

@@ -54,8 +54,8 @@ class Transaction:
         self._error: errors.RedDBError | None = None
 
     def fail(self, error: BaseException) -> None:
-        """Collect nothing more: one of the statements was wrong."""
-        if self._error is None and isinstance(error, errors.RedDBError):
+        """Collect nothing more: one of the statements was wrong. (NOT_READY means that it is to be repeated.)"""
+        if self._error is None and isinstance(error, errors.RedDBError) and error.code is not errors.NOT_READY:
             self._error = error
 
     def check(self) -> None:

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 import reddb
+from reddb.client.calls import may_repeat
+from reddb.transactions import Transaction
 from reddb.wire.connection import encode
-from reddb.wire.messages import Failure
+from reddb.wire.messages import Failure, Get, Query
 from tests.server.harness import Server, wait_for
 
 
@@ -203,6 +205,21 @@ async def test_a_write_that_was_sent_is_never_repeated_by_itself(own_server: Ser
         await awaited.close()
     with reddb.connect(own_server.url) as db:
         assert [row is not None for row in db.get("c", [40, 41])] == [is_done, is_done]
+
+
+def test_what_is_sent_again_after_which_failure() -> None:
+    """A COMMIT has ended its transaction, so that a second one would meet none; a statement before it has not."""
+    insert, commit, read = Query("INSERT …", []), Query("/* x */ commit", []), Get("c", b"", False)
+    not_ready, lost = reddb.errors.NOT_READY.error("wait"), reddb.errors.CONNECTION_LOST.error("lost")
+    assert [may_repeat(message, not_ready, 0) for message in (insert, commit, read)] == [True, False, True]
+    assert [may_repeat(message, lost, 1) for message in (insert, commit, read)] == [False, False, True]
+    assert not may_repeat(read, lost, 3), "what loses its connection each time may be what kills the core"
+    transaction = Transaction()
+    transaction.fail(not_ready)
+    transaction.check()
+    transaction.fail(lost)
+    with pytest.raises(reddb.RedDBError, match="TRANSACTION_ABORTED"):
+        transaction.check()
 
 
 def test_a_closed_client_says_so(own_server: Server) -> None:

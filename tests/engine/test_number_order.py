@@ -45,9 +45,7 @@ NUMBERS: list[int | float] = [
     *(INT_MAX, INT_MAX - 511, INT_MAX - 512, INT_MAX - 1024, INT_MIN, INT_MIN + 512),
     *(-0.0, 5e-324, -5e-324, 2.2e-308, 0.5, -0.5, 1e15 + 0.5, 1e300, -1e300, 1.7976931348623157e308),
 ]
-numbers = (
-    st.sampled_from(NUMBERS) | st.integers(INT_MIN, INT_MAX) | st.floats(allow_nan=False, allow_infinity=False)
-)
+numbers = st.sampled_from(NUMBERS) | st.integers(INT_MIN, INT_MAX) | st.floats(allow_nan=False, allow_infinity=False)
 
 
 # --- over arrays -------------------------------------------------------------------------------------------

@@ -299,6 +299,9 @@ class ExpressionBuilder(Transformer_NonRecursive[Token, ast.Statement]):
         if len(left) != len(right):
             message = f"{len(left)} values are compared with {len(right)}"
             self._fail(errors.SYNTAX, message, self._span(meta))
+        if len(left) > limits.STATEMENT_DEPTH_MAX:  # each value is decided within the one before
+            message = f"rows that are compared have at most {limits.STATEMENT_DEPTH_MAX} values, not {len(left)}"
+            self._fail(errors.LIMIT_EXCEEDED, message, self._span(meta))
         return ast.RowComparison("<>" if operator == "!=" else str(operator), left, right, span=self._span(meta))
 
     def near(self, meta: Meta, parts: list[Any]) -> ast.Near:

@@ -14,6 +14,7 @@ import re
 from fractions import Fraction
 
 from reddb import limits
+from reddb.wording import shown
 
 DURATION_HINT = "a number and a unit: ms, s, min, h, d or w"
 INTERVAL_HINT = "write INTERVAL '2 h', with s, min, h, days or weeks"
@@ -53,7 +54,7 @@ def parse_interval(text: str) -> int:
         return -us if sign == "-" else us
     total = _parts_us(text)
     if abs(total) > _INTERVAL_US_MAX:
-        raise ValueError(f"the interval {text!r} is too long")
+        raise ValueError(f"the interval {shown(text)} is too long")
     return total
 
 
@@ -64,7 +65,7 @@ def _parts_us(text: str) -> int:
     while place < len(text) or not text:
         part = _PART.match(text, place)
         if part is None:
-            raise ValueError(f"{text!r} is no length of time")
+            raise ValueError(f"{shown(text)} is no length of time")
         total += round(Fraction(part[1]) * _unit_us(part[2]))
         place = part.end()
     return total
@@ -72,7 +73,7 @@ def _parts_us(text: str) -> int:
 
 def _unit_us(unit: str) -> int:
     if unit.lower() not in _US_OF:
-        raise ValueError(f"{unit!r} is no unit of time")
+        raise ValueError(f"{shown(unit)} is no unit of time")
     return _US_OF[unit.lower()]
 
 

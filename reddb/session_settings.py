@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from reddb import errors, limits
 from reddb.durations import parse_duration
 from reddb.settings import SettingValue, unknown_setting
+from reddb.wording import shown
 
 SessionValue: TypeAlias = int | float | str | bool | None
 
@@ -36,7 +37,7 @@ class SessionSetting:
         try:
             return self.read(value)
         except ValueError:
-            message = f"{self.name} must be {self.allowed}, not {value!r}"
+            message = f"{self.name} must be {self.allowed}, not {shown(value)}"
             raise errors.INVALID_SETTING.error(message, setting=self.name) from None
 
 

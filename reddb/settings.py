@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from reddb import errors, limits
+from reddb.wording import shown
 
 SettingValue: TypeAlias = int | str
 
@@ -46,7 +47,7 @@ class Setting:
             else type(value) is int and self.minimum <= value <= self.maximum
         )
         if not valid:
-            raise errors.INVALID_SETTING.error(f"{self.name} must be {allowed}, not {value!r}", setting=self.name)
+            raise errors.INVALID_SETTING.error(f"{self.name} must be {allowed}, not {shown(value)}", setting=self.name)
         checked: SettingValue = value
         return checked
 
@@ -201,7 +202,7 @@ def unknown_setting(name: str, known: Mapping[str, Any]) -> errors.RedDBError:
     """The error for a name that is none of these, with the nearest one."""
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"settings are: {', '.join(known)}"
-    return errors.INVALID_SETTING.error(f"unknown setting {name!r}", setting=name, hint=hint)
+    return errors.INVALID_SETTING.error(f"unknown setting {shown(name)}", setting=name, hint=hint)
 
 
 def check_online(given: Mapping[str, Any], before: Mapping[str, SettingValue]) -> dict[str, SettingValue]:

@@ -18,6 +18,7 @@ from reddb.query.returning import bind_returning
 from reddb.query.write_plans import Asked, ChangePlan, OnConflict, WriteKind, WritePlan
 from reddb.rows import RowBatch, id_column, make_batch
 from reddb.types import RESERVED_NAMES, Collection, RowId, Vectors
+from reddb.wording import shown
 
 
 def bind_insert(binding: Binding, statement: ast.Insert) -> WritePlan:
@@ -116,7 +117,7 @@ def _expiry(binding: Binding, statement: ast.Insert) -> dict[str, Any]:
     try:
         return {EXPIRES_AT.name: parse_timestamp(instant)}
     except ValueError:
-        message = f"EXPIRES AT takes a timestamp with a time zone, not {instant!r}"
+        message = f"EXPIRES AT takes a timestamp with a time zone, not {shown(instant)}"
         binding.refuse(errors.INVALID_VALUE, message, clause.instant, TIMESTAMP_HINT)
 
 

@@ -47,7 +47,7 @@ def unpack(buffer: Buffer) -> Any:
     """Decode. Raises PROTOCOL for anything but one complete value within the limits."""
     try:
         return msgpack.unpackb(buffer, ext_hook=_unpack_extension, timestamp=3)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise errors.PROTOCOL.error(f"the body of a message is not valid MessagePack: {reason}") from error
 

@@ -54,7 +54,6 @@ class Report:
         """For a person; the last one is the summary."""
         shown = self.slowest if len(self.slowest) < 200 else f"{self.slowest[:200]}…"
         return [
-            *self.violations[:20],
             f"refused: {', '.join(f'{name} {number}' for name, number in self.refused.most_common())}",
             f"slowest to read: {1000 * self.slowest_s:.1f} ms, {len(self.slowest)} characters: {shown!r}",
             f"asked: {', '.join(f'{entry} {number}' for entry, number in self.asked.most_common())}",

@@ -117,8 +117,12 @@ def main(count: int, seed: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     report = Report()
     began = told = time.monotonic()
+    shown = 0
     with tempfile.TemporaryDirectory() as folder:
         for report in run(Path(folder), count, seed):
+            for violation in report.violations[shown:]:
+                click.echo(violation)
+            shown = len(report.violations)
             if time.monotonic() - told < _PROGRESS_S:
                 continue
             told = time.monotonic()

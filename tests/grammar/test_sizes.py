@@ -113,3 +113,14 @@ def test_what_is_too_much_is_refused_whatever_it_is(text: str) -> None:
 def test_a_row_of_the_largest_dimension_fits() -> None:
     rows = ", ".join(f"({n}, [{', '.join(['0.123456'] * limits.DIM_MAX)}])" for n in range(8))
     assert [len(row[1].data) // 4 for row in insert(rows).rows] == [limits.DIM_MAX] * 8
+
+
+@pytest.mark.parametrize("length", [limits.STATEMENT_DEPTH_MAX, limits.STATEMENT_DEPTH_MAX + 1, 300])
+def test_rows_that_are_compared_are_as_long_as_a_condition_is_deep(length: int) -> None:
+    text = f"SELECT id FROM docs WHERE ({', '.join(['a'] * length)}) > ({', '.join(['1'] * length)})"
+    if length == limits.STATEMENT_DEPTH_MAX:
+        assert len(parse(text).where.left) == length
+        return
+    with pytest.raises(RedDBError, match=f"at most {limits.STATEMENT_DEPTH_MAX} values, not {length}") as caught:
+        parse(text)
+    assert caught.value.name == "LIMIT_EXCEEDED"

@@ -151,3 +151,8 @@ def test_any_bytes_are_a_value_or_a_protocol_error(data):
     else:
         # What came in can be sent on, in at most as many bytes but for numbers in a longer form than needed.
         assert len(pack(value)) <= len(data) * 2
+
+
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 253_402_300_800, -62_135_596_801])
+def test_an_instant_beyond_the_years_of_python_is_refused(seconds):
+    assert "not valid MessagePack" in refused(msgpack.packb([msgpack.Timestamp(seconds, 0)])).message

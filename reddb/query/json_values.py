@@ -7,12 +7,12 @@ and lists themselves, a text is a text.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from reddb import errors
-from reddb.grammar import ast
+from reddb.fields import is_int
+from reddb.grammar import ast, float_of, integer_of
 from reddb.query.operands import Source, Values
 from reddb.query.values import Values as StatementValues
 
@@ -20,7 +20,7 @@ from reddb.query.values import Values as StatementValues
 def json_value(values: StatementValues, text: str, node: ast.Node) -> Any:
     """What a text says. Raises INVALID_VALUE at its place, saying what is wrong at which character."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_float)
+        return _read(text)
     except RecursionError:
         message = "it nests too deep"
     except json.JSONDecodeError as error:
@@ -44,7 +44,7 @@ class GivenJson:
 
     @property
     def value(self) -> Any:
-        return json.loads(self.text)
+        return _read(self.text)
 
     def values(self, source: Source) -> Values:
         message = "a map, or a list of values of several types, cannot be part of an expression"
@@ -54,11 +54,33 @@ class GivenJson:
         return "'" + self.text.replace("'", "''") + "'::JSON"
 
 
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _refuse_constant(text)
+def _read(text: str) -> Any:
+    """Raises ValueError, and RecursionError, for what is no JSON or cannot be kept: nothing of it is lost."""
+    return json.loads(
+        text, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_map
+    )
+
+
+def _integer(digits: str) -> int:
+    number = integer_of(digits)
+    if not is_int(number):
+        raise ValueError("an integer has 64 bits at most")
     return number
+
+
+def _float(written: str) -> float:
+    try:
+        return float_of(written)
+    except ValueError:
+        raise ValueError(f"{written} is beyond the range of a 64-bit float") from None
+
+
+def _map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in a map")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from reddb import errors
 from reddb.types import Buffer
-from reddb.wire.values import pack, unpack
+from reddb.wire.values import check_instants, pack, unpack
 
 VERSION = 1
 MAGIC = "reddb"
@@ -342,6 +342,7 @@ MESSAGES: dict[int, type[Message]] = {message.KIND: message for message in _ALL}
 _FIELDS = {message: _declared(message) for message in _ALL}
 # Every combination of types that a message's fields may have, so that one look-up accepts a good one.
 _ACCEPTED = {message: set(itertools.product(*(allowed for _, allowed in _FIELDS[message]))) for message in _ALL}
+_WithParameters = Query | Search | Execute | Statement
 assert len(MESSAGES) == len(_ALL), "two messages share a kind"
 
 
@@ -351,7 +352,7 @@ def encode_body(message: Message) -> bytes:
 
 
 def decode_message(kind: int, body: Buffer) -> Message:
-    """Read a message. Raises PROTOCOL naming the field that is wrong."""
+    """Read a message. Raises PROTOCOL naming the field that is wrong, and for parameters that would be cut."""
     message = MESSAGES.get(kind)
     if message is None:
         raise errors.PROTOCOL.error(f"unknown message kind {kind:#04x}")
@@ -360,7 +361,10 @@ def decode_message(kind: int, body: Buffer) -> Message:
     if type(values) is not list or len(values) != len(declared):
         raise errors.PROTOCOL.error(f"{message.__name__} is an array of {len(declared)} fields")
     if tuple(map(type, values)) in _ACCEPTED[message]:
-        return message(*values)
+        made = message(*values)
+        if isinstance(made, _WithParameters) and made.parameters:
+            check_instants(body)
+        return made
     name, allowed, value = next(
         (name, allowed, value)
         for (name, allowed), value in zip(declared, values, strict=True)

@@ -34,6 +34,9 @@ _CODES: dict[str | None, int | None] = {
     **dict.fromkeys(("i1", "i2", "i4", "i8", "u1", "u2", "u4"), 3),
 }
 
+# How MessagePack's timestamps of 64 and 96 bits begin; those of 32 bits are whole seconds.
+_TIMESTAMP_64, _TIMESTAMP_96 = b"\xd7\xff", b"\xc7\x0c\xff"
+
 
 def pack(value: Any) -> bytes:
     """Encode. Raises INVALID_VALUE for what has no place on the wire, naming its type."""
@@ -50,6 +53,21 @@ def unpack(buffer: Buffer) -> Any:
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise errors.PROTOCOL.error(f"the body of a message is not valid MessagePack: {reason}") from error
+
+
+def check_instants(buffer: Buffer) -> None:
+    """Raises PROTOCOL where a timestamp in what `unpack` reads has nanoseconds, which it would cut."""
+    content = bytes(buffer)
+    if _TIMESTAMP_64 not in content and _TIMESTAMP_96 not in content:
+        return
+    pending = [msgpack.unpackb(content, ext_hook=msgpack.ExtType, timestamp=0)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, msgpack.Timestamp) and value.nanoseconds % 1000:
+            message = "a timestamp among the parameters has nanoseconds"
+            raise errors.PROTOCOL.error(message, hint="round it to microseconds, the finest that are kept")
+        if isinstance(value, list | dict):
+            pending += value.values() if isinstance(value, dict) else value
 
 
 def _pack_other(value: Any) -> Any:

@@ -240,6 +240,27 @@ def test_what_is_no_instant_is_refused(tmp_path, text):
         db.execute("SELECT $1::TIMESTAMP", [text])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": {"x": 1, "x": 1}}', "the key 'x' stands twice"),
+        ("[18446744073709551616]", "64 bits"),
+        ('{"a": 9223372036854775808}', "64 bits"),
+        ("9" * 5000, "64 bits"),
+        ("[1e400]", "1e400 is beyond the range"),
+        ("1e-400", "1e-400 is beyond the range"),
+        ("[NaN]", "NaN is no finite number"),
+    ],
+)
+def test_a_text_of_json_loses_nothing(tmp_path, text, said):
+    with opened(tmp_path / "data") as db:
+        db.execute("CREATE COLLECTION docs KIND vector DIM 1 METRIC l2 FIELDS (j JSON)")
+        for statement in ("INSERT INTO docs (id, vector, j) VALUES (1, [1], $1)", "SELECT CAST($1 AS JSON)"):
+            with pytest.raises(reddb.RedDBError, match=said) as caught:
+                db.execute(statement, [text])
+            assert caught.value.code is errors.INVALID_VALUE
+
+
 def test_a_float_field_takes_an_integer_that_it_holds_exactly(tmp_path):
     with opened(tmp_path / "data") as db:
         db.execute("CREATE COLLECTION docs KIND vector DIM 1 METRIC l2 FIELDS (f FLOAT)")

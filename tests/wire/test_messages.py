@@ -178,6 +178,18 @@ def test_a_vector_parameter_stays_float32():
     assert vector.tolist() == [float(np.float32(0.1)), 2.0]
 
 
+@pytest.mark.parametrize("seconds", [0, 2**35, -1])  # 64 bits, 96 bits
+@pytest.mark.parametrize("place", [lambda value: [value], lambda value: {"x": [1, {"y": value}]}])
+def test_nanoseconds_of_a_parameter_are_not_cut(seconds, place):
+    def sent(nanoseconds: int) -> bytes:
+        return msgpack.packb(["SELECT $1", place(msgpack.Timestamp(seconds, nanoseconds))])
+
+    assert decode_message(Query.KIND, sent(123_456_000)).text == "SELECT $1"
+    with pytest.raises(errors.RedDBError, match="nanoseconds") as caught:
+        decode_message(Query.KIND, sent(123_456_001))
+    assert caught.value.code is errors.PROTOCOL
+
+
 @pytest.mark.parametrize("code", errors.CATALOGUE.values(), ids=lambda code: code.name)
 def test_every_error_crosses_the_wire(code):
     sent = code.error("what went wrong", row=3, hint="do this")

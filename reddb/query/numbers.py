@@ -28,10 +28,10 @@ def compared(kernel: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     rough = kernel(wide, other_wide)
     if _is_small(one) or _is_small(other):
         return rough
-    equal = pc.equal(wide, other_wide)
-    if not pc.any(equal if isinstance(equal, pa.Array) else pa.array([equal.as_py()])).as_py():
+    near = pc.and_(pc.equal(wide, other_wide), pc.greater_equal(pc.abs(wide), float(_EXACT)))
+    if not pc.any(near if isinstance(near, pa.Array) else pa.array([near.as_py()])).as_py():
         return rough
-    return pc.if_else(equal, kernel(_lost(one), _lost(other)), rough)
+    return pc.if_else(near, kernel(_lost(one), _lost(other)), rough)
 
 
 def lost(integers: NDArray[np.int64]) -> NDArray[np.int64]:

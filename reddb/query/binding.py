@@ -101,16 +101,25 @@ class Binding:
     def ids(self, where: ast.Expression | None) -> list[RowId] | None:
         """The ids of `id = …`, `id IN (…)` and `id IN $1`, which need no look at all rows; None for all else."""
         match where:
-            case ast.Comparison(operator="=", left=left, right=ast.Literal() | ast.Parameter() as right) if is_id(left):
-                return [self.values.row_id(right)]
+            case ast.Comparison(operator="=", left=left, right=right) if is_id(left):
+                given: tuple[ast.Expression, ...] = (right,)
             case ast.InList(operand=operand, items=items, negated=False) if is_id(operand):
-                given = [item for item in items if isinstance(item, ast.Literal | ast.Parameter)]
-                if len(given) < len(items):
-                    return None
-                return list(dict.fromkeys(row_id for item in given for row_id in self.values.row_ids(item)))
+                given = items
             case ast.Member(item=item, array=ast.Parameter() as array, negated=False) if is_id(item):
-                return list(dict.fromkeys(self.values.row_ids(array)))
-        return None
+                given = (array,)
+            case _:
+                return None
+        values = [item for item in given if isinstance(item, ast.Literal | ast.Parameter)]
+        if len(values) < len(given) or any(map(self._has_float, values)):
+            return None
+        if isinstance(where, ast.Comparison):
+            return [self.values.row_id(value) for value in values]
+        return list(dict.fromkeys(row_id for value in values for row_id in self.values.row_ids(value)))
+
+    def _has_float(self, node: ast.Literal | ast.Parameter) -> bool:
+        """A float is no id, but may equal one."""
+        value = self.values.value(node)
+        return any(isinstance(item, float) for item in (value if isinstance(value, list | tuple) else (value,)))
 
     def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
         raise self.values.error(code, message, node, hint)

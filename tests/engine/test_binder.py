@@ -232,7 +232,7 @@ REFUSED = [
     # DELETE
     ("DELETE FROM docs", (), "NOT_SUPPORTED", "DELETE needs a WHERE", "docs"),
     ("DELETE FROM docs WHERE id = NULL", (), "INVALID_ID", "an id is a 64-bit integer", "NULL"),
-    ("DELETE FROM docs WHERE id IN (1, 2.5)", (), "INVALID_ID", "an id is a 64-bit integer", "2.5"),
+    ("DELETE FROM docs WHERE id IN (1, TRUE)", (), "INVALID_ID", "an id is a 64-bit integer", "TRUE"),
     ("DELETE FROM docs WHERE id IN ($1)", ([1, None],), "INVALID_ID", "an id is a 64-bit integer", "$1"),
     # SELECT
     ("SELECT id FROM docs LIMIT 10001", (), "LIMIT_EXCEEDED", "LIMIT is at most 10000, not 10001", "10001"),

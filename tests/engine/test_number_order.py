@@ -248,3 +248,20 @@ def test_two_zeros_are_one(filled):
         assert ids(filled, f"a = {written}", []) == zeros
         assert ids(filled, f"a IN ({written})", []) == zeros
         assert ids(filled, f"a >= {written} AND a <= {written}", []) == zeros
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    ("where", "parameters", "right"),
+    [
+        ("id = 1.0", [], [1]),
+        ("id = 1.5", [], []),
+        ("id IN (1.0, 2, 2.5)", [], [1, 2]),
+        ("id = $1", [2.0], [2]),
+        ("id IN $1", [[1.0, 3]], [1, 3]),
+        ("id = -0.0", [], [0]),
+    ],
+)
+def test_an_id_equals_a_float_as_any_integer_does(filled, state, where, parameters, right):
+    found = filled.db.execute(f"SELECT id FROM {state} WHERE {where} ORDER BY id", parameters)
+    assert [row[0] for row in found] == right

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
 import reddb
+from tests.client.conftest import AwaitedClient
 from tests.server.conftest import NewServer
 from tests.server.harness import Server, client_on, until_done
 
@@ -132,3 +134,28 @@ def test_kills_between_and_after_commits_show_all_or_nothing(server: Server) -> 
             assert others == ([100 + found] if found else [])
         stored = found
     assert stored > 3
+
+
+@pytest.mark.parametrize("connect", [reddb.connect, AwaitedClient], ids=["sync", "async"])
+@pytest.mark.parametrize("goes_on", [False, True], ids=["at its end", "within"])
+def test_a_transaction_whose_connection_is_lost_is_not_taken_up_by_another(
+    new_server: NewServer, connect: Callable[[str], Any], goes_on: bool
+) -> None:
+    server = new_server(cores=1).start()
+    db = connect(server.url)
+    db.execute("CREATE COLLECTION c KIND vector DIM 1 METRIC l2")
+
+    def lose_it() -> None:
+        with db.transaction() as tx:
+            tx.insert("c", [1], [[1]])
+            old = server.kill_core(0)
+            server.wait_core_restarted(0, old)
+            if goes_on:
+                tx.insert("c", [2], [[2]])
+
+    with pytest.raises(reddb.RedDBError) as caught:
+        lose_it()
+    assert caught.value.name == "CONNECTION_LOST"
+    assert list(until_done(lambda: db.execute("SELECT count(*) FROM c"))) == [(0,)]
+    db.close()
+    server.stop()

@@ -39,6 +39,7 @@ def arrow_rows(
         if len(wanted) < len(names):
             tell(f"{next(column for column in names if column not in wanted)}, pandas' index, was left out")
         for batch, share in batches:
+            batch.validate(full=True)  # arrow ends the process where a damaged offset is followed
             for first in range(0, batch.num_rows, PAGE_ROWS):
                 page = batch.rename_columns(names).select(wanted).slice(first, PAGE_ROWS)
                 for row in _page_rows(page, described, f"{name}, row", number + 1):
@@ -93,10 +94,15 @@ def _page_rows(page: pyarrow.RecordBatch, described: Described, where: str, firs
 
 def _vectors(column: pyarrow.Array) -> list[Any]:
     """Arrays of the numbers of lists, for a list of Python's would cost a hundred times as much."""
+    import pyarrow
+
     values = []
     for scalar in column:
-        numbers = getattr(scalar, "values", None)  # of a list; None of a null and of a text
-        values.append(scalar.as_py() if numbers is None else numbers.to_numpy(zero_copy_only=False))
+        numbers = getattr(scalar, "values", None)  # of a list; None of a null and of a text, a function of a map
+        if isinstance(numbers, pyarrow.Array):
+            values.append(numbers.to_numpy(zero_copy_only=False))
+        else:
+            values.append(scalar.as_py())
     return values
 
 

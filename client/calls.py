@@ -166,7 +166,7 @@ def hits_of(answer: messages.Message) -> list[Hits]:
     found = Found(RowBatch.decode(answer.batch))
     ends = np.cumsum(answer.counts).tolist()
     parts = [slice(end - count, end) for end, count in zip(ends, answer.counts, strict=True)]
-    return [Hits(found, part, distances[part], answer.report) for part in parts]
+    return [Hits(found, part, distances[part], answer.report, answer.notices) for part in parts]
 
 
 def result_of(parts: Sequence[messages.Message]) -> Result:
@@ -176,7 +176,7 @@ def result_of(parts: Sequence[messages.Message]) -> Result:
         rows += part.rows
     first = parts[0]
     assert isinstance(first, messages.Result)
-    return Result(first.columns, rows, first.affected)
+    return Result(first.columns, rows, first.affected, first.notices)
 
 
 def rows_of(answer: messages.Message, wanted: Sequence[RowId]) -> list[Row | None]:

@@ -71,15 +71,22 @@ class Found:
 class Hits(Sequence[Hit]):
     """The rows found for one query, nearest first; a slice of them is Hits again. `distances` is float64 (n,).
 
-    `report` says how the search was done (all queries of the call together), None if that was not asked for.
+    `report` says how the search was done (all queries of the call together), None if that was not asked for; `notices`
+    what is worth knowing beside the answer: a name in `where` that no row has.
     """
 
     def __init__(
-        self, found: Found, part: slice, distances: NDArray[np.float64], report: dict[str, Any] | None
+        self,
+        found: Found,
+        part: slice,
+        distances: NDArray[np.float64],
+        report: dict[str, Any] | None,
+        notices: Sequence[str] = (),
     ) -> None:
         """The rows of `found` that `part` names, as many as `distances`."""
         self.distances = distances
         self.report = report
+        self.notices = list(notices)
         self._found = found
         self._part = part
 
@@ -110,7 +117,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, place: int | slice) -> Hit | Hits:
         if isinstance(place, slice):
             numbers = range(len(self._found.batch))[self._part][place]
-            return Hits(self._found, _slice_of(numbers), self.distances[place], self.report)
+            return Hits(self._found, _slice_of(numbers), self.distances[place], self.report, self.notices)
         vectors = self.vectors
         vector = None if vectors is None else vectors[place]
         return Hit(self.ids[place], float(self.distances[place]), self.payloads[place], vector)
@@ -128,7 +135,7 @@ class Hits(Sequence[Hit]):
     def __reduce__(self) -> tuple[Any, ...]:
         rows = np.arange(len(self._found.batch))[self._part]
         batch = b"".join(self._found.batch.take(rows).encode())
-        return _hits_again, (batch, self.distances.tobytes(), self.report)
+        return _hits_again, (batch, self.distances.tobytes(), self.report, self.notices)
 
     def __repr__(self) -> str:
         return f"Hits({', '.join(f'{i!r}: {d:.4f}' for i, d in zip(self.ids, self.distances.tolist(), strict=True))})"
@@ -137,12 +144,15 @@ class Hits(Sequence[Hit]):
 class Result:
     """Rows of a statement: iterates over tuples. `affected` counts the rows it wrote, None if it only read.
 
-    A slice of it is a Result again.
+    `notices` say what is worth knowing beside the answer: a name that no row has. A slice of it is a Result again.
     """
 
-    def __init__(self, columns: list[str], rows: list[list[Any]], affected: int | None) -> None:
+    def __init__(
+        self, columns: list[str], rows: list[list[Any]], affected: int | None, notices: Sequence[str] = ()
+    ) -> None:
         self.columns = columns
         self.affected = affected
+        self.notices = list(notices)
         self._rows = rows
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -159,7 +169,7 @@ class Result:
 
     def __getitem__(self, place: int | slice) -> tuple[Any, ...] | Result:
         if isinstance(place, slice):
-            return Result(self.columns, self._rows[place], self.affected)
+            return Result(self.columns, self._rows[place], self.affected, self.notices)
         return tuple(self._rows[place])
 
     def __eq__(self, other: object) -> bool:
@@ -200,9 +210,9 @@ def _payload(content: bytes) -> Payload:
     return unpack(content) if content else {}
 
 
-def _hits_again(batch: bytes, distances: bytes, report: dict[str, Any] | None) -> Hits:
+def _hits_again(batch: bytes, distances: bytes, report: dict[str, Any] | None, notices: list[str]) -> Hits:
     found = Found(RowBatch.decode(batch))
-    return Hits(found, slice(None), np.frombuffer(distances, np.float64), report)
+    return Hits(found, slice(None), np.frombuffer(distances, np.float64), report, notices)
 
 
 def _slice_of(numbers: range) -> slice:

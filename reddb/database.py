@@ -73,6 +73,7 @@ from reddb.wire.messages import (
     Pong,
     Prepare,
     Query,
+    Result,
     Search,
     Upsert,
     Written,
@@ -151,14 +152,15 @@ class Database:
                 return [Written(self._write(message))]
             case Search():
                 collection = requests.collection_named(message.collection, self._catalog)
-                queries, options, predicate = requests.search_of(message, collection)
+                queries, options, predicate, premises = requests.search_of(message, collection)
                 reader = self._opened[collection.id].reader
+                notices = requests.notices_of(premises, reader)
                 report = SearchReport() if message.with_report else None
                 steps = reader.search_steps(queries, self._session.options(message, options), predicate, report)
-                return [requests.hits(message, self._found(steps, len(queries)), report)]
+                return [requests.hits(message, self._found(steps, len(queries)), report, notices)]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
-                return [requests.rows_of(message, self._opened[collection.id].reader.view())]
+                return [requests.rows_of(message, collection, self._opened[collection.id].reader)]
             case Ping():
                 return [Pong()]
         raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
@@ -203,15 +205,18 @@ class Database:
     def _query(self, message: Query | Execute) -> Sequence[Message]:
         transaction = self._transactions.current
         try:
-            _, plan = self._session.plan(message, self._catalog)
+            _, plan, premises = self._session.plan(message, self._catalog)
+            reader = None if premises is None else self.reader_now(premises.collection)
+            notices = requests.notices_of(premises, reader)
             step = Collected() if plan is None else self._transactions.step(plan)
-            return [requests.affected(step.affected)] if isinstance(step, Collected) else self._run(step)
+            done = [requests.affected(step.affected)] if isinstance(step, Collected) else self._run(step)
+            return requests.with_notices(done, notices)
         except Exception as error:
             if transaction is not None:
                 transaction.fail(error)
             raise
 
-    def _run(self, plan: Plan | TransactionPlan) -> Sequence[Message]:
+    def _run(self, plan: Plan | TransactionPlan) -> list[Result]:
         if isinstance(plan, WritePlan) and plan.is_plain:
             return [requests.affected(self._write(requests.write_message(plan)))]
         if isinstance(plan, WritePlan | ChangePlan | TransactionPlan):
@@ -246,6 +251,7 @@ class Database:
 
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
+        requests.check_deleted(message, collection, self.reader_now(collection))
         batch = RowBatch.decode(message.batch)
         written = self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
         self._metrics.rows_written += written

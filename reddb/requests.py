@@ -5,10 +5,10 @@ Invariant: nothing here waits, writes or touches a socket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
 from reddb.partition.changes import Changed
 from reddb.partition.operations import Operation
+from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
 from reddb.query import binder
@@ -25,6 +26,7 @@ from reddb.query.columns import condition_in
 from reddb.query.execute import Table
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate, bind_predicate
+from reddb.query.premises import Premises, check_id_types
 from reddb.query.returning import returned
 from reddb.query.values import Values
 from reddb.query.write_plans import Asked, ChangePlan, RowsPlan, WriteKind, WritePlan
@@ -97,8 +99,20 @@ def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection
     return catalog[name]
 
 
-def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchOptions, Predicate | None]:
-    """Check a search. Gives float32 (q, dim), the options and the filter; raises an input or limit error."""
+class CheckedSearch(NamedTuple):
+    """A search that was checked: its queries, float32 (q, dim), how, among which rows, and what it takes for granted.
+
+    `premises` are None where there is nothing to ask the rows.
+    """
+
+    queries: Vectors
+    options: SearchOptions
+    predicate: Predicate | None
+    premises: Premises | None
+
+
+def search_of(message: Search, collection: Collection) -> CheckedSearch:
+    """Check a search. Raises an input or limit error."""
     if not 0 <= message.k <= limits.K_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"k is from 0 to {limits.K_MAX}, not {message.k}")
     if message.ef is not None and not 1 <= message.ef <= limits.EF_MAX:
@@ -114,48 +128,75 @@ def search_of(message: Search, collection: Collection) -> tuple[Vectors, SearchO
         raise errors.INVALID_PARAMETER.error("ef and recall say the same thing: give one of them")
     check_vectors(collection, queries, "query" if len(queries) > 1 else "")
     options = SearchOptions(message.k, message.ef, message.exact, message.recall)
-    return queries, options, _filter_of(message, collection)
+    return CheckedSearch(queries, options, *_filter_of(message, collection))
 
 
-def _filter_of(message: Search, collection: Collection) -> Predicate | None:
+def _filter_of(message: Search, collection: Collection) -> tuple[Predicate | None, Premises | None]:
     """The filter of a search, bound as the WHERE of a statement is."""
     if message.where is None:
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
-        return None
+        return None, None
     parsed = _parse_condition(message.where)
     values = Values(message.where, parsed, message.parameters)
     binding = Binding(values, {}, collection)
-    condition = binding.found(values.once(condition_in, parsed, collection))
-    return bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
+    resolved = values.once(condition_in, parsed, collection)
+    condition = binding.found(resolved)
+    predicate = bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
+    premises = Premises(collection, values, resolved.keys)
+    return predicate, None if premises.are_none else premises
 
 
-def hits(message: Search, found: list[Found], report: SearchReport | None = None) -> Hits:
+def notices_of(premises: Premises | None, reader: Reader | None) -> list[str]:
+    """What is to be told beside the answer. Raises INVALID_VALUE for ids of a type that no row has."""
+    return [] if premises is None or reader is None else premises.notices(reader.known)
+
+
+def with_notices(parts: list[Result], notices: list[str]) -> list[Result]:
+    """The parts of an answer, with notices in the first."""
+    parts[0].notices = notices
+    return parts
+
+
+def hits(message: Search, found: list[Found], report: SearchReport | None = None, notices: Sequence[str] = ()) -> Hits:
     """The answer to a search."""
     told = None if report is None else report.to_plain()
     if len(found) == 1:
         batch = _stored(found[0].view, found[0].addresses, message.with_payloads, message.with_vectors)
-        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch, told)
+        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch, told, list(notices))
     addresses = np.concatenate([np.empty(0, np.int64), *(item.addresses for item in found)])
     distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
     counts = [len(item.addresses) for item in found]
     if not found:
-        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()), told)
+        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()), told, list(notices))
     return Hits(
         counts,
         distances.tobytes(),
         _stored(found[0].view, addresses, message.with_payloads, message.with_vectors),
         told,
+        list(notices),
     )
 
 
 _NO_ROWS = RowBatch(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
-def rows_of(message: Get, view: View) -> Rows:
-    """The answer to a get."""
-    ids = RowBatch.decode(message.batch)
+def check_deleted(message: Write, collection: Collection, reader: Reader | None) -> None:
+    """Raises INVALID_VALUE for a delete of ids of a type that no row has."""
+    if isinstance(message, Delete) and reader is not None:
+        _check_id_types(collection, RowBatch.decode(message.batch), reader)
+
+
+def _check_id_types(collection: Collection, batch: RowBatch, reader: Reader) -> None:
+    few = batch.ids[:1].tolist() if isinstance(batch.ids, np.ndarray) else batch.ids  # an array has one type
+    check_id_types(collection, few, reader.known)
+
+
+def rows_of(message: Get, collection: Collection, reader: Reader) -> Rows:
+    """The answer to a get. Raises INVALID_VALUE for ids of a type that no row has."""
+    ids, view = RowBatch.decode(message.batch), reader.view()
     check_ids(ids.ids)
+    _check_id_types(collection, ids, reader)
     found = view.get(ids.id_list())
     return Rows(_stored(view, found[found >= 0], True, message.with_vectors))
 

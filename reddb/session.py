@@ -26,6 +26,7 @@ from reddb.query import binder
 from reddb.query.binding import Binding
 from reddb.query.constants import plain_constant
 from reddb.query.plan import ExplainPlan, Plan, SearchPlan, SelectPlan
+from reddb.query.premises import Premises
 from reddb.query.values import Values, parameter_keys, written_parameter
 from reddb.requests import parsed
 from reddb.session_settings import SESSION_SETTINGS, SessionValue, session_setting
@@ -48,10 +49,14 @@ class _Statement(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What to do; None where it is done already. `query` says the same, for whoever must bind it again."""
+    """What to do; None where it is done already. `query` says the same, for whoever must bind it again.
+
+    `premises` are what it takes for granted of the rows that it is about.
+    """
 
     query: Query
     plan: Plan | None
+    premises: Premises | None = None
 
 
 class SessionState:
@@ -90,7 +95,7 @@ class SessionState:
             case ast.Execute():
                 return self._execute(message, tree, catalog)
             case _:
-                return Planned(message, self._bind(tree, message, catalog))
+                return self._bind(tree, message, catalog)
         return Planned(message, None)
 
     def prepare(self, message: Prepare) -> Prepared:
@@ -111,9 +116,9 @@ class SessionState:
 
     # -------------------------------------------------------------------------------------------------------
 
-    def _bind(self, tree: ast.Statement, query: Query, catalog: Catalog) -> Plan:
-        plan = binder.bind(tree, query.text, query.parameters, catalog)
-        return self._as_set(plan, tree) if self._how else plan
+    def _bind(self, tree: ast.Statement, query: Query, catalog: Catalog) -> Planned:
+        plan, premises = binder.bind_with_premises(tree, query.text, query.parameters, catalog)
+        return Planned(query, self._as_set(plan, tree) if self._how else plan, premises)
 
     def _as_set(self, plan: Any, tree: ast.Statement) -> Any:
         """The same plan, done as the session's variables say where its statement does not."""
@@ -133,7 +138,7 @@ class SessionState:
 
     def _planned(self, statement: _Statement, parameters: Any, catalog: Catalog) -> Planned:
         query = Query(statement.text, parameters)
-        return Planned(query, self._bind(statement.tree, query, catalog))
+        return self._bind(statement.tree, query, catalog)
 
     def _set(self, message: Query, tree: ast.SetVariable) -> None:
         values, name = Values(message.text, tree, message.parameters), tree.name.text

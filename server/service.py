@@ -38,7 +38,7 @@ from reddb.query.plan import (
 )
 from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
-from reddb.requests import Write
+from reddb.requests import Write, check_deleted, collection_named
 from reddb.server.inspection import Inspection
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import Partitions
@@ -103,6 +103,8 @@ class Service:
 
     async def write(self, message: Write) -> Written:
         """Store rows, wherever their owners are; returns when they are on disk and searchable."""
+        collection = collection_named(message.collection, self.catalog)
+        check_deleted(message, collection, self.reader_now(collection))
         return await self.writes.write(message)
 
     async def work(self, message: Query, bound: WorkPlan) -> None:

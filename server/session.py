@@ -25,15 +25,24 @@ from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
 from reddb.query.execute import found_table, query_vector
 from reddb.query.plan import Plan, SearchPlan
-from reddb.query.predicate import Predicate
+from reddb.query.premises import Premises
 from reddb.query.write_plans import TransactionPlan
-from reddb.requests import affected, collection_named, hits, results, rows_of, search_of
+from reddb.requests import (
+    CheckedSearch,
+    affected,
+    collection_named,
+    hits,
+    notices_of,
+    results,
+    rows_of,
+    search_of,
+    with_notices,
+)
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
 from reddb.server.statements import may_be_left, run_statement
 from reddb.transactions import Collected, Transaction, Transactions
-from reddb.types import SearchOptions, Vectors
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import (
     MESSAGES,
@@ -175,34 +184,28 @@ class Session(asyncio.Protocol):
 
     def _search(self, correlation: int, message: Search) -> None:
         collection = collection_named(message.collection, self._service.catalog)
-        queries, options, predicate = search_of(message, collection)
+        asked = search_of(message, collection)
         reader = self._service.reader_now(collection)
         if reader is None or not self._writable.is_set():
             self._start(correlation, message, self._search_later(correlation, message))
         else:
-            self._search_now(correlation, message, reader, queries, options, predicate)
+            self._search_now(correlation, message, reader, asked)
 
     async def _search_later(self, correlation: int, message: Search) -> None:
         collection = collection_named(message.collection, self._service.catalog)
         reader = await self._service.reader(collection)
-        self._search_now(correlation, message, reader, *search_of(message, collection))
+        self._search_now(correlation, message, reader, search_of(message, collection))
 
-    def _search_now(
-        self,
-        correlation: int,
-        message: Search,
-        reader: Reader,
-        queries: Vectors,
-        options: SearchOptions,
-        predicate: Predicate | None,
-    ) -> None:
+    def _search_now(self, correlation: int, message: Search, reader: Reader, asked: CheckedSearch) -> None:
+        queries, options, predicate, premises = asked
+        notices = notices_of(premises, reader)
         report = SearchReport() if message.with_report else None
         self._service.searches.add(
             reader,
             queries,
             self._state.options(message, options),
             predicate,
-            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report)),
+            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report, notices)),
             lambda halt: self._begin(correlation, message, halt),
             report,
         )
@@ -210,26 +213,34 @@ class Session(asyncio.Protocol):
     def _query(self, correlation: int, request: Query | Execute) -> None:
         transaction = self._transactions.current
         try:
-            message, bound = self._state.plan(request, self._service.catalog)
+            message, bound, premises = self._state.plan(request, self._service.catalog)
+            notices = self._notices(premises)
             step = None if bound is None else self._transactions.step(bound)
         except Exception as error:
             if transaction is not None:
                 transaction.fail(error)
             raise
         if step is None or isinstance(step, Collected):
-            self._answer(correlation, affected(None if step is None else step.affected))
+            done = affected(None if step is None else step.affected)
+            self._answer(correlation, *with_notices([done], notices))
             return
         if isinstance(step, SearchPlan):
             reader = self._service.reader_now(step.collection)
             if reader is not None and self._writable.is_set():
-                self._search_by_statement(correlation, message, step, reader)
+                self._search_by_statement(correlation, message, step, reader, notices)
                 return
-        work = self._run_plan(correlation, message, step, transaction)
+        work = self._run_plan(correlation, message, step, transaction, notices)
         self._start(correlation, message, work, stops=may_be_left(step))
 
-    def _search_by_statement(self, correlation: int, message: Query, bound: SearchPlan, reader: Reader) -> None:
+    def _notices(self, premises: Premises | None) -> list[str]:
+        """What is to be told beside an answer, as far as the rows are there to be asked."""
+        return [] if premises is None else notices_of(premises, self._service.reader_now(premises.collection))
+
+    def _search_by_statement(
+        self, correlation: int, message: Query, bound: SearchPlan, reader: Reader, notices: list[str]
+    ) -> None:
         def answer(found: list[Found]) -> list[Result]:
-            return results(found_table(bound, found[0]))
+            return with_notices(results(found_table(bound, found[0])), notices)
 
         self._service.searches.add(
             reader,
@@ -241,13 +252,20 @@ class Session(asyncio.Protocol):
         )
 
     async def _run_plan(
-        self, correlation: int, message: Query, bound: Plan | TransactionPlan, transaction: Transaction | None
+        self,
+        correlation: int,
+        message: Query,
+        bound: Plan | TransactionPlan,
+        transaction: Transaction | None,
+        notices: list[str],
     ) -> None:
         try:
             if isinstance(bound, SearchPlan):
-                self._search_by_statement(correlation, message, bound, await self._service.reader(bound.collection))
+                reader = await self._service.reader(bound.collection)
+                self._search_by_statement(correlation, message, bound, reader, notices)
             else:
-                self._answer(correlation, *await run_statement(self._service, self._state, message, bound))
+                parts = await run_statement(self._service, self._state, message, bound)
+                self._answer(correlation, *with_notices(parts, notices))
         except Exception as error:
             if transaction is not None:
                 transaction.fail(error)
@@ -266,7 +284,7 @@ class Session(asyncio.Protocol):
     async def _get(self, correlation: int, message: Get) -> None:
         collection = collection_named(message.collection, self._service.catalog)
         reader = await self._service.reader(collection)
-        self._answer(correlation, rows_of(message, reader.view()))
+        self._answer(correlation, rows_of(message, collection, reader))
 
     # --- answers -------------------------------------------------------------------------------------------
 

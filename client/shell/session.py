@@ -54,6 +54,8 @@ class Session:
             self.output.show(result, self.form)
         elif result.affected is None:  # a definition: names may have come or gone
             self.names.forget()
+        for notice in result.notices:
+            self.output.say(f"notice: {notice}")
         self._tell(result, elapsed_ms)
 
     def ask(self, statement: str, params: Parameters = ()) -> Result:

@@ -20,8 +20,7 @@ from reddb.types import RowId
 
 PAGE_ROWS = 1000
 FIELD = "field "  # how SHOW COLLECTION begins the line of a field
-# Comparisons hold within one kind of id, so there is a range for each.
-_RANGES: list[tuple[RowId, RowId | None]] = [(limits.ID_INT_MIN, None), ("", None)]
+_LOWEST: dict[type, RowId] = {int: limits.ID_INT_MIN, str: ""}
 _DECLARED = re.compile(r"(?P<type>\S+)(?: NOT NULL)?(?P<default> DEFAULT .*)?", re.DOTALL)
 
 
@@ -67,7 +66,10 @@ def describe(client: Client, name: str) -> Described:
 
 def pages(client: Client, described: Described) -> Iterator[list[Row]]:
     """The rows with their vectors, at most PAGE_ROWS at a time."""
-    ranges = list(_RANGES)
+    # Comparisons hold within one kind of id, so there is a range for each: the least id is a number where any is.
+    ((least, greatest),) = client.execute(f"SELECT min(id), max(id) FROM {quoted(described.name)}")
+    kinds = dict.fromkeys(type(row_id) for row_id in (least, greatest) if row_id is not None)
+    ranges: list[tuple[RowId, RowId | None]] = [(_LOWEST[kind], None) for kind in kinds]
     while ranges:
         low, high = ranges.pop(0)
         ids = _ids(client, described.name, low, high)

@@ -9,7 +9,7 @@ Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from reddb.query.families import concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes, SpelledIndexes
-from reddb.storage.payload_columns import PayloadColumns
+from reddb.storage.payload_columns import PayloadColumns, names_in
 from reddb.storage.sealed import SealedSegment
 from reddb.storage.segment_rows import INT_ID, Columns
 from reddb.types import Vectors
@@ -108,6 +108,13 @@ class SealedFilter:
             predicate, count, _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()), rows
         )
 
+    def has_path(self, path: str, count: int) -> bool:
+        """Whether any row has a value at a path, as names are compared; where paths are packed, nobody looks."""
+        return self._segment.names is None or path in self._segment.names
+
+    def known_paths(self) -> Collection[str]:
+        return self._segment.names or ()
+
     def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
         """The mask by way of an index, None where there is none or a scan costs less."""
         chosen = candidates(predicate.condition, self.indexes, count)
@@ -129,6 +136,8 @@ class GrowingFilter:
         self._cache = cache
         self._blocks: list[_Source] = []
         self._tail: _Source | None = None
+        self._names: set[str] = set()  # of the paths of the first rows, `_named_rows` of them
+        self._named_rows = 0
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows."""
@@ -171,6 +180,16 @@ class GrowingFilter:
         """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
         payloads = PayloadColumns.from_payloads([self._columns.payload(row) for row in range(count)])
         return _mask_of(predicate, count, _ChosenRows(self._columns, rows, payloads), rows)
+
+    def has_path(self, path: str, count: int) -> bool:
+        """Whether any of the first `count` rows has a value at a path, as names are compared."""
+        while path not in self._names and self._named_rows < count:
+            self._names.update(names_in(self._columns.payload(self._named_rows)))
+            self._named_rows += 1
+        return path in self._names
+
+    def known_paths(self) -> Collection[str]:
+        return self._names
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:
         key = (self._segment_id, number, predicate)

@@ -24,6 +24,7 @@ from reddb.partition.expiry import Expired
 from reddb.partition.filters import FilterCache, GrowingFilter, SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
+from reddb.partition.known import KnownRows, Remembered
 from reddb.partition.search import Found, SearchReport, Steps, search_steps
 from reddb.partition.settled import Graph, Lists, open_index
 from reddb.partition.view import Filter, SegmentView, View
@@ -43,6 +44,9 @@ _FIXED_ROW_BYTES = 8 + 2 + 8 + 8 + 4 + 8  # id, its length, inverse norm, payloa
 
 class Reader(ABC):
     """A read-only face of a collection: of its only partition, or of all."""
+
+    def __init__(self) -> None:
+        self._remembered = Remembered()
 
     @property
     @abstractmethod
@@ -87,6 +91,11 @@ class Reader(ABC):
     def count(self) -> int:
         return self.view().live_rows
 
+    @property
+    def known(self) -> KnownRows:
+        """What the rows have, or have had."""
+        return KnownRows(self.view(), self._remembered)
+
     def coded_rows(self) -> int:
         """How many rows are found by codes or graphs; the rest is scanned exactly, until an index has them."""
         total = 0
@@ -112,6 +121,7 @@ class PartitionReader(Reader):
         now_us: Callable[[], int],
     ) -> None:
         """`now_us` says which rows have expired: microseconds since 1970 that never go back."""
+        super().__init__()
         self.now_us = now_us
         self.memory = memory
         self.number = partition
@@ -235,6 +245,7 @@ class CollectionReader(Reader):
     """All partitions of a collection as one: their segments are searched together."""
 
     def __init__(self, parts: Sequence[PartitionReader]) -> None:
+        super().__init__()
         self._parts = tuple(parts)
         self._view: View | None = None
 

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -43,6 +44,12 @@ class Filter(Protocol):
     def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]: ...
 
     def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
+
+    def has_path(self, path: str, count: int) -> bool:
+        """Whether any of the first `count` rows has a value at a path, as names are compared."""
+
+    def known_paths(self) -> abc.Collection[str]:
+        """The paths that were found so far, as names are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,6 +24,7 @@ from reddb.query.plan import (
     ViewPlan,
     WritePlan,
 )
+from reddb.query.premises import Premises
 from reddb.query.reads import bind_select
 from reddb.query.values import Clock, Parameters, Values, utc_now
 from reddb.query.vector_search import bind_vector_search
@@ -44,7 +45,22 @@ def bind(
 
     Raises an input error that points at the place in `text`.
     """
-    return _bind(Binding(Values(text, statement, parameters, clock), catalog, target), statement)
+    return bind_with_premises(statement, text, parameters, catalog, clock, target)[0]
+
+
+def bind_with_premises(
+    statement: ast.Statement,
+    text: str,
+    parameters: Parameters,
+    catalog: Mapping[str, Collection],
+    clock: Clock = utc_now,
+    target: Collection | None = None,
+) -> tuple[Plan, Premises | None]:
+    """The same, and what the statement takes for granted of the rows of a collection, if it is about one."""
+    binding = Binding(Values(text, statement, parameters, clock), catalog, target)
+    plan = _bind(binding, statement)
+    premises = binding.premises
+    return plan, None if premises is None or premises.are_none else premises
 
 
 def _bind(binding: Binding, statement: ast.Statement) -> Plan:

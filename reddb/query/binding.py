@@ -5,7 +5,7 @@ Invariant: binding changes nothing and looks at no row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ from reddb import errors
 from reddb.grammar import ast
 from reddb.query.columns import Resolved, in_collection
 from reddb.query.predicate import Predicate, bind_predicate
+from reddb.query.premises import Premises, family_of_id
 from reddb.query.values import Values
 from reddb.query.views import PREFIX
 from reddb.settings import SettingValue, check
@@ -25,6 +26,7 @@ class Binding:
     def __init__(self, values: Values, catalog: Mapping[str, Collection], target: Collection | None = None) -> None:
         """`target` is what the statement's collection was when it was bound first, whatever its name means now."""
         self.values = values
+        self.premises: Premises | None = None
         self._catalog = catalog
         self._target = target
 
@@ -67,7 +69,9 @@ class Binding:
 
     def resolved(self, statement: Any, collection: Collection) -> Any:
         """A statement about a collection with its columns found. Raises UNKNOWN_COLUMN at a name that is none."""
-        return self.found(self.values.once(in_collection, statement, collection))
+        resolved = self.values.once(in_collection, statement, collection)
+        self.premises = Premises(collection, self.values, resolved.keys)
+        return self.found(resolved)
 
     def found(self, resolved: Resolved) -> Any:
         """The same for one whose columns were looked for."""
@@ -113,13 +117,21 @@ class Binding:
         if len(values) < len(given) or any(map(self._has_float, values)):
             return None
         if isinstance(where, ast.Comparison):
-            return [self.values.row_id(value) for value in values]
-        return list(dict.fromkeys(row_id for value in values for row_id in self.values.row_ids(value)))
+            return self._named([self.values.row_id(value) for value in values], values[0])
+        ids = [row_id for value in values for row_id in self.values.row_ids(value)]
+        return self._named(ids, values[0] if len(values) == 1 else where)
 
     def _has_float(self, node: ast.Literal | ast.Parameter) -> bool:
         """A float is no id, but may equal one."""
         value = self.values.value(node)
         return any(isinstance(item, float) for item in (value if isinstance(value, list | tuple) else (value,)))
+
+    def _named(self, ids: Iterable[RowId], node: ast.Node) -> list[RowId]:
+        """The ids, each once; their types are noted."""
+        distinct = list(dict.fromkeys(ids))
+        for family in {family_of_id(row_id) for row_id in distinct}:
+            self.values.ids_named.setdefault(family, node)
+        return distinct
 
     def refuse(self, code: errors.ErrorCode, message: str, node: ast.Node, hint: str | None = None) -> NoReturn:
         raise self.values.error(code, message, node, hint)

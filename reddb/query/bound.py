@@ -166,6 +166,12 @@ class Binder(ABC):
         message = f"{left.operand} is {left.type} and does not compare with {right.operand}, which is {right.type}"
         self.refuse(errors.INVALID_VALUE, message, right.node, hint)
 
+    def note_ids(self, one: Bound, other: Bound) -> None:
+        """Remember of which type an id is that stands beside the column."""
+        if one.is_id and isinstance(other.operand, Constant) and other.operand.family is not None:
+            family = Family.TEXT if other.operand.family is Family.TEXT else Family.INT
+            self.values.ids_named.setdefault(family, other.node)
+
     def _refuse_value(self, value: object, node: ast.Node) -> NoReturn:
         match value:
             case int() | float():

@@ -100,6 +100,7 @@ class _Resolver:
         self._aliases: Mapping[str, ast.Expression] = {}  # what the SELECT calls its items
         self._known: frozenset[str] = frozenset()  # those of them that the clause at hand knows
         self._has_excluded = False
+        self._written: set[str] = set()  # what an INSERT says, so that rows have it once it is done
 
     def of(self, node: Any) -> Any:
         """The same node with its columns found."""
@@ -160,6 +161,7 @@ class _Resolver:
             if column.text in seen:
                 self._refuse(f"the column {column.text} is given twice", column)
             seen.add(column.text)
+        self._written = {folded(name) for name in seen}
         resolved: ast.Insert = self._parts(node, "columns", "rows")  # there are no columns in a list of values
         return replace(resolved, columns=columns)
 
@@ -195,7 +197,7 @@ class _Resolver:
         field = columns.fields.get(name)
         if field is None:
             self._check_free(path, node)
-            if asks:
+            if asks and own not in self._written:
                 self.keys.append(ast.Column(path, span=node.span))
             return path
         if inner and field.type is not FieldType.JSON:

@@ -75,6 +75,8 @@ def _pair(binder: Binder, left_node: ast.Expression, right_node: ast.Expression)
     right = binder.bind(right_node)
     left, right = binder.meet(left, right), binder.meet(right, left)
     binder.check_comparable(left, right)
+    binder.note_ids(left, right)
+    binder.note_ids(right, left)
     return left, right
 
 
@@ -107,6 +109,7 @@ def _among(binder: Binder, node: ast.Expression, items: list[Bound]) -> Operand:
     items = [binder.meet(item, bound) for item in items]
     for item in items:
         binder.check_comparable(bound, item)
+        binder.note_ids(bound, item)
     constants = _constants(items)
     if not items:  # even for NULL: the OR of nothing
         return _NEVER

@@ -39,6 +39,7 @@ class Values:
         self.parameters = parameters
         self.text = text
         self._clock = clock
+        self.ids_named: dict[str, ast.Node] = {}  # families of ids that the statement names, each with a place
         self._named: dict[int | str, Any]
         if isinstance(parameters, Mapping):
             self._named = {str(name): value for name, value in parameters.items()}

@@ -94,6 +94,18 @@ def column_path(keys: Sequence[str]) -> str:
     return ".".join(key.replace("\\", r"\\").replace(".", r"\.") for key in keys)
 
 
+def names_in(content: bytes) -> Iterator[str]:
+    """The paths of a payload that have a value, as names are compared."""
+    waiting: list[tuple[tuple[str, ...], Payload]] = [((), unpack_payload(content))]
+    while waiting:
+        above, payload = waiting.pop()
+        for key, value in payload.items():
+            if value is not None:
+                yield folded(column_path((*above, key)))
+            if isinstance(value, dict):
+                waiting.append(((*above, key), value))
+
+
 def families_of(values: Sequence[Any]) -> dict[str, pa.Array]:
     """The arrays (n,) of plain values by their family."""
     return _arrays(_split(list(range(len(values))), list(values)), len(values))
@@ -146,6 +158,18 @@ class PayloadColumns:
             return f"{family}:{path}" in pa.ipc.open_file(pa.py_buffer(buffer)).schema.names
         except (pa.ArrowException, ValueError, OSError) as error:
             raise errors.CORRUPT_DATA.error(f"the payload columns cannot be read: {error}") from error
+
+    @staticmethod
+    def names(buffer: memoryview | pa.Buffer) -> frozenset[str] | None:
+        """The paths of such bytes, as names are compared, by a look at their schema alone; None if some are packed.
+
+        Raises CORRUPT_DATA.
+        """
+        try:
+            columns = pa.ipc.open_file(pa.py_buffer(buffer)).schema.names
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise errors.CORRUPT_DATA.error(f"the payload columns cannot be read: {error}") from error
+        return None if _PACKED in columns else frozenset(folded(name.partition(":")[2]) for name in columns)
 
     def to_bytes(self) -> memoryview:
         """The format above, as the bytes of an Arrow IPC file."""

@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,10 @@ class _Filters:
             self._columns = PayloadColumns.open(self._content)
         return self._columns
 
+    @cached_property
+    def names(self) -> frozenset[str] | None:
+        return PayloadColumns.names(self._content)
+
     def have_expiries(self) -> bool:
         return PayloadColumns.has_column(self._content, Family.TIMESTAMP, EXPIRES_AT.name)
 
@@ -158,6 +163,11 @@ class SealedSegment:
     def payload_columns(self) -> PayloadColumns:
         """The payloads as typed columns, opened at the first use."""
         return self._filters.columns()
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The paths of the payloads, as names are compared; None where there are more than columns."""
+        return self._filters.names
 
     def contradiction(self) -> str | None:
         """Where the arrays do not agree with each other, if anywhere; looks at every row."""

@@ -13,14 +13,14 @@ from __future__ import annotations
 import itertools
 import types
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from reddb import errors
 from reddb.types import Buffer
 from reddb.wire.values import check_instants, pack, unpack
 
-VERSION = 1
+VERSION = 2
 MAGIC = "reddb"
 
 
@@ -255,12 +255,16 @@ class Pong(Message):
 
 @dataclass(slots=True)
 class Result(Message):
-    """Rows of a statement, in one or more parts (frame flag "more"). `affected` counts written rows, else None."""
+    """Rows of a statement, in one or more parts (frame flag "more"). `affected` counts written rows, else None.
+
+    `notices`, of the first part, say what is worth knowing beside the answer.
+    """
 
     KIND = 0x83
     columns: list[str]
     rows: list[list[Any]]
     affected: int | None
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -273,7 +277,7 @@ class Written(Message):
 class Hits(Message):
     """`counts[i]` rows for the i-th query, end to end in `batch` (RowBatch bytes) and float64 `distances`.
 
-    `report` says how the search was done, if that was asked for.
+    `report` says how the search was done, if that was asked for; `notices` what is worth knowing beside the answer.
     """
 
     KIND = 0x87
@@ -281,6 +285,7 @@ class Hits(Message):
     distances: bytes
     batch: bytes
     report: dict[str, Any] | None
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -184,6 +184,8 @@ def test_every_kind_of_statement_in_any_order(db: Any, name: str) -> None:
 @each_number_of_partitions
 def test_every_kind_of_statement_alone(db: Any, name: str, partitions: int) -> None:
     create(db, name, partitions)
+    db.insert(name, [0, "zero"], [[0, 0], [0, 0]])  # so that ids of both types may be named
+    db.delete(name, [0, "zero"])
     table: Table = {}
     random = Random(partitions)
     for _ in range(80):

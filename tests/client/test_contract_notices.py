@@ -1,0 +1,130 @@
+"""What every face of the database says beside an answer, and of ids of a type that no row has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reddb
+
+VECTORS = np.array([[1, 0], [0, 1]], np.float32)
+ROWS = [{"title": "red", "hits": 1, "j": {"k": 3}}, {"title": "blue", "hits": 2, "gone": None}]
+
+
+def fill(db: Any, name: str, ids: list[Any] | None = None, partitions: int = 1) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 WITH (partitions = {partitions})")
+    db.insert(name, ids or [1, 2], VECTORS, ROWS)
+
+
+# --- names that no row has ---------------------------------------------------------------------------------
+
+UNKNOWN = [
+    "SELECT hist FROM {0}",
+    "SELECT id FROM {0} WHERE hist = 1",
+    "SELECT id FROM {0} ORDER BY hist",
+    "SELECT hist, count(*) FROM {0} GROUP BY hist",
+    "SELECT max(hist) FROM {0} HAVING max(hist) > 1",
+    "SELECT id FROM {0} ORDER BY vector <-> [1, 0], hist LIMIT 2",
+    "SELECT {0}.hist FROM {0}",
+    "VECTOR SEARCH {0} SIMILAR TO [1, 0] WHERE hist = 1",
+    "VECTOR SEARCH {0} SIMILAR TO [1, 0] GROUP BY hist",
+    "EXPLAIN SELECT hist FROM {0}",
+    "CREATE INDEX ON {0} (hist)",
+    "DELETE FROM {0} WHERE hist = 1",
+    "UPDATE {0} SET hits = hist WHERE id = 1",
+    "DELETE FROM {0} WHERE id = 1 RETURNING hist",
+    "INSERT INTO {0} (id, vector) VALUES (1, [1, 0]) ON CONFLICT DO UPDATE SET title = excluded.hist",
+    "UPDATE {0} SET hist = 1 WHERE id = 1",
+]
+
+
+@pytest.mark.parametrize("statement", UNKNOWN)
+def test_a_name_that_no_row_has_is_told(db: Any, name: str, statement: str) -> None:
+    fill(db, name, partitions=2)
+    assert db.execute(statement.format(name)).notices == [f"no row of {name} has hist; did you mean hits?"]
+    assert db.execute(f"SELECT title, hits, j.k FROM {name} WHERE JEDE IS NULL OR title = 'x'").notices == [
+        f"no row of {name} has jede"
+    ]
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_what_rows_have_is_no_matter_of_case_or_depth(db: Any, name: str, is_sealed: bool) -> None:
+    fill(db, name)
+    if is_sealed:
+        db.execute(f"ALTER COLLECTION {name} SEAL")
+    assert db.execute(f"SELECT TITLE, j.K, expires_at, id, vector FROM {name}").notices == []
+    found = db.execute(f'SELECT j.kk, gone FROM {name} WHERE title = "red"')
+    assert found.notices == [
+        f"no row of {name} has j.kk; did you mean j.k?",
+        f"no row of {name} has gone",
+        f"no row of {name} has red; double quotes are for names; a text stands in single quotes",
+    ]
+    assert db.execute(f"UPSERT INTO {name} (id, vector, late) VALUES (3, [1, 1], 5) RETURNING late").notices == []
+    assert db.execute(f"SELECT late FROM {name}").notices == []
+    db.execute(f"DELETE FROM {name} WHERE id = 3")
+    assert db.execute(f"SELECT late FROM {name}").notices == []  # a row had it
+
+
+def test_notices_of_a_search(db: Any, name: str) -> None:
+    fill(db, name)
+    hits = db.search(name, [1, 0], where="hist = 1")
+    assert (len(hits), hits.notices) == (0, [f"no row of {name} has hist; did you mean hits?"])
+    assert hits[:1].notices == hits.notices
+    assert db.search(name, [1, 0], where="hits = 1").notices == []
+    assert db.search(name, [1, 0]).notices == []
+
+
+def test_a_prepared_statement_has_its_notices(db: Any, name: str) -> None:
+    fill(db, name)
+    statement = db.prepare(f"SELECT hist FROM {name} WHERE id = $1")
+    assert statement.execute([1]).notices == [f"no row of {name} has hist; did you mean hits?"]
+
+
+def test_an_empty_collection_has_none(db: Any, name: str) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2")
+    assert db.execute(f"CREATE INDEX ON {name} (hits)").notices == []
+    assert db.execute(f"SELECT hits FROM {name} WHERE id = 'x'").notices == []
+    assert db.get(name, [1, "x"]) == [None, None]
+    assert db.delete(name, [1, "x"]) == 0
+
+
+# --- ids of the other type ---------------------------------------------------------------------------------
+
+BY_ID: list[Callable[[Any, str, Any], Any]] = [
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id = $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id <> $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id > $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id BETWEEN $1 AND $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id IN ($1)", [[row_id]]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE id IN $1 OR title = 'x'", [[row_id]]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE (id, title) > ($1, 'x')", [row_id]),
+    lambda db, name, row_id: db.execute(f"SELECT id FROM {name} WHERE NOT id = $1 ORDER BY id", [row_id]),
+    lambda db, name, row_id: db.execute(f"UPDATE {name} SET hits = 5 WHERE id = $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"DELETE FROM {name} WHERE id = $1", [row_id]),
+    lambda db, name, row_id: db.execute(f"DELETE FROM {name} WHERE id IN ($1)", [row_id]),
+    lambda db, name, row_id: db.search(name, [1, 0], where="id = $1", params=[row_id]),
+    lambda db, name, row_id: db.get(name, row_id),
+    lambda db, name, row_id: db.get(name, [row_id]),
+    lambda db, name, row_id: db.delete(name, [row_id]),
+    lambda db, name, row_id: db.delete(name, where="id = $1", params=[row_id]),
+]
+
+
+@pytest.mark.parametrize("ask", BY_ID)
+@pytest.mark.parametrize(("ids", "other", "is_sealed"), [([1, 2], "1", False), (["a", "b"], 1, True)])
+def test_ids_of_the_other_type_are_an_error(
+    db: Any, name: str, ask: Any, ids: list[Any], other: Any, is_sealed: bool
+) -> None:
+    fill(db, name, ids)
+    if is_sealed:
+        db.execute(f"ALTER COLLECTION {name} SEAL")
+    with pytest.raises(reddb.RedDBError, match=f"every id of {name} is ") as caught:
+        ask(db, name, other)
+    assert caught.value.name == "INVALID_VALUE"
+    ask(db, name, ids[0])
+    db.upsert(name, [other], [[1, 1]])  # a collection may have ids of both types, and then each may be named
+    ask(db, name, other)
+    assert db.get(name, ["none", 77]) == [None, None]

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from reddb import errors
 from reddb.disk import Disk
 from reddb.introspection import shown
@@ -50,6 +52,8 @@ from reddb.session import SessionState
 from reddb.settings import SettingValue
 from reddb.types import Collection
 from reddb.wire.messages import Message, Query, Stop, Tell, Written
+
+_log = structlog.get_logger()
 
 
 class Service:
@@ -111,8 +115,13 @@ class Service:
         """Do what ALTER COLLECTION asks for. Whoever waits for it may leave: the work goes on."""
         work = asyncio.ensure_future(self._work(message, bound))
         self._works.add(work)
-        work.add_done_callback(self._works.discard)
+        work.add_done_callback(self._worked)
         await asyncio.shield(work)
+
+    def _worked(self, work: asyncio.Future[None]) -> None:
+        self._works.discard(work)
+        if not work.cancelled() and (error := work.exception()) is not None:  # whoever was to be told may have left
+            _log.warning("ALTER COLLECTION was not done", error=str(error))
 
     async def _work(self, message: Query, bound: WorkPlan) -> None:
         if bound.settings:

@@ -32,6 +32,7 @@ from reddb.client.rows import Row
 from reddb.client.shell.complaint import Complaint
 from reddb.client.shell.connection import on_interrupt
 from reddb.client.shell.results import write_result
+from reddb.client.shell.script import local_path
 from reddb.client.shell.session import Session
 from reddb.client.transfer.collection import describe, pages
 from reddb.client.transfer.files import whole_file
@@ -100,14 +101,14 @@ def _wish(file: str, way: str, options: str) -> _Wish:
             case "csv" | "tsv" | "ndjson" | "jsonl" | "arrow" | "parquet" | "csv.gz" | "tsv.gz" | "ndjson.gz" as form:
                 name = form
             case _:
-                near = get_close_matches(word, [*_OPTIONS, "csv", "ndjson", "parquet"], n=1)
+                near = get_close_matches(word, [*_OPTIONS, "csv", "ndjson", "parquet"], n=1, cutoff=0.8)
                 hint = f"did you mean {near[0]}?" if near else "a file name with blanks stands in single quotes"
                 raise Complaint(rf"\copy … {way} has no option {word}", hint)
     if is_standard:
         if name is None:
             raise Complaint(f"{file} has no suffix that tells the format", rf"add one: … {way} {file} csv, or {KNOWN}")
         return _Wish(None, file_format(name, delimiter), upsert)
-    path = Path(_text(file)).expanduser()
+    path = local_path(_text(file))
     return _Wish(path, file_format(name or path.name, delimiter), upsert)
 
 
@@ -173,10 +174,17 @@ def _copy_in(session: Session, name: str, wish: _Wish) -> None:
                     work.advance_to(batch.share)
                     if work.is_stopped:
                         raise Complaint("stopped")
+        except OSError as error:
+            raise _told_with(stored, f"{source.name}: {error.strerror or error}", None) from error
         except (Complaint, TransferError) as error:
-            hints = [f"{counted(stored, 'row')} {'was' if stored == 1 else 'were'} stored", error.hint]
-            raise Complaint(str(error.args[0]), "; ".join(filter(None, hints))) from error
+            raise _told_with(stored, str(error.args[0]), error.hint) from error
     session.output.say(f"({counted(stored, 'row')} from {source.name})")
+
+
+def _told_with(stored: int, message: str, hint: str | None) -> Complaint:
+    """What went wrong, with what had been done before."""
+    done = f"{counted(stored, 'row')} {'was' if stored == 1 else 'were'} stored"
+    return Complaint(message, done if hint is None else f"{done}; {hint}")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -20,6 +19,7 @@ import click
 from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint, ReaderGone
 from reddb.client.shell.formats import FOR_A_PERSON, render
+from reddb.client.shell.script import local_path
 from reddb.client.tables import PLAIN, Look, escaped
 
 _PIECE_BYTES = 1 << 16
@@ -98,7 +98,7 @@ class Output:
         self.close()
         if path is not None:
             try:
-                self._file = Path(path).expanduser().open("wb")
+                self._file = local_path(path).open("wb")
             except OSError as error:
                 raise Complaint(f"cannot write {path}: {error.strerror}") from error
             self._path = path

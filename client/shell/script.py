@@ -7,6 +7,7 @@ a line are one, too. A statement ends with its semicolon; the last one of a text
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,10 +53,17 @@ def lines_of(text: str) -> Lines:
     return Lines(io.StringIO(text, newline="\n"))
 
 
+def local_path(text: str) -> Path:
+    """The file that a person means, `~` being the own folder. Raises Complaint for what no file can be called."""
+    if "\0" in text:
+        raise Complaint("no file has a name with a zero byte")
+    return Path(os.path.expanduser(text))  # Path.expanduser raises for a user that is not known
+
+
 def open_script(path: str) -> TextIO:
     """The file to read from, each line with its own end. Raises Complaint."""
     try:
-        return Path(path).expanduser().open(encoding="utf-8-sig", newline="\n")
+        return local_path(path).open(encoding="utf-8-sig", newline="\n")
     except OSError as error:
         raise Complaint(f"cannot read {path}: {error.strerror}") from error
 

@@ -24,7 +24,7 @@ from reddb.client.shell.complaint import Failed, Leave
 from reddb.client.shell.completion import ShellCompleter
 from reddb.client.shell.highlighting import STYLE, StatementLexer
 from reddb.client.shell.output import Output
-from reddb.client.shell.script import is_complete, is_unicode, lines_of
+from reddb.client.shell.script import is_complete, is_unicode, lines_of, local_path
 from reddb.client.shell.session import Session
 
 _PROMPT = FormattedText([("class:prompt", "reddb"), ("", "> ")])
@@ -93,7 +93,7 @@ class _History(FileHistory):
 
 
 def _history(output: Output) -> History:
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "reddb"
+    folder = local_path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "reddb"
     path = folder / "history"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -45,8 +45,8 @@ def arrow_rows(
                 for row in _page_rows(page, described, f"{name}, row", number + 1):
                     number += 1
                     yield number, row, share
-    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # also values that Python has not, in damage
-        raise TransferError(f"{name} cannot be read: {error}") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # damage may look like any of them
+        raise TransferError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _batches(file: BinaryIO, form: Form) -> tuple[list[str], Iterable[tuple[pyarrow.RecordBatch, float]]]:

@@ -38,7 +38,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(file, target)
         return
     part = path.with_name(f".{path.name[:_NAME_CHARS]}.{secrets.token_hex(4)}.part")
-    with part.open("xb") as file:
+    try:
+        opened = part.open("xb")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    with opened as file:
         try:
             yield file
             file.flush()

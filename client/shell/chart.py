@@ -6,6 +6,7 @@ the left of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
@@ -27,6 +28,8 @@ def render_chart(result: Result, column: str, width: int) -> str:
     values = [row[place] for row in result]
     if not values or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         raise Complaint(f"{column} has no numbers to show" if not values else f"{column} is not a number in every row")
+    if not all(map(math.isfinite, values)):
+        raise Complaint(f"{column} is not finite in every row, so it has no bars")
     other = next((number for number in range(len(result.columns)) if number != place), place)
     labels = [_cut(render_cell(row[other])) for row in result]
     shown = [render_cell(value) for value in values]
@@ -36,13 +39,17 @@ def render_chart(result: Result, column: str, width: int) -> str:
 def _lines(labels: Sequence[str], shown: Sequence[str], values: Sequence[float], width: int) -> list[str]:
     label_width, value_width = max(map(cell_len, labels)), max(map(len, shown))
     room = max(8, width - label_width - value_width - 2 * len(_GAP) - 1)
-    least, most = min(0.0, *values), max(0.0, *values)
-    scale = room / ((most - least) or 1.0)
-    left = round(-least * scale)  # characters for what is below zero
+    unit = max(map(abs, values)) or 1.0  # of the longest: the span of two huge numbers is no float
+    least, most = min(0.0, *values) / unit, max(0.0, *values) / unit
+
+    def chars(value: float) -> float:
+        return value / unit / ((most - least) or 1.0) * room
+
+    left = round(chars(-least * unit))  # characters for what is below zero
     lines = []
     for label, text, value in zip(labels, shown, values, strict=True):
-        bar = _right(value * scale) if value >= 0 else ""
-        below = "█" * min(left, round(-value * scale)) if value < 0 else ""
+        bar = _right(chars(value)) if value >= 0 else ""
+        below = "█" * min(left, round(chars(-value))) if value < 0 else ""
         head = f"{set_cell_size(label, label_width)}{_GAP}{text:>{value_width}}{_GAP}"
         lines.append(f"{head}{below.rjust(left)}{bar}".rstrip())
     return lines

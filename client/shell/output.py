@@ -80,7 +80,7 @@ class Output:
         if self.is_interactive:
             self._print(self._dim(escaped(text)) + "\n")
         else:
-            _print_error(text)
+            _print_error(escaped(text) if sys.stderr.isatty() else text)
 
     def complain(self, text: str) -> None:
         """A line that says what went wrong, its first word in red at a terminal."""

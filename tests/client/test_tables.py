@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from datetime import UTC, datetime
+
 import click
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import wcwidth
 from reddb.client.rows import Result
 from reddb.client.shell.chart import render_chart
 from reddb.client.shell.complaint import Complaint
-from reddb.client.tables import Look, fits, render_cell, render_table, render_vertical
+from reddb.client.tables import Look, escaped, fits, render_cell, render_table, render_vertical
 
 ROWS = [(1, "plain", 0.25), (20, "中文 and more", None), (300, "ctrl\x1b[31m\n", -1.5)]
 
@@ -70,7 +74,39 @@ def test_bars_are_as_long_as_the_numbers():
     assert len(first) <= 80
 
 
+@pytest.mark.parametrize("values", [[5e-324, 0.0], [1e308, -1e308], [-5e-324], [0.0]])
+def test_bars_at_the_ends_of_floats(values: list[float]):
+    lines = render_chart(Result(["id", "n"], [["a", value] for value in values], None), "n", 80).splitlines()
+    assert [bool(line.count("█")) for line in lines] == [value != 0 for value in values]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e007f"),
+        ("a\u200db", "a b"),
+        ("\u200d", " "),
+        ("a\U000e0067", "a "),
+        ("\u202egnp.exe", " gnp.exe"),
+        ("\x1b[31m\x9b\x07", " [31m  "),
+    ],
+)
+def test_only_what_joins_emoji_is_invisible(text: str, shown: str):
+    assert render_cell(text) == shown
+    assert escaped(f'["{text}"]\n').isprintable() is False  # the newline stays
+    assert json.loads(escaped(f'["{text}"]')) == [text]
+
+
+def test_nested_values_are_json():
+    value = {"a": [None, True, 1.5, "x", datetime(2024, 5, 1, tzinfo=UTC)], "é": {}}
+    assert render_cell(value) == '{"a": [null, true, 1.5, "x", "2024-05-01 00:00:00+00:00"], "é": {}}'
+
+
 def test_what_has_no_bars():
+    with pytest.raises(Complaint, match="not finite"):
+        render_chart(Result(["n"], [[math.inf]], None), "n", 80)
     result = Result(["id", "title"], [["a", "b"]], None)
     with pytest.raises(Complaint, match="no column distance"):
         render_chart(result, "distance", 80)

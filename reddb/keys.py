@@ -62,7 +62,7 @@ def declared_keys(fields: Fields, payload: dict[str, Any]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in payload.items()} if names else payload
 
 
-@lru_cache(1024)
+@lru_cache(64)
 def _alike(keys: tuple[str, ...]) -> tuple[str, str] | None:
     """Two of a payload's keys that are one name, if any are."""
     seen: dict[str, str] = {}

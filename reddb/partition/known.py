@@ -5,7 +5,9 @@ Invariant: what was found once is not looked for again; a dead row counts as one
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from reddb.storage.payload_columns import Family
 from reddb.storage.segment_rows import INT_ID
 
 if TYPE_CHECKING:
-    from reddb.partition.view import View
+    from reddb.partition.view import SegmentView, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,15 @@ class Remembered:
 
 
 class KnownRows:
-    """The rows of a view."""
+    """The rows of the view that is given when one is needed."""
 
-    def __init__(self, view: View, remembered: Remembered) -> None:
-        self._segments = view.segments
+    def __init__(self, view: Callable[[], View], remembered: Remembered) -> None:
+        self._view = view
         self._remembered = remembered
+
+    @cached_property
+    def _segments(self) -> Sequence[SegmentView]:
+        return self._view().segments
 
     def has_rows(self) -> bool:
         return any(segment.count for segment in self._segments)

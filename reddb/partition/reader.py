@@ -94,7 +94,7 @@ class Reader(ABC):
     @property
     def known(self) -> KnownRows:
         """What the rows have, or have had."""
-        return KnownRows(self.view(), self._remembered)
+        return KnownRows(self.view, self._remembered)
 
     def coded_rows(self) -> int:
         """How many rows are found by codes or graphs; the rest is scanned exactly, until an index has them."""

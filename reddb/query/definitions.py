@@ -83,7 +83,7 @@ def _with_field(binding: Binding, collection: Collection, definition: ast.FieldD
     if known is not None:
         message = f"{collection.name} has the field {known.name} already"
         binding.refuse(errors.INVALID_VALUE, message, definition.name)
-    if field.type in _ARRAYS and field.name in collection.indexes:
+    if field.type in _ARRAYS and _index_named(collection, field.name) in collection.indexes:
         message = f"an index orders single values, and {field.name} has one"
         binding.refuse(errors.NOT_SUPPORTED, message, definition, f"DROP INDEX ON {collection.name} ({field.name})")
     return FieldsPlan(collection.name, Fields((*collection.fields, field)))

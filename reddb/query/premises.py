@@ -50,16 +50,18 @@ class Premises:
 
     def notices(self, known: Known) -> list[str]:
         """What is worth a notice. Raises INVALID_VALUE at an id of a type that no row's id has."""
-        if self.are_none or not known.has_rows():
-            return []
-        for family, node in self.values.ids_named.items():
-            if not known.has_ids(family):
-                raise self.values.error(errors.INVALID_VALUE, _wrong_ids(self.collection, family), node)
+        # What is known is remembered, so that it costs nothing: whether there are rows at all is asked last.
+        wrong = [family for family in self.values.ids_named if not known.has_ids(family)]
         unknown: dict[str, ast.Column] = {}
         for key in self.keys:
             path = folded(column_path(key.path))
             if not known.has_path(path):
                 unknown.setdefault(path, key)
+        if not (wrong or unknown) or not known.has_rows():
+            return []
+        for family in wrong:
+            message = _wrong_ids(self.collection, family)
+            raise self.values.error(errors.INVALID_VALUE, message, self.values.ids_named[family])
         return [self._notice(path, key, known) for path, key in unknown.items()]
 
     def _notice(self, path: str, key: ast.Column, known: Known) -> str:

@@ -59,6 +59,20 @@ def test_a_folder_holds_what_it_held(archive, tmp_path):
 
 
 @each_archive
+def test_its_collections_take_any_key_as_they_did(archive, tmp_path):
+    data = unpacked(archive, tmp_path)
+    with reddb.connect(f"file:{data}") as db:
+        for name, dim in list(db.execute("SELECT name, dim FROM red.collections")):
+            assert dict(db.execute(f"SHOW COLLECTION {name}"))["free_keys"] is True
+            fields = [key for key, _ in db.execute(f"SHOW COLLECTION {name}") if key.startswith("field title")]
+            payload = {"nobodyDeclaredIt": 5} | ({"title": "x"} if fields else {})
+            row_id = "a new one"
+            db.insert(name, [row_id], np.ones((1, dim)), [payload])
+            assert db.get(name, [row_id])[0].payload.items() >= payload.items()
+            assert list(db.execute(f"SELECT id FROM {name} WHERE NOBODYdeclaredit = 5")) == [(row_id,)]
+
+
+@each_archive
 def test_what_is_expected_is_right(archive):
     """Each distance is that of its row, and exact searches have the nearest."""
     for name, wanted in expected_of(archive).items():

@@ -22,7 +22,7 @@ from reddb.partition.search import Found, SearchReport
 from reddb.partition.view import Addresses, View
 from reddb.query import binder
 from reddb.query.binding import Binding
-from reddb.query.columns import condition_in
+from reddb.query.columns import condition_called, condition_in
 from reddb.query.execute import Table
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate, bind_predicate
@@ -140,7 +140,10 @@ def _filter_of(message: Search, collection: Collection) -> tuple[Predicate | Non
     parsed = _parse_condition(message.where)
     values = Values(message.where, parsed, message.parameters)
     binding = Binding(values, {}, collection)
-    resolved = values.once(condition_in, parsed, collection)
+    if message.collection == collection.name:
+        resolved = values.once(condition_in, parsed, collection)
+    else:
+        resolved = condition_called(parsed, collection, message.collection)
     condition = binding.found(resolved)
     predicate = bind_predicate(condition, values, collection.fields, collection.metric, collection.dim)
     premises = Premises(collection, values, resolved.keys)

@@ -58,7 +58,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A statement or condition with its columns; `keys` are the free keys that it asks rows for."""
+    """A statement or condition with its columns; `keys` are the free keys, and parts of fields, that it asks for."""
 
     node: Any
     keys: tuple[ast.Column, ...] = ()
@@ -87,8 +87,13 @@ def in_collection(node: Any, collection: Collection) -> Resolved:
 
 
 def condition_in(node: Any, collection: Collection) -> Resolved:
-    """The same for a condition without a statement."""
-    return resolve(node, Columns.of(collection, collection.name, None))
+    """The same for a condition without a statement, about a collection by its own name."""
+    return condition_called(node, collection, collection.name)
+
+
+def condition_called(node: Any, collection: Collection, name: str) -> Resolved:
+    """The same where the collection is called by a name."""
+    return resolve(node, Columns.of(collection, name, None))
 
 
 class _Resolver:
@@ -197,13 +202,19 @@ class _Resolver:
         field = columns.fields.get(name)
         if field is None:
             self._check_free(path, node)
-            if asks and own not in self._written:
-                self.keys.append(ast.Column(path, span=node.span))
+            self._ask(path, node, asks=asks)
             return path
         if inner and field.type is not FieldType.JSON:
             message = f"there is no column {'.'.join(path)} here: {field.name} is {field.type}, which has no parts"
             self._refuse(message, node)
+        if inner:
+            self._ask((field.name, *inner), node, asks=asks)
         return (field.name, *inner)
+
+    def _ask(self, path: tuple[str, ...], node: ast.Node, *, asks: bool) -> None:
+        """Whether rows have a value there, only they can tell."""
+        if asks and folded(path[0]) not in self._written:
+            self.keys.append(ast.Column(path, span=node.span))
 
     def _check_free(self, path: tuple[str, ...], node: ast.Node) -> None:
         """Refuse a name that is no field, unless it may be a key that rows have."""

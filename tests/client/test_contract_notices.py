@@ -68,6 +68,23 @@ def test_what_rows_have_is_no_matter_of_case_or_depth(db: Any, name: str, is_sea
     assert db.execute(f"SELECT late FROM {name}").notices == []  # a row had it
 
 
+def test_parts_of_a_field_that_no_row_has(db: Any, name: str) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 FIELDS (j JSON)")
+    db.insert(name, [1], [[1, 0]], [{"j": {"k": {"Deep": 1}}}])
+    assert db.execute(f"SELECT j, j.k, J.K.deep FROM {name}").notices == []
+    assert db.execute(f"SELECT j.k.depe FROM {name}").notices == [
+        f"no row of {name} has j.k.depe; did you mean j.k.deep?"
+    ]
+
+
+def test_an_alias_of_a_collection_qualifies(db: Any, name: str) -> None:
+    fill(db, name)
+    db.execute(f"CREATE ALIAS {name}_too FOR {name}")
+    assert db.search(f"{name}_too", [1, 0], where=f"{name}_too.hits = 2").ids == [2]
+    assert list(db.execute(f"SELECT {name}_too.hits FROM {name}_too WHERE {name}_too.id = 2")) == [(2,)]
+    db.execute(f"DROP ALIAS {name}_too")
+
+
 def test_notices_of_a_search(db: Any, name: str) -> None:
     fill(db, name)
     hits = db.search(name, [1, 0], where="hist = 1")

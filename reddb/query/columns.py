@@ -14,12 +14,13 @@ Invariant: a statement that was resolved has its columns as they are declared, n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn
 
 from reddb.fields import Fields, FieldType
 from reddb.grammar import ast
 from reddb.keys import folded, nearest
+from reddb.storage.payload_columns import column_path
 from reddb.types import RESERVED_NAMES, Collection
 
 _EXCLUDED = "excluded"
@@ -58,10 +59,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A statement or condition with its columns; `keys` are the free keys, and parts of fields, that it asks for."""
+    """A statement or condition with its columns.
+
+    `keys` are the free keys and parts of fields that it asks rows for, by their paths as names are compared.
+    """
 
     node: Any
-    keys: tuple[ast.Column, ...] = ()
+    keys: Mapping[str, ast.Column] = field(default_factory=dict)
     refusal: Refusal | None = None
 
 
@@ -77,7 +81,7 @@ def resolve(node: Any, columns: Columns) -> Resolved:
         resolved = resolver.of(node)
     except _Refused as refused:
         return Resolved(node, refusal=refused.refusal)
-    return Resolved(resolved, tuple(dict.fromkeys(resolver.keys)))
+    return Resolved(resolved, resolver.keys)
 
 
 def in_collection(node: Any, collection: Collection) -> Resolved:
@@ -100,7 +104,7 @@ class _Resolver:
     """Rewrites one statement."""
 
     def __init__(self, columns: Columns) -> None:
-        self.keys: list[ast.Column] = []
+        self.keys: dict[str, ast.Column] = {}
         self._columns = columns
         self._aliases: Mapping[str, ast.Expression] = {}  # what the SELECT calls its items
         self._known: frozenset[str] = frozenset()  # those of them that the clause at hand knows
@@ -135,10 +139,10 @@ class _Resolver:
 
     def _parts(self, node: ast.Node, *without: str) -> Any:
         changed = {}
-        for field in fields(node):
-            old = getattr(node, field.name)
-            if field.name not in without and (new := self.of(old)) is not old:
-                changed[field.name] = new
+        for part in fields(node):
+            old = getattr(node, part.name)
+            if part.name not in without and (new := self.of(old)) is not old:
+                changed[part.name] = new
         return replace(node, **changed) if changed else node
 
     # --- statements ----------------------------------------------------------------------------------------
@@ -199,22 +203,24 @@ class _Resolver:
             if inner:
                 self._refuse(f"there is no column {'.'.join(path)} here", node, f"{own} has no parts")
             return (own,)
-        field = columns.fields.get(name)
-        if field is None:
+        declared = columns.fields.get(name)
+        if declared is None:
             self._check_free(path, node)
             self._ask(path, node, asks=asks)
             return path
-        if inner and field.type is not FieldType.JSON:
-            message = f"there is no column {'.'.join(path)} here: {field.name} is {field.type}, which has no parts"
+        if inner and declared.type is not FieldType.JSON:
+            message = (
+                f"there is no column {'.'.join(path)} here: {declared.name} is {declared.type}, which has no parts"
+            )
             self._refuse(message, node)
         if inner:
-            self._ask((field.name, *inner), node, asks=asks)
-        return (field.name, *inner)
+            self._ask((declared.name, *inner), node, asks=asks)
+        return (declared.name, *inner)
 
     def _ask(self, path: tuple[str, ...], node: ast.Node, *, asks: bool) -> None:
         """Whether rows have a value there, only they can tell."""
         if asks and folded(path[0]) not in self._written:
-            self.keys.append(ast.Column(path, span=node.span))
+            self.keys.setdefault(folded(column_path(path)), ast.Column(path, span=node.span))
 
     def _check_free(self, path: tuple[str, ...], node: ast.Node) -> None:
         """Refuse a name that is no field, unless it may be a key that rows have."""

@@ -10,15 +10,15 @@ Where there are no rows nothing is wrong with either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from reddb import errors
 from reddb.grammar import ast
-from reddb.keys import folded, nearest
+from reddb.keys import nearest
 from reddb.query.values import Values
-from reddb.storage.payload_columns import Family, column_path
+from reddb.storage.payload_columns import Family
 from reddb.types import Collection, RowId
 
 _IDS = {Family.INT: "an integer", Family.TEXT: "a string"}
@@ -42,7 +42,7 @@ class Premises:
 
     collection: Collection
     values: Values
-    keys: tuple[ast.Column, ...]
+    keys: Mapping[str, ast.Column]  # by their paths as names are compared
 
     @property
     def are_none(self) -> bool:
@@ -52,17 +52,13 @@ class Premises:
         """What is worth a notice. Raises INVALID_VALUE at an id of a type that no row's id has."""
         # What is known is remembered, so that it costs nothing: whether there are rows at all is asked last.
         wrong = [family for family in self.values.ids_named if not known.has_ids(family)]
-        unknown: dict[str, ast.Column] = {}
-        for key in self.keys:
-            path = folded(column_path(key.path))
-            if not known.has_path(path):
-                unknown.setdefault(path, key)
+        unknown = [(path, key) for path, key in self.keys.items() if not known.has_path(path)]
         if not (wrong or unknown) or not known.has_rows():
             return []
         for family in wrong:
             message = _wrong_ids(self.collection, family)
             raise self.values.error(errors.INVALID_VALUE, message, self.values.ids_named[family])
-        return [self._notice(path, key, known) for path, key in unknown.items()]
+        return [self._notice(path, key, known) for path, key in unknown]
 
     def _notice(self, path: str, key: ast.Column, known: Known) -> str:
         if self.values.text[key.span.start :].startswith('"'):

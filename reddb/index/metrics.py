@@ -3,7 +3,8 @@
 Invariants:
   * A smaller distance is nearer, for every metric.
   * A distance given to a user is computed in float64 from the stored float32 vectors, never from codes: in float32
-    `1 - cos` of two near vectors keeps three digits.
+    `1 - cos` of two near vectors keeps three digits. It has the same bits whatever rows it is computed beside.
+  * A vector is at distance 0 from itself and, by cosine and pearson, 2 from its opposite, to the last bit.
   * Stored vectors are read in place or a block at a time: they are shared memory, and never copied whole.
 """
 
@@ -18,6 +19,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import limits
 from reddb.types import Metric, Vectors
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -32,6 +34,8 @@ _EXTRA_DISTANCES: Any = faiss.pairwise_extra_distances  # type: ignore[attr-defi
 _BLOCK_ROWS = 256  # rows converted to float64 at once: 768 KiB of 384-d; blocks that leave the L2 cache cost twice
 _KEY_BLOCK_COORDINATES = 96 * 1024  # of rows whose keys are computed at once: 256 rows of 384-d, as above
 _NO_KEYS: NDArray[np.float32] = np.empty(0, np.float32)
+_UNIT32, _UNIT64 = 2.0**-24, 2.0**-53  # the unit roundoffs
+_TINY32 = 2.0**-126  # what a product may lose where it is flushed to zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,7 @@ def exact_distances(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray
     """Distances (n,) of the vectors (n, dim), any that lie in one piece, to a query (dim,)."""
     if not len(vectors):
         return np.empty(0)
-    has_norm = metric in (Metric.COSINE, Metric.PEARSON)
-    norms = inverse_norms(vectors, metric) if has_norm else np.empty(0)
-    return Distances(metric, vectors, norms).exact(query, np.arange(len(vectors)))
+    return Distances(metric, vectors, np.empty(0)).exact(query, np.arange(len(vectors)))
 
 
 def use_one_thread() -> None:
@@ -204,7 +206,7 @@ class Distances:
 
     `vectors` is float32 (rows, dim), `inverse_norm` float64 (rows,), as `inverse_norms` gives it for the metric. A
     *key* orders rows as the distance does but for near ties, and is cheaper: float32, without the last step (the root,
-    the division by the query's length).
+    the division by the query's length). `errors` says how near ties must be to be mixed up.
     """
 
     def __init__(self, metric: Metric, vectors: Vectors, inverse_norm: NDArray[np.float64]) -> None:
@@ -240,6 +242,44 @@ class Distances:
         kernel(faiss.swig_ptr(keys), faiss.swig_ptr(query), faiss.swig_ptr(block), self._dim, last - first)
         return self._finish(keys, slice(first, last))
 
+    def errors(self, query: Vectors, keys: NDArray[np.float32], rows: NDArray[np.int64]) -> float | NDArray[np.float32]:
+        """How far each key (n,) of the rows (n,) may be from what the float64 distance would give, at most: one number
+        for all, or (n,).
+
+        A sum of n products in any order, fused or not, is off by at most g(n) = n u / (1 - n u) times the sum of their
+        sizes, where u is the unit roundoff (N. Higham, "Accuracy and Stability of Numerical Algorithms", 2002, 3.1),
+        and that sum is at most |x| |q|. Differences of float32 numbers lose no more than u of themselves, so sums of
+        them have a relative bound. A few u more pay for the last roundings, here and in float64, and for these bounds.
+        """
+        dim, metric = self._dim, self.metric
+        if metric is Metric.COSINE:
+            return float((_sum_error(dim) + 6 * _UNIT32) * _length(query) + dim * _TINY32 / limits.COORDINATE_MIN)
+        if metric is Metric.IP:
+            inverse = self._inverse_norm[rows]
+            lengths = np.divide(1.0, inverse, out=np.zeros(len(rows)), where=inverse > 0)
+            factor = (_sum_error(dim) + 6 * _UNIT32) * _length(query)
+            products: NDArray[np.float32] = (lengths * factor + dim * _TINY32).astype(np.float32)
+            return products
+        if metric is Metric.PEARSON:
+            # Products of float64, of a row less its first coordinate: at most 1 + sqrt(dim) times its centred length.
+            (centred,) = _wide(metric, query[None])
+            wide = 2 * _UNIT64 * dim * (2 + math.sqrt(dim))
+            return float((4 * _UNIT32 + wide) * _length(centred))
+        if metric is Metric.HAMMING:
+            return 0.0
+        summed = {Metric.L2: dim + 2, Metric.MANHATTAN: dim}.get(metric, 1)
+        errors: NDArray[np.float32] = keys * np.float32(_sum_error(summed) + 6 * _UNIT32)
+        errors += np.float32(dim * _TINY32)
+        return errors
+
+    def relative_key(self, query: Vectors, key: float) -> float:
+        """The key that a query of the same direction and length 1 would have, where its length orders nothing."""
+        if self.metric not in INDEXABLE or self.metric is Metric.L2:
+            return key
+        (wide,) = _wide(self.metric, query[None])
+        length = _length(wide)
+        return key / length if length > 0 else 0.0
+
     def exact(self, query: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Distances (n,) of the rows (n,), for a query (dim,)."""
         (wide,) = _wide(self.metric, query[None])
@@ -269,9 +309,12 @@ class Distances:
     def _pearson_keys(self, centred: NDArray[np.float64], rows: NDArray[np.int64] | slice) -> Floats:
         """Of a query less its mean: then the mean of a row changes no product, and need not be known.
 
-        In float64, at 2.5 times the cost: in float32 a row of 1000 ± 1 would lose the digits that order it.
+        In float64, at 2.5 times the cost: in float32 a row of 1000 ± 1 would lose the digits that order it. Less one
+        coordinate, so that a row far from zero does not lose them either.
         """
-        return -(self._vectors[rows].astype(np.float64) @ centred) * self._inverse_norm[rows]
+        block = self._vectors[rows].astype(np.float64)
+        block -= block[:, :1].copy()
+        return -(block @ centred) * self._inverse_norm[rows]
 
     def _manhattan_keys(self, query: Vectors, rows: NDArray[np.int64] | slice) -> Floats:
         """By faiss's kernel, in a fifth of numpy's time; its kernel for chebyshev would take five times numpy's."""
@@ -292,8 +335,31 @@ class Distances:
         # Row by row: in a product of matrices the last bits of a row depend on its place among the others.
         products: NDArray[np.float64] = np.linalg.vecdot(block, query)
         if self.metric is Metric.IP:
-            return -products
-        length = math.sqrt(query @ query)
-        similarity = products * self._inverse_norm[rows] * (1.0 / length if length > 0 else 0.0)
-        # Rounding may leave -1e-16 for a vector and itself, and 1e-16 above 2 for its opposite; both would surprise.
-        return np.minimum(np.maximum(1.0 - similarity, 0.0), 2.0)
+            return 0.0 - products
+        # By one root of both squares, of sums made alike: so a vector and itself give exactly 1. A stored 1 / length
+        # would leave 1e-16 for every tenth row.
+        lengths = np.sqrt(np.linalg.vecdot(block, block) * np.linalg.vecdot(query, query))
+        similarity = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+        cosine: NDArray[np.float64] = 1.0 - np.minimum(np.maximum(similarity, -1.0), 1.0)
+        return cosine
+
+
+def contenders(
+    keys: NDArray[np.float32], errors: float | NDArray[np.float32], count: int
+) -> NDArray[np.int64]:
+    """Places of all rows that can be among the `count` nearest, given how far each key may be off; `count` at least 1.
+
+    Whoever is surely farther than `count` others is out; so of rows that the keys may have mixed up all are in.
+    """
+    if len(keys) <= count:
+        return np.arange(len(keys))
+    farthest = np.partition(keys + errors, count - 1)[count - 1]
+    return np.flatnonzero(keys - errors <= farthest)
+
+
+def _sum_error(terms: int) -> float:
+    return terms * _UNIT32 / (1 - terms * _UNIT32)
+
+
+def _length(vector: Floats) -> float:
+    return math.sqrt(float(np.einsum("i,i->", vector, vector, dtype=np.float64)))

@@ -38,7 +38,7 @@ from reddb.storage.wal_file import Record, WalIdentity
 from reddb.types import Collection, RowId
 from reddb.wording import counted
 
-INDEX_STEMS = ("index", "codes", "graph", "lists")
+INDEX_STEMS = ("index", "codes", "graph", "rows", "lists")
 
 
 @dataclass(slots=True)

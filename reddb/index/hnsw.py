@@ -157,6 +157,27 @@ def recode(graph: faiss.IndexHNSW, vectors: RowSource, *, by_l2: bool, codes: Co
     return faiss.IndexPreTransform(centering, graph)
 
 
+def unreached(index: faiss.Index) -> NDArray[np.int64]:
+    """The rows that no walk from where searches begin comes to, on any level: a search cannot find them."""
+    while isinstance(index, faiss.IndexPreTransform):
+        index = faiss.downcast_index(index.index)
+    graph: Any = index
+    entry, levels = graph.hnsw.entry_point, faiss.vector_to_array(graph.hnsw.levels)
+    offsets = faiss.vector_to_array(graph.hnsw.offsets).astype(np.int64)
+    links, m0 = faiss.vector_to_array(graph.hnsw.neighbors), graph.hnsw.nb_neighbors(0)
+    is_reached = np.zeros(len(levels), np.bool_)
+    is_reached[entry] = True
+    frontier = np.array([entry])
+    while len(frontier):
+        lowest = links[offsets[frontier][:, None] + np.arange(m0)].reshape(-1)
+        higher = [links[offsets[node] + m0 : offsets[node + 1]] for node in frontier[levels[frontier] > 1].tolist()]
+        near = np.unique(np.concatenate([lowest, *higher]))  # -1 where a row has fewer links
+        frontier = near[near >= 0]
+        frontier = frontier[~is_reached[frontier]]
+        is_reached[frontier] = True
+    return np.flatnonzero(~is_reached)
+
+
 def save(index: faiss.Index, path: Path) -> None:
     """Write what `build` made. RuntimeError if the file cannot be written."""
     faiss.write_index(index, str(path))

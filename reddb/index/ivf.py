@@ -63,19 +63,19 @@ class InvertedFile:
 
     def search(
         self, queries: Vectors, count: int, probes: int, bitmap: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.int64]:
-        """The `count` nearest rows by code in the `probes` nearest lists of each query (q, dim): (q, count), -1 where
-        there are fewer, or where a query tells no code from another. With a `bitmap` only rows r are found whose bit
-        r % 8 of byte r // 8 is 1.
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The `count` nearest rows by code in the `probes` nearest lists of each query (q, dim), and what their codes
+        say of their distances, twice (q, count); -1 where there are fewer rows, or where a query tells no code from
+        another. With a `bitmap` only rows r are found whose bit r % 8 of byte r // 8 is 1.
         """
         parameters: Any = faiss.SearchParametersIVF()
         parameters.nprobe = min(probes, self.count)
         if bitmap is not None:
             # It keeps the array alive. The number that faiss counts is that of bytes.
             parameters.sel = faiss.IDSelectorBitmap(np.ascontiguousarray(bitmap))  # type: ignore[call-arg, arg-type]
-        labels: NDArray[np.int64]
-        _, labels = self._index.search(self._rotation.apply(queries), count, params=parameters)
-        return labels
+        found: tuple[NDArray[np.float32], NDArray[np.int64]]
+        found = self._index.search(self._rotation.apply(queries), count, params=parameters)
+        return found
 
     def reach(self, queries: Vectors, rows: NDArray[np.bool_], probes: int) -> int:
         """How many lists hold, for each query (q, dim), the same share of some of the `rows` (n,) as `probes` lists

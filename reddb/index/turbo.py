@@ -117,8 +117,12 @@ class TurboIndex:
         self._index.ntotal = self.rows
         self._index.ntotal2 = self.rows  # type: ignore[attr-defined]  # rows with padding; missing in faiss's stubs
 
-    def search(self, rotated: Vectors, count: int) -> NDArray[np.int64]:
-        """The `count` nearest rows by code for each rotated query: (q, count), -1 where there are fewer."""
+    def search(self, rotated: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The `count` nearest rows by code for each rotated query, and what their codes say of their distances (l2,
+        or inner products): twice (q, count), nearest first, -1 where there are fewer.
+
+        A row's number is the same however many are asked for; of equal ones any may be left out at the end.
+        """
         # Without faiss's Python wrapper, whose checks cost a tenth of a small search.
         queries = np.ascontiguousarray(rotated, np.float32)
         assert queries.shape[1] == self._index.d
@@ -126,7 +130,7 @@ class TurboIndex:
         labels = np.empty((len(queries), count), np.int64)
         ptr = faiss.swig_ptr
         self._search(len(queries), ptr(queries), count, ptr(distances), ptr(labels))
-        return labels
+        return distances, labels
 
 
 def make_index(codec: TurboCodec, fit: Fit, metric: Metric) -> faiss.IndexPQFastScan:

@@ -3,7 +3,7 @@
     a checked file (`storage/checked_file.py`, "grow") of
         u32        length of the map
         map        MessagePack: lsn, sealed_lsn, metric, bits,
-                   segments: [{first, rows, fitted_rows, needed, scale}, …]
+                   segments: [{first, rows, fitted_rows, calibration, scale}, …]
         then for each segment
             f32[padded]    mean
             bytes          packed codes of `rows` rows
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from reddb import errors
 from reddb.disk import Disk
 from reddb.index.turbo import Fit, TurboCodec
+from reddb.partition.calibration import Calibration
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
 from reddb.types import Collection
 
@@ -50,7 +51,7 @@ class SegmentCodes:
     first: int
     rows: int
     fitted_rows: int
-    needed: int
+    calibration: Calibration
     fit: Fit
     codes: NDArray[np.uint8]
 
@@ -76,7 +77,7 @@ def write_codes(
                 "first": item.first,
                 "rows": item.rows,
                 "fitted_rows": item.fitted_rows,
-                "needed": item.needed,
+                "calibration": item.calibration.to_plain(),
                 "scale": item.fit.scale,
             }
             for item in segments
@@ -102,6 +103,9 @@ def read_codes(
     plain = msgpack.unpackb(content[_LENGTH.size : at])
     segments: list[SegmentCodes] = []
     for item in plain.pop("segments"):
+        if "calibration" not in item:
+            return None  # of a build that measured less: the rows are encoded anew
+        item["calibration"] = Calibration.from_plain(item["calibration"])
         mean = np.frombuffer(bytes(content[at : at + 4 * codec.rotation.padded]), np.float32)
         at += mean.nbytes
         codes = np.frombuffer(content, np.uint8, item["rows"] * codec.code_bytes, at)

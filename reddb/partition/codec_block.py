@@ -3,24 +3,34 @@
     0    u64            generation: odd while the fit changes; it goes on when the slot gets another segment
     8    u64            encoded rows, from the segment's first, a multiple of 32
     16   f32            scale
-    20   u32            needed: how many candidates hold 99 % of the ten nearest rows, as stored rows were searched for;
+    20   u32            needed: how many candidates hold 99 % of the ten nearest rows for queries like the rows;
                         0 until it is measured, 2^32 - 1 where codes do not tell the rows apart
-    24   f32[padded]    mean
+    24   f64            where the first zone of the calibration (`calibration.py`) begins
+    32   8 of f64, u64  its zones: where each ends, minus infinity for one that is not there, and what it needs
+    160  f32[padded]    mean
 
 Invariant: a reader that sees the same even generation before and after copying has copied codes of one fit.
 """
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb.index.turbo import Fit, TurboCodec
+from reddb.partition.calibration import Calibration, Needs
+
+RECALL = 0.99  # that is measured; for a higher one the rows are scanned
+SCAN_EXACTLY = 2**32 - 1
+ZONES_MAX = 8
+_MEAN_AT = 32 + 16 * ZONES_MAX
 
 
 def codec_block_bytes(codec: TurboCodec) -> int:
     """Size of a codec block, a multiple of 8."""
-    return -(-(24 + 4 * codec.rotation.padded) // 8) * 8
+    return -(-(_MEAN_AT + 4 * codec.rotation.padded) // 8) * 8
 
 
 class CodecBlock:
@@ -30,7 +40,9 @@ class CodecBlock:
         self._numbers = memoryview(block[:16]).cast("Q")  # plain integers; read before every search
         self._scale = block[16:20].view(np.float32)
         self._needed = memoryview(block[20:24]).cast("I")
-        self._mean = block[24 : 24 + 4 * padded].view(np.float32)
+        self._low = block[24:32].view(np.float64)
+        self._zones = block[32:_MEAN_AT].view([("high", "<f8"), ("needed", "<u8")])
+        self._mean = block[_MEAN_AT : _MEAN_AT + 4 * padded].view(np.float32)
 
     @property
     def generation(self) -> int:
@@ -61,8 +73,27 @@ class CodecBlock:
         self._numbers[1] = 0
         self._needed[0] = 0
 
-    def write_needed(self, needed: int) -> None:
-        self._needed[0] = needed
+    def read_calibration(self) -> Calibration:
+        zones = [(high, _needs(needed)) for high, needed in self._zones.tolist() if high > -inf]
+        return Calibration(_needs(self.needed), float(self._low[0]), tuple(zones))
+
+    def write_calibration(self, calibration: Calibration) -> None:
+        """From now on the codes are used."""
+        assert len(calibration.zones) <= ZONES_MAX
+        self._low[0] = calibration.low
+        self._zones["high"] = -inf
+        for number, (high, needs) in enumerate(calibration.zones):
+            self._zones[number] = high, _number(needs)
+        self._needed[0] = _number(calibration.like)
 
     def write_encoded(self, rows: int) -> None:
         self._numbers[1] = rows
+
+
+def _needs(needed: int) -> Needs:
+    return Needs() if needed == SCAN_EXACTLY else Needs(((RECALL, needed),))
+
+
+def _number(needs: Needs) -> int:
+    needed = needs.needed(RECALL)
+    return SCAN_EXACTLY if needed is None else needed

@@ -5,9 +5,10 @@ only its cost. The first 1,024 rows of a segment wait for a fit worth having. A 
 doubled, so each row is encoded twice on average, and when a slice of new rows does not look like the rows that were
 fitted (their mean square is far from 1): rows of another kind would otherwise all get the outermost code.
 
-How far codes can be trusted depends on the data, so it is measured, not assumed: after each fit some stored rows are
-searched for by code and exactly, and it is noted how deep among the codes 99 % of their true neighbours lay. Text and
-photographs need little; random vectors, or short and long ones mixed in one segment, need much or cannot be coded.
+How far codes can be trusted depends on the data and the query, so it is measured, not assumed: after each fit some
+queries like the rows and unlike them (`trials.py`) are answered by code and exactly, and it is noted how deep among the
+codes 99 % of the true neighbours lay. Text and photographs need little; random vectors, or short and long ones mixed in
+one segment, need much or cannot be coded.
 
 Invariants:
   * Codes are used only once that is measured; until then a reader keeps those of the fit before.
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 
 from reddb.index.metrics import Distances, prepare
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
+from reddb.partition.calibration import Calibration, Limits, Outcome, calibrated
 from reddb.partition.code_snapshot import SegmentCodes
 from reddb.partition.codec_block import CodecBlock
+from reddb.partition.trials import trial_steps
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection, Vectors
 
@@ -32,11 +35,8 @@ FIT_ROWS = 1024
 _FIT_SAMPLE_ROWS = 1024
 _SLICE_ROWS = 512  # about 2 ms of 384-d: what one step may take from the requests that wait
 _DEPTH_MAX = 960  # beyond it scanning codes and re-ranking costs as much as scanning rows
-SCAN_EXACTLY = 2**32 - 1
-_TRIAL_QUERIES = 16
-_TRIAL_K = 10
-_TRIAL_RECALL = 0.99
-_TRIAL_SLICE_ROWS = 8192  # about 1 ms of 384-d
+_LIKE, _UNLIKE = 16, 4  # trials of each group
+_ZONE_TRIALS = 8
 _DONE = object()
 _ALIKE = (0.5, 2.0)  # mean square of normalised rows that suit a fit
 
@@ -88,21 +88,22 @@ class SegmentEncoder:
         self._block = CodecBlock(memory.codec[slot], codec.rotation.padded)
         self._block.reset()
         self._fit: Fit | None = None
+        self._calibration: Calibration | None = None
         self._fitted_rows = 0
         self._encoded = 0
         self._trial: Iterator[None] = iter(())
 
     def encoded(self) -> Callable[[int], SegmentCodes | None]:
         fit, fitted_rows, rows = self._fit, self._fitted_rows, self._encoded
-        needed, generation = self._block.needed, self._block.generation
+        calibration, generation = self._calibration, self._block.generation
 
         def copy(first: int) -> SegmentCodes | None:
-            if fit is None or not needed:
+            if fit is None or calibration is None:
                 return None
             codes = self._codes[: rows * self._codec.code_bytes].copy()
             if self._block.generation != generation:
                 return None
-            return SegmentCodes(first, rows, fitted_rows, needed, fit, codes)
+            return SegmentCodes(first, rows, fitted_rows, calibration, fit, codes)
 
         return copy
 
@@ -113,7 +114,7 @@ class SegmentEncoder:
         self._fit, self._fitted_rows, self._encoded = codes.fit, codes.fitted_rows, rows
         self._block.write_fit(codes.fit)
         self._codes[: rows * self._codec.code_bytes] = codes.codes[: rows * self._codec.code_bytes]
-        self._block.write_needed(codes.needed)
+        self._calibrate(codes.calibration)
         self._block.write_encoded(rows)
 
     def step(self, count: int) -> bool:
@@ -148,6 +149,7 @@ class SegmentEncoder:
         self._fit = self._codec.fit(self._rotate(sample))
         self._fitted_rows = count
         self._encoded = 0
+        self._calibration = None
         self._block.write_fit(self._fit)
         self._trial = self._measure(count)
 
@@ -156,23 +158,22 @@ class SegmentEncoder:
         assert self._fit is not None
         index = TurboIndex(self._codec, self._fit, self._metric)
         index.append(self._codes[: count * self._codec.code_bytes])
-        depths: list[int] = []
-        for row in np.linspace(0, count - 1, _TRIAL_QUERIES).astype(np.int64).tolist():
-            query = prepare(self._metric, self._vectors[row : row + 1])
-            near: NDArray[np.int64] = np.empty(0, np.int64)
-            for first in range(0, count, _TRIAL_SLICE_ROWS):
-                near = np.concatenate([near, np.arange(first, min(first + _TRIAL_SLICE_ROWS, count))])
-                keys = self._distances.keys_of_rows(self._vectors[row], near)
-                # One more than asked, for the row finds itself.
-                near = near[np.argsort(keys, kind="stable")[: _TRIAL_K + 1]]
+        trials = yield from trial_steps(self._metric, self._distances, self._vectors[:count], _LIKE, _UNLIKE)
+        deepest = min(_DEPTH_MAX, count)
+        groups: list[list[Outcome]] = []
+        for group in (*trials.like, *trials.unlike):
+            groups.append([])
+            for trial in group:
+                rotated = self._codec.rotation.apply(prepare(self._metric, trial.query[None]))
+                depths = trial.depths(self._distances, index.search(rotated, deepest)[1][0], count)
+                groups[-1].append(trial.outcome(depths))
                 yield
-            near = near[near != row]
-            deepest = min(_DEPTH_MAX, count)
-            ranked = index.search(self._codec.rotation.apply(query), deepest)[0]
-            depths += depths_of(near, ranked, count)
-            yield
-        needed = int(np.percentile(depths, 100 * _TRIAL_RECALL, method="lower")) + 1
-        self._block.write_needed(needed if needed <= _DEPTH_MAX else SCAN_EXACTLY)
+        like = len(trials.like)
+        self._calibrate(calibrated(groups[:like], groups[like:], Limits(deepest), _ZONE_TRIALS))
+
+    def _calibrate(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._block.write_calibration(calibration)
 
     def _rotate(self, rows: NDArray[np.int64]) -> Vectors:
         return self._codec.rotation.apply(prepare(self._metric, self._vectors[rows]))
@@ -180,12 +181,6 @@ class SegmentEncoder:
 
 def _nothing(first: int) -> None:
     return None
-
-
-def depths_of(near: NDArray[np.int64], ranked: NDArray[np.int64], missing: int) -> list[int]:
-    """At which place each of the rows `near` stands in `ranked`; `missing` for one that does not."""
-    place = {found: depth for depth, found in enumerate(ranked.tolist())}
-    return [place.get(row, missing) for row in near.tolist()]
 
 
 def _looks_alike(normalised: Vectors) -> bool:

@@ -102,6 +102,8 @@ def _segment_node(view: View, place: int, done: SegmentReport | None) -> PlanNod
     node.details["expired"] = view.expired_rows(place) or None
     if done is not None:
         node.details["way"] = done.strategy if done.strategy != "none" else "skipped, nothing matches"
+        if done.fallback is not None:
+            node.details["why"] = done.fallback
         node.measured = {"candidates": done.candidates, "us": done.us}
     return node
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
+from reddb.partition.calibration import UNKNOWN
 from reddb.partition.codec_block import CodecBlock
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection
@@ -18,7 +19,7 @@ class GrowingCodes:
 
     def __init__(self, codec: TurboCodec, collection: Collection, memory: PartitionMemory, slot: int) -> None:
         self.block = CodecBlock(memory.codec[slot], codec.rotation.padded)
-        self.needed = 1  # candidates that hold the ten nearest rows, as the owner measured
+        self.calibration = UNKNOWN  # what searches need, as the owner measured
         self._codec = codec
         self._metric = collection.metric
         self._codes = memory.slot_codes(slot)
@@ -27,14 +28,14 @@ class GrowingCodes:
 
     def take_over(self, count: int) -> TurboIndex:
         """Copy the codes of the first `count` rows, as far as they exist, and give the index over them."""
-        generation, needed = self.block.generation, self.block.needed
+        generation = self.block.generation
         encoded = min(self.block.encoded, count - count % BLOCK_ROWS)
-        if encoded <= self._index.rows or generation % 2 or not needed:
+        if encoded <= self._index.rows or generation % 2 or not self.block.needed:
             # Nothing new, or a new fit whose codes do not reach as far yet or are not measured: the old stay right.
             return self._index
         if generation != self._generation:
             self._index = TurboIndex(self._codec, self.block.read_fit(), self._metric)
-            self._generation, self.needed = generation, needed
+            self._generation, self.calibration = generation, self.block.read_calibration()
         size = self._codec.code_bytes
         self._index.append(self._codes[self._index.rows * size : encoded * size])
         if self.block.generation != generation:  # the owner began a new fit while we copied

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb.disk import Disk
-from reddb.partition.settled import IndexBuilder, wants_graph
+from reddb.partition.index_builder import IndexBuilder
+from reddb.partition.settled import wants_graph
 from reddb.storage.field_index import write_field_indexes
 from reddb.storage.memory import PartitionMemory, SegmentEntry
 from reddb.storage.sealed import SealedSegment, segment_folder, write_segment

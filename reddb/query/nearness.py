@@ -44,6 +44,19 @@ class Nearness:
         first = self.order[0] if self.order else None
         return self.query is not None and first is not None and not first.descending and self.means(first.expression)
 
+    @property
+    def order_but_id(self) -> tuple[ast.OrderBy, ...]:
+        """The order without an id at its end: of rows at one distance the lesser id comes first anyway."""
+        return self.order[:-1] if len(self.order) > 1 and _is_by_id(self.order[-1]) else self.order
+
+    @property
+    def orders_by_distance(self) -> bool:
+        return any(self.means(item.expression) for item in self.order)
+
+    @property
+    def orders_by_id(self) -> bool:
+        return any(is_column(item.expression, "id") for item in self.order)
+
     def means(self, node: ast.Expression) -> bool:
         return node in self.spellings
 
@@ -124,6 +137,10 @@ def _distance(
     target = side_of(binding, node)
     metric = next(row.metric for row in METRICS.values() if row.operator == node.operator)
     return metric, (DISTANCE, node, *_spellings(node.operator, target)), target
+
+
+def _is_by_id(order: ast.OrderBy) -> bool:
+    return is_column(order.expression, "id") and not order.descending
 
 
 def side_of(binding: Binding, node: ast.Distance) -> ast.Value:

@@ -17,6 +17,7 @@ from reddb.query.evaluate import All
 from reddb.query.expressions import bind_condition_of, bind_expression
 from reddb.query.nearness import nearness
 from reddb.query.operands import Column, columns
+from reddb.query.ordering import OrderKey
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate
 from reddb.query.read_plans import (
@@ -144,7 +145,7 @@ class _Reading:
             selection = self._selection(condition, limit)
             return SelectPlan(self._collection, selection, ids, predicate, Nearest(near.query, metric))
         limit = limits.K_DEFAULT if limit is None else limit
-        if len(near.order) > 1 or self._is_per_group():
+        if len(near.order_but_id) > 1 or self._is_per_group():
             selection = self._selection(_all_of(self._bound(near.ranges)), limit)
             options = bind_options(binding, statement.options, 0)
             return SelectPlan(self._collection, selection, None, predicate, Nearest(near.query, metric, options))
@@ -205,7 +206,11 @@ class _Reading:
     def _selection(self, condition: Predicate | None, limit: int | None) -> Selection:
         if self._is_per_group() and limit is None:
             limit = limits.K_DEFAULT
-        return bind_selection(self._binding, self._statement, self._rows, self._near.order, condition, limit)
+        near = self._near
+        selection = bind_selection(self._binding, self._statement, self._rows, near.order, condition, limit)
+        if self._is_grouped or not near.orders_by_distance or near.orders_by_id:
+            return selection
+        return replace(selection, order=(*selection.order, OrderKey(Column("id"))))  # as a search has it
 
     def _is_per_group(self) -> bool:
         return self._statement.limit is not None and self._statement.limit.per_group is not None

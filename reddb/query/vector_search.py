@@ -46,7 +46,8 @@ def bind_vector_search(binding: Binding, statement: ast.VectorSearch) -> ReadPla
     if not statement.group_by and statement.limit is not None and statement.limit.per_group is not None:
         hint = "GROUP BY field LIMIT n PER GROUP m"
         binding.refuse(errors.INVALID_VALUE, "PER GROUP needs a GROUP BY", statement.limit, hint)
-    selection = Selection(projection, limit, offset, _within(distance_max), order=(OrderKey(Column("distance")),))
+    order = OrderKey(Column("distance")), OrderKey(Column("id"))
+    selection = Selection(projection, limit, offset, _within(distance_max), order=order)
     if statement.group_by:
         return _grouped(binding, statement, collection, Nearest(query, metric), predicate, selection)
     if metric is not collection.metric or (limit is None and distance_max is not None):

@@ -1,0 +1,139 @@
+"""How many candidates an index gives to a search, as trials measured it.
+
+A search begins with what queries like the rows needed. When it has found its tenth row it knows how far that lies, and
+takes as many candidates as the trials needed whose tenth row lay about as far: the trials are cut into zones by that
+distance. A query whose tenth row lies where none did is one that nobody tried.
+
+Invariant: what a recall needs never falls as the recall rises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_MARGIN = 0.05  # of the whole range, by which the outermost zones reach beyond what was seen: trials are a sample
+
+Pairs: TypeAlias = tuple[tuple[float, int], ...]
+
+
+class Outcome(NamedTuple):
+    """What one trial gave: the relative keys of its ninth and tenth nearest rows, at which depth each of the nearest
+    was found (from 0), and, for an index of lists, how many lists a search comes to before theirs.
+    """
+
+    low: float
+    high: float
+    depths: list[int]
+    places: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """`candidates` are pairs: a recall at k = 10, and the candidates that reached it; `probes` the same with the lists
+    of an inverted file that these were taken from.
+    """
+
+    candidates: Pairs = ()
+    probes: Pairs = ()
+
+    def needed(self, recall: float) -> int | None:
+        """Candidates for this recall at k = 10; None where no number of them was seen to reach it."""
+        return _reaching(self.candidates, recall)
+
+    def needed_probes(self, recall: float) -> int | None:
+        """Lists to scan for this recall with that many candidates; None where not even all of them would do."""
+        return _reaching(self.probes, recall)
+
+
+NOTHING = Needs()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What queries like the rows need, and what all need by zones: (the largest relative key of the tenth row, needs),
+    rising; the first begins at `low`.
+    """
+
+    like: Needs = NOTHING
+    low: float = inf
+    zones: tuple[tuple[float, Needs], ...] = ()
+
+    def zone(self, key: float) -> Needs | None:
+        """The needs of a query whose tenth row has this relative key; None where no trial's did."""
+        if not self.low <= key:
+            return None
+        return next((needs for high, needs in self.zones if key <= high), None)
+
+    def to_plain(self) -> list[Any]:
+        zones = [[high, needs.candidates, needs.probes] for high, needs in self.zones]
+        return [self.like.candidates, self.like.probes, self.low, zones]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> Calibration:
+        candidates, probes, low, zones = plain
+        return cls(Needs(candidates, probes), low, tuple((high, Needs(*needs)) for high, *needs in zones))
+
+
+UNKNOWN = Calibration()
+
+
+class Limits(NamedTuple):
+    """How deep was looked: more `candidates` than that, or `probes`, are none."""
+
+    candidates: int
+    probes: int = 0
+    lost_by_candidates: float = 1.0  # share of the rows that a recall allows to be lost for want of candidates
+
+
+def calibrated(
+    like: Sequence[Sequence[Outcome]], unlike: Sequence[Sequence[Outcome]], limits: Limits, zone_trials: int
+) -> Calibration:
+    """The needs of some groups of trials; a zone has at least `zone_trials` of them, if there are."""
+    outcomes = sorted((outcome for group in (*like, *unlike) for outcome in group), key=lambda outcome: outcome.high)
+    if not outcomes:
+        return UNKNOWN
+    width = outcomes[-1].high - outcomes[0].low
+    count = max(len(outcomes) // zone_trials, 1)
+    zones = []
+    for number in range(count):
+        of_zone = outcomes[number * len(outcomes) // count : (number + 1) * len(outcomes) // count]
+        zones.append((of_zone[-1].high, _needs([of_zone], limits)))
+    zones[-1] = (zones[-1][0] + _MARGIN * width, zones[-1][1])
+    low = min(outcome.low for outcome in outcomes)
+    return Calibration(_needs(like, limits), low - _MARGIN * width, tuple(zones))
+
+
+def needed(depths: Sequence[int], recall: float, deepest: int) -> int | None:
+    """How many candidates hold this share of the neighbours that lie at these depths; None if more than `deepest`."""
+    if not depths:
+        return 1
+    depth = int(np.percentile(depths, 100 * recall, method="higher")) + 1
+    return depth if depth <= deepest else None
+
+
+def _needs(groups: Sequence[Sequence[Outcome]], limits: Limits) -> Needs:
+    """What reaches each recall in every one of the groups."""
+    candidates: list[tuple[float, int]] = []
+    probes: list[tuple[float, int]] = []
+    for recall in RECALLS:
+        lost = (1 - recall) * limits.lost_by_candidates
+        depths = [[depth for outcome in group for depth in outcome.depths] for group in groups]
+        counts = [needed(group, 1 - lost, limits.candidates) for group in depths]
+        if None in counts:
+            break
+        candidates.append((recall, max((count for count in counts if count is not None), default=1)))
+        if limits.probes:
+            places = [[place for outcome in group for place in outcome.places] for group in groups]
+            lists = [needed(group, recall + lost, limits.probes) or limits.probes for group in places]
+            probes.append((recall, max(lists, default=1)))
+    return Needs(tuple(candidates), tuple(probes))
+
+
+def _reaching(pairs: Pairs, recall: float) -> int | None:
+    return next((count for reached, count in pairs if reached >= recall), None)

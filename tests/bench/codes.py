@@ -184,7 +184,7 @@ def _scan(case: Case, bits: int) -> Searching:
     for first in range(0, len(case.base), 8192):
         rotated = codec.rotation.apply(case.base[first : first + 8192])
         index.append(codec.encode(codec.normalise(rotated, fit)))
-    return lambda count: lambda query: index.search(codec.rotation.apply(query), count)
+    return lambda count: lambda query: index.search(codec.rotation.apply(query), count)[1]
 
 
 def _walk(graph: GraphIndex) -> Searching:

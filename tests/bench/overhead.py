@@ -87,7 +87,7 @@ def _in_process(codec: TurboCodec, base: np.ndarray, queries: np.ndarray) -> Cal
             if pause_s:
                 threading.Event().wait(pause_s)
             began = time.thread_time_ns()
-            rows = index.search(asked[number % len(asked)][None], candidates)[0]
+            rows = index.search(asked[number % len(asked)][None], candidates)[1][0]
             found = time.thread_time_ns()
             best = rows[np.argpartition(distances.keys_of_rows(query, rows), _K)[:_K]]
             best[np.argsort(distances.exact(query, best))]

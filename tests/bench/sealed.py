@@ -109,13 +109,13 @@ def _ask(collection: Collection, index: FlatIndex | Graph, prepared: np.ndarray,
     codec, turbo = codec_of(collection), index.turbo
     assert codec is not None
     assert isinstance(turbo, TurboIndex)
-    return turbo.search(codec.rotation.apply(prepared), count)[0]
+    return turbo.search(codec.rotation.apply(prepared), count)[1][0]
 
 
 def _candidates(collection: Collection, index: FlatIndex | Graph) -> int:
     """As many as the server takes."""
-    if isinstance(index, Graph):
-        return max(collection.number("ef"), 2 * _K)
-    needed = index.description.needed(0.99)
+    needed = index.description.calibration.like.needed(0.99)
     assert needed is not None
+    if isinstance(index, Graph):
+        return max(collection.number("ef"), 2 * _K, needed)
     return max(collection.number("oversample") * _K, 32, needed)

@@ -10,9 +10,9 @@ import pytest
 import reddb
 from reddb.client.demo import sample
 from reddb.disk import OsDisk
-from reddb.partition import search
+from reddb.partition import search, segment_search
+from reddb.partition.calibration import RECALLS
 from reddb.partition.settled import SETTLED_INDEX, Lists, open_index
-from reddb.partition.trials import RECALLS
 from reddb.storage.sealed import segment_folder
 from reddb.types import Kind, SearchOptions
 from tests.engine.lives import Life, Where
@@ -82,7 +82,8 @@ def assert_found(db: reddb.Client, live: np.ndarray) -> None:
 def test_every_metric_reaches_the_recall_asked_for(tmp_path, kind, metric):
     opened = sealed(tmp_path, kind, metric)
     described = segment_of(opened).description
-    assert [pair[0] for pair in described.candidates] == [pair[0] for pair in described.probes] == list(RECALLS)
+    like = described.calibration.like
+    assert [pair[0] for pair in like.candidates] == [pair[0] for pair in like.probes] == list(RECALLS)
     right = right_rows(metric, np.arange(ROWS))
     for asked in (None, 0.9, 0.99, 0.999):
         options = SearchOptions(K, recall=asked)
@@ -92,7 +93,7 @@ def test_every_metric_reaches_the_recall_asked_for(tmp_path, kind, metric):
 
 def test_what_is_asked_for_decides_how_many_lists_are_scanned(tmp_path):
     opened = sealed(tmp_path)
-    probes = segment_of(opened).description.probes
+    probes = segment_of(opened).description.calibration.like.probes
     file = segment_of(opened).file
 
     def done(**options: float) -> search.SegmentReport:
@@ -103,14 +104,16 @@ def test_what_is_asked_for_decides_how_many_lists_are_scanned(tmp_path):
 
     assert done().strategy == f"ivf x {dict(probes)[0.99]}"
     assert done(ef=123).candidates == 123
-    assert [done(recall=recall).strategy for recall, _ in probes] == [f"ivf x {max(n, 8)}" for _, n in probes]
+    # A recall below the default's finds no less than the default.
+    scanned = [f"ivf x {max(dict(probes)[max(recall, 0.99)], 8)}" for recall, _ in probes]
+    assert [done(recall=recall).strategy for recall, _ in probes] == scanned
     assert done(exact=True).strategy == done(recall=1.0).strategy == "exact"
     assert int(done(k=1000, ef=1000).strategy.split()[-1]) >= 2 * 1000 * file.count // ROWS
     opened.close()
 
 
 def test_rows_of_a_filter_are_found_wherever_they_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "_FEW_MATCHES", 50)
+    monkeypatch.setattr(segment_search, "SCANNED_ROWS", 50)
     life = Life(collection(dim=384, metric="cosine", index="ivf"), tmp_path / "partition")
     # Those with a small rank lie next to the first query, or far from it.
     near = np.argsort(nearest("cosine", SAMPLE.vectors, QUERIES[:1], ROWS)[0][0])

@@ -36,6 +36,7 @@ def plan(text: str) -> Any:
         f"SELECT id FROM docs WHERE [1, 2] <-> vector BETWEEN 0 AND 3 {NEAR} LIMIT 5",
         f"SELECT id FROM docs WHERE 0.5 <= score {NEAR} LIMIT 5",
         f"SELECT DISTINCT id, year FROM docs {NEAR} LIMIT 5",
+        f"SELECT id FROM docs {NEAR}, id LIMIT 5",
         "VECTOR SEARCH docs SIMILAR TO ID (1, 2) NOT LIKE ID (3) THRESHOLD 2 LIMIT 5",
         "VECTOR SEARCH docs SIMILAR TO [1, 2] METRIC l2 MIN_SCORE 0.5 LIMIT 5 OFFSET 5",
     ],
@@ -47,8 +48,8 @@ def test_the_short_way_of_a_search(text):
 @pytest.mark.parametrize(
     "text",
     [
-        f"SELECT id FROM docs {NEAR}, id LIMIT 5",
-        f"SELECT id FROM docs WHERE vector <-> [1, 2] < 3 {NEAR}, id LIMIT 5 WITH (ef = 9)",
+        f"SELECT id FROM docs {NEAR}, year LIMIT 5",
+        f"SELECT id FROM docs WHERE vector <-> [1, 2] < 3 {NEAR}, id DESC LIMIT 5 WITH (ef = 9)",
         f"SELECT id FROM docs GROUP BY year {NEAR} LIMIT 5 PER GROUP 2",
         "VECTOR SEARCH docs SIMILAR TO [1, 2] GROUP BY year WITH (recall = 0.9)",
     ],

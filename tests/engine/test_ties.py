@@ -1,4 +1,4 @@
-"""Rows at equal distances: in the order they came, on every page alike."""
+"""Rows at equal distances: in the order of their ids, on every page alike."""
 
 from __future__ import annotations
 

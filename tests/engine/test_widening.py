@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reddb.client.demo import sample
-from reddb.partition.encoder import SCAN_EXACTLY
+from reddb.partition.codec_block import SCAN_EXACTLY
 from reddb.types import SearchOptions
 from tests.engine.partitions import Opened, collection, numbers_of
 from tests.oracle import nearest, recall

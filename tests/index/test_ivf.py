@@ -34,7 +34,7 @@ def recall_of(file, vectors, queries, metric, probes, count=100):
     """The K nearest of the candidates by their vectors, against the nearest of all."""
     right, _ = nearest(metric, vectors, queries, K)
     found = []
-    for query, labels in zip(queries, file.search(queries, count, probes), strict=True):
+    for query, labels in zip(queries, file.search(queries, count, probes)[1], strict=True):
         labels = labels[labels >= 0]
         order, _ = nearest(metric, vectors[labels], query[None], K)
         found.append(labels[order[0]])
@@ -79,14 +79,14 @@ def test_a_bitmap_is_honoured(tmp_path, real, bits, by_l2):
     file = opened(tmp_path, vectors[:1003], bits, by_l2=by_l2)  # not whole bytes
     for share in (0.05, 0.5):
         allowed = np.random.default_rng(2).random(1003) < share
-        found = file.search(queries, K, file.count, np.packbits(allowed, bitorder="little"))
+        found = file.search(queries, K, file.count, np.packbits(allowed, bitorder="little"))[1]
         assert (found >= 0).all()
         assert allowed[found].all()
     last = np.arange(1003) == 1002
-    found = file.search(queries, K, file.count, np.packbits(last, bitorder="little"))
+    found = file.search(queries, K, file.count, np.packbits(last, bitorder="little"))[1]
     assert (found[:, 0] == 1002).all()
     assert (found[:, 1:] == -1).all()
-    assert (file.search(queries, K, file.count, np.zeros(126, np.uint8)) == -1).all()
+    assert (file.search(queries, K, file.count, np.zeros(126, np.uint8))[1] == -1).all()
     everything = np.full(126, 255, np.uint8)
     assert np.array_equal(file.search(queries, K, 8, everything), file.search(queries, K, 8))
 
@@ -99,7 +99,7 @@ def test_the_place_of_a_list_says_from_how_many_probes_on_its_rows_are_found(tmp
     for query in queries[:5]:
         places = file.places(query[None], vectors[rows])
         for probes in (1, 5, 20, file.count):
-            found = file.search(query[None], 2000, probes)[0]
+            found = file.search(query[None], 2000, probes)[1][0]
             assert np.array_equal(np.isin(rows, found), places < probes)
 
 
@@ -171,7 +171,7 @@ def test_a_mapped_array_is_built_in_blocks(tmp_path):
 def test_any_dimension_and_few_rows(tmp_path, capfd, bits, dim, by_l2):
     for rows in (1, 7) if by_l2 else (7,):
         vectors = np.random.default_rng(4).normal(size=(rows, dim)).astype(np.float32)
-        found = opened(tmp_path, vectors, bits, by_l2=by_l2).search(vectors, K, 20)
+        found = opened(tmp_path, vectors, bits, by_l2=by_l2).search(vectors, K, 20)[1]
         assert found.shape == (rows, K)
         assert (np.sort(found, axis=1)[:, K - rows :] == np.arange(rows)).all()
         assert (np.sort(found, axis=1)[:, : K - rows] == -1).all()
@@ -182,7 +182,7 @@ def test_any_dimension_and_few_rows(tmp_path, capfd, bits, dim, by_l2):
 def test_rows_that_are_all_equal_are_found_by_distance_and_not_told_apart_by_products(tmp_path, value):
     vectors = np.full((300, 40), value, np.float32)
     by_distance, by_product = (
-        opened(tmp_path, vectors, 2, by_l2=by_l2).search(vectors[:3], K, 300) for by_l2 in (True, False)
+        opened(tmp_path, vectors, 2, by_l2=by_l2).search(vectors[:3], K, 300)[1] for by_l2 in (True, False)
     )
     assert all(len(set(row)) == K and min(row) >= 0 for row in by_distance.tolist())
     assert (by_product == -1).all()

@@ -80,8 +80,9 @@ class GraphIndex:
 
     def search(
         self, queries: Vectors, count: int, ef: int, bitmap: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.int64]:
-        """The `count` nearest rows by code for each query (q, dim): (q, count), -1 where fewer are found.
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The `count` nearest rows by code for each query (q, dim), and what their codes say of their distances: twice
+        (q, count), -1 where fewer are found.
 
         `ef` candidates are kept on the way, at least `count`. With a `bitmap` only rows r are found whose bit r % 8
         of byte r // 8 is 1; the candidates are chosen without it, so of few such rows only some are found.
@@ -95,9 +96,9 @@ class GraphIndex:
         if bitmap is not None:
             parameters.sel = _selector(bitmap)
         # Through faiss's wrapper: what it checks costs 0.3 us, of 50 and more that a search takes.
-        labels: NDArray[np.int64]
-        _, labels = self._index.search(rotated, count, params=parameters)
-        return labels
+        found: tuple[NDArray[np.float32], NDArray[np.int64]]
+        found = self._index.search(rotated, count, params=parameters)
+        return found
 
 
 class RowSource(Protocol):

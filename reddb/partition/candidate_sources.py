@@ -80,10 +80,29 @@ class Ask:
     times: int
 
 
+class Proposal(NamedTuple):
+    """Rows (n,) in the order of an index, and how `far` (n,) each is for it: alike where it cannot tell them apart."""
+
+    rows: Rows
+    far: NDArray[np.float32]
+
+    def only(self, members: Members) -> Proposal:
+        """Those of them that may be found."""
+        keep = members.of(self.rows)
+        return Proposal(self.rows[keep], self.far[keep])
+
+    def behind(self, rows: Rows) -> Proposal:
+        """The same behind some other rows (n,), which no index says anything of."""
+        if not len(rows):
+            return self
+        unknown = np.full(len(rows), -np.inf, np.float32)
+        return Proposal(np.concatenate([rows, self.rows]), np.concatenate([unknown, self.far]))
+
+
 class Source(Protocol):
     way: str  # what was done last, for reports
 
-    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Rows | None]:
+    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
         """The candidates of each of the queries with these numbers."""
 
 
@@ -119,10 +138,10 @@ class CodesSource:
         is_partial = mask is not None and mask.matches < encoded
         self._scale = encoded / mask.matches * _MARGIN if mask is not None and is_partial else 1.0
 
-    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Rows | None]:
+    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
         count = ceil(ask.count * self._scale)
         self.way = f"codes x {count}"
-        found: dict[int, Rows] = {}
+        found: dict[int, Proposal] = {}
         left = self._cut(numbers, ask.count, found)
         most, asked = self._encoded // 2, count + _TIES  # beyond that a scan of the rows costs less
         ahead = ceil(self._ahead * self._scale) + _TIES
@@ -144,7 +163,7 @@ class CodesSource:
                 far, rows = far[keep], rows[keep]
             self._scanned[number] = far, rows
 
-    def _cut(self, numbers: Sequence[int], count: int, found: dict[int, Rows]) -> list[int]:
+    def _cut(self, numbers: Sequence[int], count: int, found: dict[int, Proposal]) -> list[int]:
         """Put the first `count` of what was scanned, and all that are as far as the last, into `found`; gives the
         queries for which more must be scanned to know.
         """
@@ -155,7 +174,7 @@ class CodesSource:
                 left.append(number)
                 continue
             end = count + int(np.argmax(far[count:] != far[count - 1]))
-            found[number] = rows[:end]
+            found[number] = Proposal(rows[:end], far[:end])
         return left
 
 
@@ -170,7 +189,7 @@ class GraphSource:
             hidden = index.rows.hidden.astype(np.int64)
             self._hidden = hidden[members.of(hidden)]
 
-    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Rows | None]:
+    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
         graph, rows, members = self._index.graph, self._index.rows, self._members
         widening, bitmap = 1.0, None
         if members.mask is not None:
@@ -182,13 +201,16 @@ class GraphSource:
             bitmap = np.packbits(chosen, bitorder="little")
         count = min(_beside_dead(members, ceil(ask.count * widening)), graph.rows)
         self.way = f"graph x {count}"
-        found: list[Rows | None] = []
-        for labels in graph.search(self._queries.prepared(numbers), count, count, bitmap):
-            near = labels[labels >= 0] if rows is None else rows.behind(labels)
+        found: list[Proposal | None] = []
+        for far, nodes in zip(*graph.search(self._queries.prepared(numbers), count, count, bitmap), strict=True):
+            far, nodes = far[nodes >= 0], nodes[nodes >= 0]
+            near = Proposal(nodes, far)
+            if rows is not None:
+                near = Proposal(rows.behind(nodes), np.repeat(far, rows.sizes(nodes)))
             if not members.are_all:
-                near = near[members.of(near)]
-            is_enough = len(near) >= min(ask.count, count)
-            found.append(np.concatenate([self._hidden, near]) if is_enough else None)
+                near = near.only(members)
+            is_enough = len(near.rows) >= min(ask.count, count)
+            found.append(near.behind(self._hidden) if is_enough else None)
         return found
 
 
@@ -199,7 +221,7 @@ class ListsSource:
         self._members = members
         self._file = index.file
 
-    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Rows | None]:
+    def ask(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
         members, file = self._members, self._file
         widening, bitmap = 1.0, None
         if members.mask is not None:
@@ -208,16 +230,16 @@ class ListsSource:
                 return [None for _ in numbers]
             widening = min(1 / share**0.5, _GRAPH_WIDENING_MAX)
             bitmap = np.packbits(members.mask.rows, bitorder="little")
-        found: list[Rows | None] = []
+        found: list[Proposal | None] = []
         for number in numbers:
             count, probes = self._probes(number, ask, widening)
             self.way = f"ivf x {probes}"
             near = self._first(number, count, probes, bitmap)
-            near = near if members.are_all else near[members.of(near)]
-            found.append(near if len(near) >= min(ask.count, count) else None)
+            near = near if members.are_all else near.only(members)
+            found.append(near if len(near.rows) >= min(ask.count, count) else None)
         return found
 
-    def _first(self, number: int, count: int, probes: int, bitmap: NDArray[np.uint8] | None) -> Rows:
+    def _first(self, number: int, count: int, probes: int, bitmap: NDArray[np.uint8] | None) -> Proposal:
         """The first `count` rows of the lists, and all whose codes are as far as the last."""
         query, rows = self._queries.prepared([number]), self._file.rows
         asked = min(count + _TIES, rows)
@@ -229,8 +251,9 @@ class ListsSource:
         near: Rows = labels[labels >= 0]
         far = far[labels >= 0]
         if len(near) <= count or far[count - 1] == far[-1]:
-            return near
-        return near[: count + int(np.argmax(far[count:] != far[count - 1]))]
+            return Proposal(near, far)
+        end = count + int(np.argmax(far[count:] != far[count - 1]))
+        return Proposal(near[:end], far[:end])
 
     def _probes(self, number: int, ask: Ask, widening: float) -> tuple[int, int]:
         """How many rows to take, and of how many lists."""

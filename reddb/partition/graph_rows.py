@@ -66,15 +66,15 @@ class GraphRows:
     def behind(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of the nodes (n,), -1 standing for none, in their order."""
         nodes = nodes[nodes >= 0]
-        first, last = self.starts[nodes], self.starts[nodes + 1]
-        sizes = last - first
-        if len(sizes) == sizes.sum():
-            alone: NDArray[np.int64] = self.rows[first].astype(np.int64)
-            return alone
+        first, sizes = self.starts[nodes], self.sizes(nodes)
         ends = np.cumsum(sizes)
-        places = np.arange(ends[-1]) + np.repeat(first - (ends - sizes), sizes)
+        places = np.repeat(first - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
         behind: NDArray[np.int64] = self.rows[places].astype(np.int64)
         return behind
+
+    def sizes(self, nodes: NDArray[np.int64]) -> Rows32:
+        """How many rows are behind each of the nodes (n,)."""
+        return self.starts[nodes + 1] - self.starts[nodes]
 
     def any_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which nodes have a row among the chosen (rows,)."""

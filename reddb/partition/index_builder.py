@@ -196,7 +196,7 @@ class IndexBuilder:
         def tried(trial: Trial) -> Outcome:
             prepared, depths = self._prepare(trial.query[None]), list[int]()
             for ef in _TRIAL_EFS:
-                near = np.concatenate([rows.hidden, rows.behind(graph.search(prepared, ef, ef)[0])])
+                near = np.concatenate([rows.hidden, rows.behind(graph.search(prepared, ef, ef)[1][0])])
                 found = sum(depth < segment.rows for depth in trial.depths(distances, near, segment.rows))
                 depths += [ef - 1] * (found - len(depths))
                 if len(depths) == len(trial.near):

@@ -6,7 +6,7 @@ like the rows needed, sees whether that was enough, and does more where it was n
     far      the tenth row lies where queries needed more: as many are taken as these did. Where they could not be
              answered well, or none lay there, all rows are scanned
     late     many of the nearest rows stand among the last half of the candidates, so there must be more behind these:
-             four times as many are taken
+             four times as many are taken. Once a query has shown that it is not like others, none may stand there
 
 A search for a higher recall begins as one by default and goes on from there, so it finds no less.
 
@@ -32,6 +32,7 @@ from reddb.partition.candidate_sources import (
     GraphSource,
     ListsSource,
     Members,
+    Proposal,
     Queries,
     Rows,
     Source,
@@ -53,6 +54,8 @@ _INDEX_RECALL = 0.99  # that is expected of an index unless a search wants more
 _LATE_SHARE = 0.15  # of the nearest rows, in the last half of the candidates: more of them mean a recall below 0.97
 _MORE = 4
 _DEEPEST = 8192  # candidates, beyond which a scan costs no more
+
+_NO_ROWS: Rows = np.empty(0, np.int64)
 
 UNLIKE = "unlike the queries that its index was measured with"
 LATE = "the index cannot tell its nearest rows from others"
@@ -107,8 +110,8 @@ class SegmentSearch:
             ask = self._wanted(tier, 1, self._recalls[0], needs)
             if ask is None or self._source is None:
                 continue
-            for number, rows in zip(numbers, self._source.ask(numbers, ask), strict=True):
-                good = yield from self._checked_steps(tier, number, rows, ask)
+            for number, given in zip(numbers, self._source.ask(numbers, ask), strict=True):
+                good = yield from self._checked_steps(tier, number, given, ask)
                 if good is not None:
                     found[number].append(good)
         for number, mine in found.items():
@@ -172,39 +175,42 @@ class SegmentSearch:
         return Ask(rows, times * max(count, ceil(needed * rows / _TRIAL_K)), needs, recall, times)
 
     def _checked_steps(
-        self, tier: int, number: int, rows: Rows | None, ask: Ask
+        self, tier: int, number: int, given: Proposal | None, ask: Ask
     ) -> Generator[None, None, Candidates | None]:
         """The candidates of a query, given those that its index gave when it was asked; None if all rows are to be
         scanned.
         """
         query, distances = self._queries.vectors[number], self._segment.distances
         is_checked, recalls, times = self._options.ef is None, list(self._recalls), 1
-        found: Rows | None = None  # what was good enough for a lower recall
-        while rows is not None:
-            if found is not None:
-                rows = np.concatenate([np.setdiff1d(found, rows), rows])
+        first = ask
+        found = _NO_ROWS  # what was good enough for a lower recall
+        while given is not None:
+            if len(found):
+                given = given.behind(np.setdiff1d(found, given.rows))
+            rows, far = given
             keys = distances.keys_of_rows(query, rows)
-            wanted = min(TIER_ROWS[tier], len(rows))
-            near = np.argpartition(keys, wanted - 1)[:wanted]
-            if is_checked and not tier and not self._is_tried(number, float(keys[near].max()), ask):
+            candidates = Candidates(self._place, rows, keys, distances.errors(query, keys, rows))
+            farthest = min(TIER_ROWS[tier], len(keys)) - 1
+            last = float(np.partition(keys, farthest)[farthest])
+            if is_checked and not tier and not self._is_tried(number, last, ask):
                 zone = self._zones.get(number)
                 if zone is None or zone.needed(_INDEX_RECALL) is None:
                     self.fallback = UNLIKE
                     return None
-            elif is_checked and np.count_nonzero(near >= len(rows) // 2) > _LATE_SHARE * wanted:
+            elif is_checked and _are_late(candidates, far, farthest + 1, last, is_first=ask == first):
                 times *= _MORE
             elif len(recalls) == 1 or not is_checked:
-                return Candidates(self._place, rows, keys, distances.errors(query, keys, rows))
+                return candidates
             else:
                 found = rows
                 recalls.pop(0)
             yield
             more = self._wanted(tier, times, recalls[0], self._needs(number))
-            rows = None
+            given = None
             if more is not None and more.count <= _DEEPEST and self._source is not None:
                 ask = more
-                (rows,) = self._source.ask([number], ask)
-            if rows is None:
+                (given,) = self._source.ask([number], ask)
+            if given is None:
                 self.fallback = LATE
         return None
 
@@ -241,10 +247,10 @@ class SegmentSearch:
         else:
             assert self._turbo is not None
             source = CodesSource(self._queries, everyone, self._turbo, self._indexed_rows, 0)
-        (rows,) = source.ask([number], ask)
-        if rows is None or len(rows) < _TRIAL_K:
+        (given,) = source.ask([number], ask)
+        if given is None or len(given.rows) < _TRIAL_K:
             return inf
-        keys = self._segment.distances.keys_of_rows(self._queries.vectors[number], rows)
+        keys = self._segment.distances.keys_of_rows(self._queries.vectors[number], given.rows)
         return float(np.partition(keys, _TRIAL_K - 1)[_TRIAL_K - 1])
 
     # --- by a scan -----------------------------------------------------------------------------------------
@@ -304,3 +310,19 @@ def _is_met(zone: Needs | None, ask: Ask) -> bool:
         return False
     probes, asked = zone.needed_probes(ask.recall) or 0, ask.needs.needed_probes(ask.recall) or 0
     return ceil(needed * ask.rows / _TRIAL_K) <= ask.count and probes <= asked * ask.times
+
+
+def _are_late(
+    found: Candidates, far: NDArray[np.float32], wanted: int, last: float, *, is_first: bool
+) -> bool:
+    """Whether the nearest rows, whose keys are up to `last`, come so late among the candidates (n,) that more must come
+    behind these. Rows that the index cannot tell apart, being as `far` for it, say no more than one row: the fewer
+    there are to judge by, the earlier they must come. Where even the keys cannot tell most of them apart, codes do not.
+    """
+    keys, errors = found.keys, found.errors
+    if np.count_nonzero(keys - 2 * errors <= last) * 2 > len(keys):
+        return True
+    near = np.flatnonzero(keys <= last)[:wanted]
+    distinct = len(set(far[near].tolist())) / len(near)
+    late = np.count_nonzero(near * 2 >= len(keys) * distinct**2)
+    return bool(late > (_LATE_SHARE * len(near) if is_first else 0))

@@ -189,7 +189,7 @@ def _scan(case: Case, bits: int) -> Searching:
 
 def _walk(graph: GraphIndex) -> Searching:
     """Searches of a graph."""
-    return lambda count: lambda query: graph.search(query, count, count)
+    return lambda count: lambda query: graph.search(query, count, count)[1]
 
 
 def _measure(case: Case, search: Search) -> Measured:

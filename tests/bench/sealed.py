@@ -105,7 +105,7 @@ def _in_process(data: Dataset, folder: Path) -> tuple[float, int]:
 
 def _ask(collection: Collection, index: FlatIndex | Graph, prepared: np.ndarray, count: int) -> np.ndarray:
     if isinstance(index, Graph):
-        return index.graph.search(prepared, count, count)[0]
+        return index.graph.search(prepared, count, count)[1][0]
     codec, turbo = codec_of(collection), index.turbo
     assert codec is not None
     assert isinstance(turbo, TurboIndex)

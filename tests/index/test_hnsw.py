@@ -48,7 +48,7 @@ def compared(vectors, query, labels, metric):
 
 def recall_of(graph, vectors, queries, metric, ef=100):
     right, _ = nearest(metric, vectors, queries, K)
-    found = graph.search(queries, ef, ef)
+    _, found = graph.search(queries, ef, ef)
     return recall([compared(vectors, *pair, metric) for pair in zip(queries, found, strict=True)], right)
 
 
@@ -61,7 +61,7 @@ def test_real_rows_are_found(tmp_path, real, codes):
     # By the codes alone: the finer they are, the more of the nearest come first.
     right, _ = nearest("cosine", vectors, queries, K)
     least = {Codes.F32: 0.98, Codes.F16: 0.98, Codes.SQ8: 0.97, Codes.TURBO4: 0.88, Codes.TURBO2: 0.7}
-    assert recall(list(graph.search(queries, K, 200)), right) > least[codes]
+    assert recall(list(graph.search(queries, K, 200)[1]), right) > least[codes]
 
 
 @pytest.mark.parametrize("codes", ALL)
@@ -125,14 +125,14 @@ def test_a_bitmap_is_honoured(tmp_path, real, codes, by_l2):
     graph = opened(tmp_path, vectors[:1003], codes, by_l2=by_l2)  # not whole bytes
     for share in (0.1, 0.5):
         allowed = np.random.default_rng(2).random(1003) < share
-        found = graph.search(queries, K, 200, np.packbits(allowed, bitorder="little"))
+        _, found = graph.search(queries, K, 200, np.packbits(allowed, bitorder="little"))
         assert (found >= 0).mean() > 0.99
         assert allowed[found[found >= 0]].all()
     last = np.arange(1003) == 1002
-    found = graph.search(queries, K, 1003, np.packbits(last, bitorder="little"))
+    _, found = graph.search(queries, K, 1003, np.packbits(last, bitorder="little"))
     assert found.max() == 1002
     assert set(np.unique(found).tolist()) <= {-1, 1002}
-    assert (graph.search(queries, K, 200, np.zeros(126, np.uint8)) == -1).all()
+    assert (graph.search(queries, K, 200, np.zeros(126, np.uint8))[1] == -1).all()
     everything = np.full(126, 255, np.uint8)
     assert np.array_equal(graph.search(queries, K, 50, everything), graph.search(queries, K, 50))
 
@@ -141,7 +141,7 @@ def test_ef_reaches_the_search(tmp_path, real):
     vectors, queries = real
     graph = opened(tmp_path, vectors, Codes.SQ8, m=4, m0=8)
     right, _ = nearest("cosine", vectors, queries, K)
-    few, many = (recall(list(graph.search(queries, K, ef)), right) for ef in (10, 400))
+    few, many = (recall(list(graph.search(queries, K, ef)[1]), right) for ef in (10, 400))
     assert few < 0.9
     assert many > 0.95
 

@@ -40,6 +40,7 @@ GROWING_SEGMENTS_MAX = 64  # 4,194,304 rows that wait to be sealed; beyond it wr
 PARTITIONS_MAX = 64  # of one collection: one for each core that there may be
 SEGMENTS_MAX = 1_024  # segments of one partition; merging keeps them to a few dozen
 PARTITION_ROWS_MAX = 2**26  # 67,108,864: 8 bytes of address space each for tombstones
+SCANNED_ROWS = 2048  # a segment or a filter's matches of so few are scanned: that costs what a scan of codes does
 FLAT_TURBO_ROWS = 131_072  # up to here a scan of turbo codes beats every graph that was measured at recall 0.99
 MERGE_SEGMENTS_MIN = 4  # neighbours of about one size that are merged into one
 DEAD_SHARE_MAX = 0.2  # of a sealed segment's rows; beyond it the segment is written anew without them

@@ -51,6 +51,11 @@ class Needs:
         return _reaching(self.probes, recall)
 
 
+    def joined(self, other: Needs) -> Needs:
+        """What is enough for both: for the recalls that both can reach."""
+        return Needs(_larger(self.candidates, other.candidates), _larger(self.probes, other.probes))
+
+
 NOTHING = Needs()
 
 
@@ -133,6 +138,11 @@ def _needs(groups: Sequence[Sequence[Outcome]], limits: Limits) -> Needs:
             lists = [needed(group, recall + lost, limits.probes) or limits.probes for group in places]
             probes.append((recall, max(lists, default=1)))
     return Needs(tuple(candidates), tuple(probes))
+
+
+def _larger(some: Pairs, others: Pairs) -> Pairs:
+    of_others = dict(others)
+    return tuple((recall, max(count, of_others[recall])) for recall, count in some if recall in of_others)
 
 
 def _reaching(pairs: Pairs, recall: float) -> int | None:

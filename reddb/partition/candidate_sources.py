@@ -185,11 +185,19 @@ class GraphSource:
         self._members = members
         self._index = index
         self._hidden = _NO_ROWS
+        self._walked: dict[tuple[int, int], Proposal | None] = {}  # by query and candidates: tiers may ask alike
         if index.rows is not None:
             hidden = index.rows.hidden.astype(np.int64)
             self._hidden = hidden[members.of(hidden)]
 
     def ask(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
+        left = [number for number in numbers if (number, ask.count) not in self._walked]
+        if left:
+            for number, near in zip(left, self._walk(left, ask), strict=True):
+                self._walked[number, ask.count] = near
+        return [self._walked[number, ask.count] for number in numbers]
+
+    def _walk(self, numbers: Sequence[int], ask: Ask) -> list[Proposal | None]:
         graph, rows, members = self._index.graph, self._index.rows, self._members
         widening, bitmap = 1.0, None
         if members.mask is not None:

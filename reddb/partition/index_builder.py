@@ -22,7 +22,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.disk import Disk
 from reddb.index import hnsw, ivf
 from reddb.index.hnsw import Codes, GraphIndex
@@ -40,7 +40,6 @@ from reddb.partition.settled import (
     INDEX_FILES,
     LISTS,
     ROWS_FILE,
-    SCANNED_ROWS,
     Description,
 )
 from reddb.partition.trials import DEPTH_MAX, K, Trial, Trials, spread, trial_steps
@@ -49,7 +48,7 @@ from reddb.storage.sealed import SealedSegment, identity_of
 from reddb.types import Collection, Metric, Vectors
 
 _SAMPLE_ROWS = 4096
-_TRIAL_EFS = (16, 32, 64, 128, 256, 512, 1024)
+_TRIAL_EFS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _BLOCK_ROWS = 8192
 _LIKE, _UNLIKE = 64, 16  # trials of each group
 _ZONE_TRIALS = 24
@@ -298,7 +297,7 @@ def _distances(metric: Metric, segment: SealedSegment) -> Distances:
 
 def _trials(metric: Metric, segment: SealedSegment) -> Trials:
     """None where the index will not be asked."""
-    if segment.rows <= SCANNED_ROWS:
+    if segment.rows <= limits.SCANNED_ROWS:
         return Trials((), ())
     steps = trial_steps(metric, _distances(metric, segment), segment.columns.vectors, _LIKE, _UNLIKE)
     while True:

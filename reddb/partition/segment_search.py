@@ -24,6 +24,7 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import limits
 from reddb.index.turbo import TurboIndex
 from reddb.partition.calibration import RECALLS, UNKNOWN, Calibration, Needs
 from reddb.partition.candidate_sources import (
@@ -40,9 +41,9 @@ from reddb.partition.candidate_sources import (
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.ranking import Candidates, Ranked, contenders_after
-from reddb.partition.settled import EXACT, SCANNED_ROWS, FlatIndex, Graph, Lists
+from reddb.partition.settled import EXACT, FlatIndex, Graph, Lists
 from reddb.partition.view import View
-from reddb.types import SearchOptions, Vectors
+from reddb.types import Metric, SearchOptions, Vectors
 
 # The rows that are found together: of the candidates for the first 10, then of those for the first 40, and so on.
 TIER_ROWS = (10, 40, 160, 640, 2560, 10240)
@@ -51,6 +52,7 @@ _SCAN_BLOCK_ROWS = 4096  # about 0.3 ms of 384-d
 _CANDIDATES_MIN = 32  # so that k = 1 is not decided among a handful of codes
 _TRIAL_K = 10  # that indexes were measured with
 _INDEX_RECALL = 0.99  # that is expected of an index unless a search wants more
+_WALKED = 2  # candidates of a walk for each row, at least
 _LATE_SHARE = 0.15  # of the nearest rows, in the last half of the candidates: more of them mean a recall below 0.97
 _MORE = 4
 _DEEPEST = 8192  # candidates, beyond which a scan costs no more
@@ -131,7 +133,7 @@ class SegmentSearch:
         """The index, if it is to be asked."""
         index, members, queries = self._segment.index, self._members, self._queries
         matches = self._segment.count if members.mask is None else members.mask.matches
-        if self._options.exact or matches <= SCANNED_ROWS:
+        if self._options.exact or matches <= limits.SCANNED_ROWS:
             return None
         source: Source | None = None
         if isinstance(index, GrowingCodes):
@@ -149,11 +151,14 @@ class SegmentSearch:
         elif isinstance(index, Lists):
             self._calibration = index.description.calibration
             source = ListsSource(queries, members, index)
-        return None if self._wanted(0, 1, self._recalls[-1], self._calibration.like) is None else source
+        can_reach = self._options.ef is not None or self._calibration.like.needed(self._recalls[-1]) is not None
+        return source if can_reach else None
 
     def _ahead(self) -> int:
-        """Candidates that the last tier of the search will ask for."""
+        """Candidates that the last tier of the search will ask for, if it is not the first."""
         last = bisect_left(TIER_ROWS, self._options.k)
+        if not last:
+            return 0
         ask = self._wanted(last, 1, self._recalls[-1], self._calibration.like)
         return 0 if ask is None else ask.count
 
@@ -168,11 +173,11 @@ class SegmentSearch:
         needed = needs.needed(recall)
         if needed is None:
             return None
-        if isinstance(self._segment.index, Graph):
-            count = max(settings.number("ef"), 2 * rows)
+        if isinstance(self._segment.index, Graph):  # a walk that has found ten has little more to do for others
+            count = max(settings.number("ef"), _WALKED * rows, needed)
         else:
-            count = max(settings.number("oversample") * rows, _CANDIDATES_MIN)
-        return Ask(rows, times * max(count, ceil(needed * rows / _TRIAL_K)), needs, recall, times)
+            count = max(settings.number("oversample") * rows, _CANDIDATES_MIN, ceil(needed * rows / _TRIAL_K))
+        return Ask(rows, times * count, needs, recall, times)
 
     def _checked_steps(
         self, tier: int, number: int, given: Proposal | None, ask: Ask
@@ -231,7 +236,8 @@ class SegmentSearch:
         if zone is None:
             self._zones.pop(number, None)
         else:
-            self._zones[number] = zone
+            # More and more, so that it ends: what a zone needs of one thing another may need less of.
+            self._zones[number] = self._needs(number).joined(zone)
         return False
 
     def _tenth_of_all(self, number: int) -> float:
@@ -260,14 +266,17 @@ class SegmentSearch:
         query = self._queries.vectors[number]
         rows: list[Rows] = [np.empty(0, np.int64)]
         keys: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
-        held, kept = 0, self._options.k
+        held, kept, limit = 0, self._options.k, inf
         for mine, near in self._blocks(query, first):
+            if limit < inf:
+                close = np.flatnonzero(near <= limit)
+                mine, near = mine[close], near[close]
             rows.append(mine)
             keys.append(near)
             held += len(mine)
-            if held > 2 * kept + _SCAN_BLOCK_ROWS:
-                kept = self._keep_contenders(query, rows, keys, after)
-                held = kept
+            if held > 2 * kept + _SCAN_BLOCK_ROWS or (limit == inf and held >= self._options.k):
+                kept = held = self._keep_contenders(query, rows, keys, after)
+                limit = self._limit(query, rows[0], keys[0]) if after is None else inf
             yield
         self._keep_contenders(query, rows, keys, after)
         errors = self._segment.distances.errors(query, keys[0], rows[0])
@@ -281,6 +290,15 @@ class SegmentSearch:
         best = contenders_after(near, self._segment.distances.errors(query, near, joined), self._options.k, after)
         rows[:], keys[:] = [joined[best]], [near[best]]
         return len(best)
+
+    def _limit(self, query: Vectors, rows: Rows, keys: NDArray[np.float32]) -> float:
+        """A key beyond which no row can be among the nearest, given some rows (n,); infinity if none can be told."""
+        distances, k = self._segment.distances, self._options.k
+        if len(keys) < k or self._view.collection.metric is Metric.IP:  # whose errors differ from row to row
+            return inf
+        errors = distances.errors(query, keys, rows)
+        farthest = np.partition(keys + errors, k - 1)[k - 1 : k]
+        return float(farthest[0]) + 3 * float(np.max(distances.errors(query, farthest, rows[:1])))
 
     def _blocks(self, query: Vectors, first: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
         segment, members = self._segment, self._members
@@ -309,7 +327,7 @@ def _is_met(zone: Needs | None, ask: Ask) -> bool:
     if zone is None or needed is None:
         return False
     probes, asked = zone.needed_probes(ask.recall) or 0, ask.needs.needed_probes(ask.recall) or 0
-    return ceil(needed * ask.rows / _TRIAL_K) <= ask.count and probes <= asked * ask.times
+    return needed <= ask.count and probes <= asked * ask.times  # of ten rows, the first tier
 
 
 def _are_late(
@@ -320,9 +338,9 @@ def _are_late(
     there are to judge by, the earlier they must come. Where even the keys cannot tell most of them apart, codes do not.
     """
     keys, errors = found.keys, found.errors
-    if np.count_nonzero(keys - 2 * errors <= last) * 2 > len(keys):
+    if np.count_nonzero(keys <= last + 2 * errors) * 2 > len(keys):
         return True
-    near = np.flatnonzero(keys <= last)[:wanted]
+    near = (keys <= last).nonzero()[0][:wanted]
     distinct = len(set(far[near].tolist())) / len(near)
     late = np.count_nonzero(near * 2 >= len(keys) * distinct**2)
     return bool(late > (_LATE_SHARE * len(near) if is_first else 0))

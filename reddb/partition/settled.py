@@ -47,7 +47,6 @@ EXACT, FLAT, GRAPH, LISTS = "exact", "turbo", "hnsw", "ivf"
 FILE_OF = {FLAT: ("codes.{}.tv", b"turb"), GRAPH: ("graph.{}.ckpt", b"hnsw"), LISTS: ("lists.{}.ivf", b"ivfl")}
 ROWS_FILE = ("rows.{}", b"rows")
 INDEX_FILES = ("index.{}", *(name for name, _ in (*FILE_OF.values(), ROWS_FILE)))
-SCANNED_ROWS = 2048  # so few are scanned whatever index they have: it costs what a scan of codes does
 _EXACT_WORK = 4_000_000  # coordinates: about 0.4 ms of scanning, what a graph costs with its overhead
 
 

@@ -242,7 +242,7 @@ def test_what_is_not_built_is_refused(db: Any, name: str, statement: str) -> Non
         ("SELECT id FROM nowhere LIMIT 1", [], "UNKNOWN_COLLECTION"),
         ("SELECT id FROM {0} WHERE id = $1", [], "INVALID_PARAMETER"),
         ("SELECT id FROM {0} WHERE id = 1", [5], "INVALID_PARAMETER"),
-        ("SELECT id FROM {0} WHERE id = $1", [1.5], "INVALID_ID"),
+        ("SELECT id FROM {0} WHERE id = $1", [True], "INVALID_ID"),
         ("SELECT id FROM {0} ORDER BY vector <=> $1", [[1.0, 2.0]], "INVALID_DIMENSION"),
         ("SELECT id FROM {0} ORDER BY vector <=> $1", [[1.0, float("nan"), 0.0, 0.0]], "INVALID_VECTOR"),
         ("SELECT id FROM {0} ORDER BY vector <=> $1", ["abc"], "INVALID_VALUE"),

@@ -19,7 +19,7 @@ import numpy as np
 
 import reddb
 from reddb import limits
-from reddb.partition import encoder, search
+from reddb.partition import encoder
 from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.query import candidates
 from reddb.storage.catalog import Catalog
@@ -81,7 +81,7 @@ class Specimen:
 
 def every_specimen(folder: Path) -> Iterator[Specimen]:
     """One by one: partitions with each index and kind of ids, and a data folder."""
-    search._FEW_MATCHES = 0
+    limits.SCANNED_ROWS = 0
     candidates._ROWS_MIN, candidates._CANDIDATE_ROWS = 0, 1
     encoder.FIT_ROWS, limits.WAL_PREALLOCATE_BYTES = 32, 256
     graph = {"metric": "cosine", "index": "hnsw", "m": 4, "m0": 8, "ef_construction": 16, "ef": 16}

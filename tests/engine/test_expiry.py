@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.expiry import NEVER_US
-from reddb.partition import encoder, search, sweep
+from reddb.partition import encoder, sweep
 from reddb.partition.clock import SteadyClock
 from reddb.partition.explain import explain_steps
 from reddb.partition.figures import collection_figures, segment_rows, stats_rows
@@ -49,7 +49,7 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "FIT_ROWS", 128)
-    monkeypatch.setattr(search, "_FEW_MATCHES", 64)
+    monkeypatch.setattr(limits, "SCANNED_ROWS", 64)
 
 
 @pytest.fixture

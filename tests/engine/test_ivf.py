@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import reddb
+from reddb import limits
 from reddb.client.demo import sample
 from reddb.disk import OsDisk
-from reddb.partition import search, segment_search
+from reddb.partition import search
 from reddb.partition.calibration import RECALLS
 from reddb.partition.settled import SETTLED_INDEX, Lists, open_index
 from reddb.storage.sealed import segment_folder
@@ -113,7 +114,7 @@ def test_what_is_asked_for_decides_how_many_lists_are_scanned(tmp_path):
 
 
 def test_rows_of_a_filter_are_found_wherever_they_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(segment_search, "SCANNED_ROWS", 50)
+    monkeypatch.setattr(limits, "SCANNED_ROWS", 50)
     life = Life(collection(dim=384, metric="cosine", index="ivf"), tmp_path / "partition")
     # Those with a small rank lie next to the first query, or far from it.
     near = np.argsort(nearest("cosine", SAMPLE.vectors, QUERIES[:1], ROWS)[0][0])

@@ -28,7 +28,7 @@ POINTS = ("begun", *STEPS)
 
 @pytest.fixture(autouse=True)
 def _codes_and_graphs_for_few_rows(monkeypatch):
-    monkeypatch.setattr(search, "_FEW_MATCHES", 100)
+    monkeypatch.setattr(limits, "SCANNED_ROWS", 100)
     monkeypatch.setattr(encoder, "FIT_ROWS", 128)
 
 

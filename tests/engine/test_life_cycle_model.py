@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reddb import limits
-from reddb.partition import encoder, search
+from reddb.partition import encoder
 from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.types import Kind
 from tests.engine.lives import EPOCH, Course, Life, Where, assert_view_is
@@ -268,7 +268,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "WAL_PREALLOCATE_BYTES", 4096)
     monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 16_384)
     monkeypatch.setattr(encoder, "FIT_ROWS", 128)
-    monkeypatch.setattr(search, "_FEW_MATCHES", 64)
+    monkeypatch.setattr(limits, "SCANNED_ROWS", 64)
 
 
 LifeMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reddb import errors, limits
-from reddb.partition import encoder, search
+from reddb.partition import encoder
 from reddb.partition.operations import Group, Operation
 from reddb.rows import make_batch
 from reddb.types import SearchOptions
@@ -281,7 +281,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "WAL_PREALLOCATE_BYTES", 256)
     monkeypatch.setattr(limits, "WAL_SEGMENT_BYTES", 4096)
     monkeypatch.setattr(encoder, "FIT_ROWS", 64)
-    monkeypatch.setattr(search, "_FEW_MATCHES", 32)
+    monkeypatch.setattr(limits, "SCANNED_ROWS", 32)
 
 
 PartitionMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30)

@@ -81,11 +81,11 @@ def test_bytes_behind_the_end_change_nothing(tmp_path, real, codes, by_l2):
     path = tmp_path / "graph"
     index = made(vectors[:1000], codes, by_l2=by_l2)
     save(index, path)
-    clean = GraphIndex.open(path, 384, codes).search(queries, K, 50)
+    clean = GraphIndex.open(path, 384, codes).search(queries, K, 50)[1]
     size = path.stat().st_size
     with path.open("ab") as file:
         file.write(b"\xff" * 12)
-    assert np.array_equal(GraphIndex.open(path, 384, codes).search(queries, K, 50), clean)
+    assert np.array_equal(GraphIndex.open(path, 384, codes).search(queries, K, 50)[1], clean)
     read = faiss.read_index(str(path))  # into memory, and written again
     save(read, path)
     assert path.stat().st_size == size
@@ -104,10 +104,10 @@ def test_links_and_codes_are_mapped(tmp_path, real, codes, by_l2):
 def test_a_search_outlives_the_name_of_its_file(tmp_path, real, codes):
     vectors, queries = real
     graph = opened(tmp_path, vectors[:500], codes)
-    before = graph.search(queries, K, 50)
+    before = graph.search(queries, K, 50)[1]
     (tmp_path / "graph").unlink()
     gc.collect()
-    assert np.array_equal(graph.search(queries, K, 50), before)
+    assert np.array_equal(graph.search(queries, K, 50)[1], before)
 
 
 def test_a_file_that_is_cut_is_refused(tmp_path, real):
@@ -134,7 +134,7 @@ def test_a_bitmap_is_honoured(tmp_path, real, codes, by_l2):
     assert set(np.unique(found).tolist()) <= {-1, 1002}
     assert (graph.search(queries, K, 200, np.zeros(126, np.uint8))[1] == -1).all()
     everything = np.full(126, 255, np.uint8)
-    assert np.array_equal(graph.search(queries, K, 50, everything), graph.search(queries, K, 50))
+    assert np.array_equal(graph.search(queries, K, 50, everything)[1], graph.search(queries, K, 50)[1])
 
 
 def test_ef_reaches_the_search(tmp_path, real):
@@ -187,7 +187,7 @@ def test_a_mapped_array_is_built_in_blocks(tmp_path, codes):
 def test_any_dimension_and_few_rows(tmp_path, codes, dim, by_l2):
     for rows in (1, 7):
         vectors = np.random.default_rng(4).normal(size=(rows, dim)).astype(np.float32)
-        found = opened(tmp_path, vectors, codes, by_l2=by_l2).search(vectors, K, 20)
+        found = opened(tmp_path, vectors, codes, by_l2=by_l2).search(vectors, K, 20)[1]
         assert found.shape == (rows, K)
         assert (np.sort(found, axis=1)[:, K - rows :] == np.arange(rows)).all()
         assert (np.sort(found, axis=1)[:, : K - rows] == -1).all()
@@ -198,5 +198,5 @@ def test_any_dimension_and_few_rows(tmp_path, codes, dim, by_l2):
 def test_rows_that_are_all_equal_are_found(tmp_path, codes, value):
     vectors = np.full((300, 40), value, np.float32)
     for by_l2 in (False, True):
-        found = opened(tmp_path, vectors, codes, by_l2=by_l2).search(vectors[:3], K, 50)
+        found = opened(tmp_path, vectors, codes, by_l2=by_l2).search(vectors[:3], K, 50)[1]
         assert all(len(set(row)) == K and min(row) >= 0 for row in found.tolist())

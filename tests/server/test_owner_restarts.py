@@ -31,7 +31,7 @@ def test_a_write_that_comes_first_is_told_to_wait(server: Server) -> None:
 def test_a_change_that_comes_meanwhile_is_in_force(server: Server) -> None:
     """The owner went on with the definition that it had begun to open the partition with."""
     with client_on(server, 0) as db:
-        db.execute("CREATE COLLECTION c KIND vector DIM 2 FIELDS (n INT)")  # the first one: core 1 owns it
+        db.execute("CREATE COLLECTION c KIND vector DIM 2 FIELDS (n INT, *)")  # the first one: core 1 owns it
         rows = list(range(2000))
         db.insert("c", rows, [[1, n] for n in rows], [{"n": n} for n in rows])
         for path in ("n", "m"):

@@ -5,6 +5,7 @@ Invariant: a batch either passes whole, or an error names the first wrong row an
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import is_
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from reddb import errors, limits
 from reddb.coordinates import check_coordinates
 from reddb.expiry import may_expire
 from reddb.fields import check_row, check_unaltered, refused, unpack_payload
-from reddb.keys import check_keys, declared_keys
+from reddb.keys import check_keys, declared_keys, folded
 from reddb.plain import NotPlain, is_plain, plain
 from reddb.rows import RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
@@ -34,6 +35,7 @@ def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True)
     contents = [b""] * len(batch) if batch.payloads is None else batch.payloads.split()
     given = [_check_content(row, content) for row, content in enumerate(contents)]
     for row, payload in enumerate(given) if is_new else ():
+        _check_reserved(row, tuple(payload))
         check_keys(collection.fields, payload, row, free_keys=collection.has_free_keys)
     payloads = [declared_keys(collection.fields, payload) for payload in given]
     if not len(collection.fields) and not may_expire(batch.payloads) and all(map(is_, payloads, given)):
@@ -116,6 +118,19 @@ def _check_payload(row: int, payload: Payload) -> None:
             raise errors.INVALID_PAYLOAD.error(f"row {row}: the payload key {name!r} is reserved", row=row)
         if not is_plain(value):
             _refuse_value(row, name, value)
+
+
+def _check_reserved(row: int, keys: tuple[str, ...]) -> None:
+    """Raises INVALID_PAYLOAD for a key that a name could not mean, for it is a column's in another case."""
+    reserved = _reserved(keys)
+    if reserved is not None:
+        message = f"row {row}: the payload key {reserved!r} is reserved, as {folded(reserved)!r} is"
+        raise errors.INVALID_PAYLOAD.error(message, row=row)
+
+
+@lru_cache(64)
+def _reserved(keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if folded(key) in RESERVED_NAMES), None)
 
 
 def _refuse_value(row: int, name: str, value: Any) -> NoReturn:

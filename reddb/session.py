@@ -238,6 +238,9 @@ def _statement(text: str) -> _Statement:
     tree = parsed(text)
     if isinstance(tree, ast.SessionCommand):
         raise errors.NOT_SUPPORTED.error("a command of the session cannot be prepared")
+    if isinstance(tree, ast.Begin | ast.Commit | ast.Rollback):
+        hint = "with db.transaction() as tx: …"
+        raise errors.NOT_SUPPORTED.error("what begins or ends a transaction cannot be prepared", hint=hint)
     return _Statement(text, tree, parameter_keys(tree))
 
 

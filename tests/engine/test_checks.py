@@ -107,6 +107,14 @@ def test_a_reserved_payload_key_is_named(name):
     assert error.message == f"row 1: the payload key {name!r} is reserved"
 
 
+@pytest.mark.parametrize("name", ["ID", "Vector", "SCORE", "Distance"])
+def test_a_key_that_is_reserved_but_for_its_case_is_named(name):
+    """A name means the column whatever its case, so nothing could ever name the key."""
+    error = refused(make_batch([1, 2], np.zeros((2, 2)), [{"fine": 1}, {name: 1}]))
+    assert error.code is errors.INVALID_PAYLOAD
+    assert error.message == f"row 1: the payload key {name!r} is reserved, as {name.lower()!r} is"
+
+
 @pytest.mark.parametrize(
     ("payload", "code", "reason"),
     [

@@ -153,6 +153,7 @@ def _like(binder: Binder, node: ast.Like) -> Operand:
         return pattern.operand
     if not isinstance(value, str):
         binder.refuse(errors.INVALID_VALUE, f"a pattern is a string, and this is {pattern.type}", node.pattern)
+    binder.note_ids(bound, pattern)
     try:
         evaluate.like_regex(value)
     except ValueError as error:

@@ -145,3 +145,13 @@ def test_ids_of_the_other_type_are_an_error(
     db.upsert(name, [other], [[1, 1]])  # a collection may have ids of both types, and then each may be named
     ask(db, name, other)
     assert db.get(name, ["none", 77]) == [None, None]
+
+
+def test_a_pattern_for_ids_that_are_all_numbers_is_an_error(db: Any, name: str) -> None:
+    fill(db, name, [1, 2])
+    for statement in ("SELECT id FROM {} WHERE id LIKE '1%'", "DELETE FROM {} WHERE id LIKE '1'"):
+        with pytest.raises(reddb.RedDBError, match=f"every id of {name} is an integer") as caught:
+            db.execute(statement.format(name))
+        assert caught.value.name == "INVALID_VALUE"
+    db.upsert(name, ["1x"], [[1, 1]])
+    assert list(db.execute(f"SELECT id FROM {name} WHERE id LIKE '1%'")) == [("1x",)]

@@ -43,7 +43,7 @@ from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.ranking import Candidates, Ranked, contenders_after
 from reddb.partition.settled import EXACT, FlatIndex, Graph, Lists
 from reddb.partition.view import View
-from reddb.types import Metric, SearchOptions, Vectors
+from reddb.types import SearchOptions, Vectors
 
 # The rows that are found together: of the candidates for the first 10, then of those for the first 40, and so on.
 TIER_ROWS = (10, 40, 160, 640, 2560, 10240)
@@ -263,24 +263,25 @@ class SegmentSearch:
 
     def _scan_steps(self, number: int, first: int, after: Ranked | None) -> Generator[None, None, Candidates]:
         """All rows from `first` on that match, live, and can be among the nearest that come behind `after`."""
-        query = self._queries.vectors[number]
+        query, k, distances = self._queries.vectors[number], self._options.k, self._segment.distances
         rows: list[Rows] = [np.empty(0, np.int64)]
         keys: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
-        held, kept, limit = 0, self._options.k, inf
+        held, kept, farthest = 0, k, inf  # no row whose key is surely above `farthest` can be among the nearest
         for mine, near in self._blocks(query, first):
-            if limit < inf:
-                close = np.flatnonzero(near <= limit)
+            if farthest < inf:
+                close = np.flatnonzero(near - distances.errors(query, near, mine) <= farthest)
                 mine, near = mine[close], near[close]
             rows.append(mine)
             keys.append(near)
             held += len(mine)
-            if held > 2 * kept + _SCAN_BLOCK_ROWS or (limit == inf and held >= self._options.k):
+            is_full = after is None and farthest == inf and held >= k
+            if is_full or held > 2 * kept + _SCAN_BLOCK_ROWS:
                 kept = held = self._keep_contenders(query, rows, keys, after)
-                limit = self._limit(query, rows[0], keys[0]) if after is None else inf
+                if is_full:
+                    farthest = float(np.partition(keys[0] + distances.errors(query, keys[0], rows[0]), k - 1)[k - 1])
             yield
         self._keep_contenders(query, rows, keys, after)
-        errors = self._segment.distances.errors(query, keys[0], rows[0])
-        return Candidates(self._place, rows[0], keys[0], errors)
+        return Candidates(self._place, rows[0], keys[0], distances.errors(query, keys[0], rows[0]))
 
     def _keep_contenders(
         self, query: Vectors, rows: list[Rows], keys: list[NDArray[np.float32]], after: Ranked | None
@@ -290,15 +291,6 @@ class SegmentSearch:
         best = contenders_after(near, self._segment.distances.errors(query, near, joined), self._options.k, after)
         rows[:], keys[:] = [joined[best]], [near[best]]
         return len(best)
-
-    def _limit(self, query: Vectors, rows: Rows, keys: NDArray[np.float32]) -> float:
-        """A key beyond which no row can be among the nearest, given some rows (n,); infinity if none can be told."""
-        distances, k = self._segment.distances, self._options.k
-        if len(keys) < k or self._view.collection.metric is Metric.IP:  # whose errors differ from row to row
-            return inf
-        errors = distances.errors(query, keys, rows)
-        farthest = np.partition(keys + errors, k - 1)[k - 1 : k]
-        return float(farthest[0]) + 3 * float(np.max(distances.errors(query, farthest, rows[:1])))
 
     def _blocks(self, query: Vectors, first: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
         segment, members = self._segment, self._members

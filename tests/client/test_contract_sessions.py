@@ -373,7 +373,11 @@ def test_select_gives_what_show_gives(db: Any, name: str, view: Any) -> None:
     by_select = db.execute(f"SELECT * FROM red.{view.name}")
     assert by_select.columns == view.column_names
     if view.name not in ("sessions", "queries", "metrics"):  # which change while one asks
-        assert list(by_select) == list(db.execute(f"SHOW {view.name.upper()}"))
+        shown = db.execute(f"SHOW {view.name.upper()}")
+        # Of this collection alone, where rows are of one: others are sealed meanwhile, a minute after their last write.
+        is_own = view.name in ("segments", "stats")
+        of_select, of_show = ([row for row in rows if not is_own or row[0] == name] for rows in (by_select, shown))
+        assert of_select == of_show
 
 
 def test_select_from_views_filters_orders_and_counts(db: Any, name: str) -> None:

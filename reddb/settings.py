@@ -115,7 +115,8 @@ SETTINGS: dict[str, Setting] = {
             default=None,
             default_in_words="6 with 2 bits, 4 with 4 bits",
             online=True,
-            meaning="Candidates per wanted row and segment that a scan of turbo codes gives to the exact ranking.",
+            meaning="Candidates per wanted row and segment that a scan of turbo codes gives to the exact ranking, "
+            "at least.",
         ),
         Setting(
             name="index",
@@ -155,7 +156,7 @@ SETTINGS: dict[str, Setting] = {
             maximum=limits.EF_MAX,
             default=192,
             online=True,
-            meaning="Candidates that a graph gives to the exact ranking, unless a search says otherwise.",
+            meaning="Candidates that a graph gives to the exact ranking, at least, unless a search says otherwise.",
         ),
         Setting(
             name="seal_rows",

@@ -148,7 +148,9 @@ class Values:
 
     def row_id(self, node: ast.Value) -> RowId:
         """Raises INVALID_ID unless the value is a 64-bit integer or a string of a valid length."""
-        value = self.value(node)
+        return self._checked_id(self.value(node), node)
+
+    def _checked_id(self, value: Any, node: ast.Value) -> RowId:
         if type(value) is int and limits.ID_INT_MIN <= value <= limits.ID_INT_MAX:
             return value
         if type(value) is str and _is_id_text(value):
@@ -160,7 +162,7 @@ class Values:
         """One id, or the ids of a list that came as a parameter."""
         value = self.value(node)
         if isinstance(node, ast.Parameter) and isinstance(value, list | tuple | np.ndarray):
-            return [self.row_id(ast.Literal(item, span=node.span)) for item in self.plain(node)]
+            return [self._checked_id(item, node) for item in self.plain(node)]
         return [self.row_id(node)]
 
     def count(self, node: ast.Value | None, default: int, maximum: int, what: str) -> int:

@@ -302,6 +302,7 @@ REFUSED = [
         "[1, 2, 3]",
     ),
     ("VECTOR SEARCH docs SIMILAR TO ID $1", (2.5,), "INVALID_ID", "an id is a 64-bit integer", "$1"),
+    ("VECTOR SEARCH docs SIMILAR TO ID ($1)", ([float("inf")],), "INVALID_ID", "an id is a 64-bit integer", "$1"),
     # filters
     (
         "DELETE FROM docs WHERE vector = 1",

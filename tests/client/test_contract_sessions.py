@@ -194,7 +194,6 @@ def test_a_wrong_statement_is_refused_when_it_is_prepared(db: Any) -> None:
     with pytest.raises(reddb.RedDBError) as caught:
         db.prepare("SELECT FROM WHERE")
     assert caught.value.name == "SYNTAX"
-    # Nothing that stays behind in a session comes past what refuses it on a client that is shared, or in a block.
     for statement in ("SET ef = 3", "BEGIN", "COMMIT", "ROLLBACK"):
         with pytest.raises(reddb.RedDBError) as caught:
             db.prepare(statement)
@@ -374,8 +373,7 @@ def test_select_gives_what_show_gives(db: Any, name: str, view: Any) -> None:
     assert by_select.columns == view.column_names
     if view.name not in ("sessions", "queries", "metrics"):  # which change while one asks
         shown = db.execute(f"SHOW {view.name.upper()}")
-        # Of this collection alone, where rows are of one: others are sealed meanwhile, a minute after their last write.
-        is_own = view.name in ("segments", "stats")
+        is_own = view.name in ("segments", "stats")  # those of others change a minute after their last write
         of_select, of_show = ([row for row in rows if not is_own or row[0] == name] for rows in (by_select, shown))
         assert of_select == of_show
 

@@ -50,7 +50,7 @@ _COMMON = "m = 4, ef_construction = 16, seal_idle_s = 3, checkpoint_s = 5"
 _OWN = (("vector.turbo", 4, "l2"), "index = 'auto'", 1)
 _WRITERS, _IDS = 4, 300  # ids of each in a collection
 _REFUSALS = {reddb.errors.NOT_READY, reddb.errors.TOO_MANY_ROWS}  # nothing has happened
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0  # what is being built waits for builders that are killed meanwhile
 _SETTLED_S = 60.0  # until all answers again when nothing is killed any more
 _TICK_S = 0.1
 _SAMPLE_S, _SAMPLES_MIN = 5.0, 12

@@ -159,10 +159,10 @@ class Writer:
         return Operation(f"upsert {name} {ids}", lambda db: db.upsert(name, ids, vectors, payloads), changes, len(ids))
 
     def _delete(self, name: str, rows: dict[Any, Any]) -> Operation:
-        ids = self._some(30)
+        ids = [row_id for row_id in self._some(30) if type(row_id) in set(map(type, rows))]  # others are an error
         changes = {("row", name, row_id): None for row_id in ids}
         there = sum(row_id in rows for row_id in ids)
-        return Operation(f"delete {name} {ids}", lambda db: db.delete(name, ids), changes, there)
+        return Operation(f"delete {name} {ids}", lambda db: db.delete(name, ids) if ids else 0, changes, there)
 
     def _delete_where(self, name: str, rows: dict[Any, Any], n: int) -> Operation:
         changes = {("row", name, row_id): None for row_id, (_, payload) in rows.items() if payload["n"] < n}
@@ -170,8 +170,7 @@ class Writer:
 
     def _read(self, name: str, rows: dict[Any, Any]) -> Operation:
         """Rows by id are as they were acknowledged, on whatever core; a search gives distinct rows, nearest first."""
-        kinds = {type(row_id) for row_id, row in rows.items() if row is not None}
-        ids = [row_id for row_id in self._some(30) if type(row_id) in kinds]  # of another type no row is asked for
+        ids = [row_id for row_id in self._some(30) if type(row_id) in set(map(type, rows))]  # others are an error
         (query,) = self._draw_vectors(name, 1)
         where = self._random.choice([None, f"who = {self._number}"])
 

@@ -26,7 +26,7 @@ from reddb.wire.messages import MAGIC, VERSION, Failure, Hello, Message, Welcome
 
 REDDB = Path(sys.executable).with_name("reddb")
 READY = re.compile(r"RedDB (\S+) is ready: address ([0-9.]+):(\d+), cores (\d+), data (\S+), pid (\d+)\n")
-START_S = 20.0
+START_S = 60.0  # a machine that does other work beside may need long
 STOP_S = 15.0
 
 T = TypeVar("T")

@@ -188,9 +188,12 @@ class Writer:
         return Operation(text, lambda db: db.upsert(name, ids, vectors, payloads), changes, len(ids))
 
     def _delete(self, name: str, rows: dict[Any, Any]) -> Operation:
-        ids = [*self._random.sample(list(rows), min(len(rows), self._random.randint(1, 20))), *self._new_ids(2)]
+        there = self._random.sample(list(rows), min(len(rows), self._random.randint(1, 20)))
+        types = set(map(type, there))  # an id of a type that no row has is an error
+        ids = [*there, *(row_id for row_id in self._new_ids(2) if type(row_id) in types)]
         changes = {("row", name, row_id): None for row_id in ids}
-        return Operation(f"delete from {name} {ids}", lambda db: db.delete(name, ids), changes, len(ids) - 2)
+        text = f"delete from {name} {ids}"
+        return Operation(text, lambda db: db.delete(name, ids) if ids else 0, changes, len(there))
 
     def _delete_where(self, name: str, rows: dict[Any, Any]) -> Operation:
         n = self._random.randint(1, 60)

@@ -182,11 +182,11 @@ def mutated(rng: random.Random, text: str, others: list[str] = CORPUS) -> str:
     return "".join(pieces)
 
 
-def fill(db: reddb.Client) -> None:
-    """Make the collections anew, each with rows, and drop whatever else there is."""
+def fill(db: reddb.Client, but: str = "") -> None:
+    """Make the collections anew, each with rows, and drop whatever else there is but one."""
     for (alias,) in db.execute("SELECT name FROM red.aliases"):
         db.execute(f"DROP ALIAS {_quoted(alias)}")
-    for (name,) in db.execute("SELECT name FROM red.collections"):
+    for (name,) in db.execute("SELECT name FROM red.collections WHERE name <> $1", [but]):
         db.execute(f"DROP COLLECTION {_quoted(name)}")
     fields = ", ".join(f"{item.name} {item.type}" for item in FIELDS)
     for name, kind, metric in COLLECTIONS:

@@ -152,6 +152,17 @@ class Server:
             if words[-3:-1] == ["-m", "reddb.server.core"]
         }
 
+    def memory_mib(self) -> float:
+        """Anonymous memory of the supervisor, the cores and their builders."""
+        waiting, kib = [self.pid], 0
+        while waiting:
+            pid = waiting.pop()
+            with suppress(OSError):  # it has ended
+                status = Path(f"/proc/{pid}/status").read_text()
+                kib += int(status.partition("RssAnon:")[2].partition("kB")[0] or 0)
+                waiting += children(pid)
+        return kib / 1024
+
     def kill_core(self, core: int) -> int:
         """SIGKILL one core; returns the process that it was."""
         pid = self.core_pids()[core]

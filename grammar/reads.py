@@ -149,6 +149,7 @@ class Subject(StrEnum):
     QUERIES = "queries"
     ERRORS = "errors"
     METRICS = "metrics"
+    MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)

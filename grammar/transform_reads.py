@@ -120,6 +120,9 @@ class ReadBuilder(DefinitionBuilder):
     def show_metrics(self, meta: Meta, parts: list[Any]) -> ast.Show:
         return self._show(meta, ast.Subject.METRICS, parts)
 
+    def show_memory(self, meta: Meta, parts: list[Any]) -> ast.Show:
+        return self._show(meta, ast.Subject.MEMORY, parts)
+
     # --- VECTOR SEARCH -------------------------------------------------------------------------------------
 
     def stored_row(self, meta: Meta, ids: list[Any]) -> ast.StoredRow:

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from reddb import errors, requests
+from reddb.accountant import Accountant
 from reddb.aliases import check_no_aliases, put_alias, remove_alias
 from reddb.disk import Disk, OsDisk
 from reddb.index.metrics import use_one_thread
-from reddb.introspection import metrics_rows, shown
+from reddb.introspection import memory_rows, memory_samples, metrics_rows, shown
 from reddb.metrics import Metrics, Sample
 from reddb.names import Names
 from reddb.partition.clock import SteadyClock, system_time_us
@@ -109,6 +110,7 @@ class Database:
         self._session, self._transactions = self._shared.state, self._shared.transactions  # of the one who asks
         self._since = datetime.now(UTC)
         self._metrics = Metrics()
+        self._accountant = Accountant()
         self._timeout_s: float | None = None  # of the request that is being answered
         self._end = inf
         try:
@@ -270,8 +272,11 @@ class Database:
             return Table(columns, [[0, None, "embedded", name, self._since, "active", 1]])
         if plan.view.name == "queries":
             return Table(columns, [])  # nobody can ask while another query runs: there is one thread
+        if plan.view.name == "memory":
+            return Table(columns, memory_rows(None, self._accountant))
         parts = [part for opened in self._opened.values() for part in opened.reader.parts]
-        gauges = [Sample("reddb_core_up", "", 1), Sample("reddb_sessions", "", 1), *owned_samples(parts)]
+        gauges = [Sample("reddb_core_up", "", 1), Sample("reddb_sessions", "", 1)]
+        gauges += [*memory_samples(self._accountant), *owned_samples(parts)]
         return Table(columns, metrics_rows(None, self._metrics, iter(gauges)))
 
     def _found(self, steps: Steps, queries: int) -> list[Found]:

@@ -181,6 +181,14 @@ TOO_MANY_FILES = _declare(
     "The process or the machine has no file descriptor left; nothing of the write was stored.",
     retryable=True,
 )
+BUSY = _declare(
+    3006,
+    "BUSY",
+    _K.LIMIT,
+    "Others have taken the memory that this needs; nothing was done.",
+    retryable=True,
+)
+TOO_LARGE = _declare(3007, "TOO_LARGE", _K.LIMIT, "This needs more memory than there is for its kind.")
 STATEMENT_TIMEOUT = _declare(
     3010, "STATEMENT_TIMEOUT", _K.LIMIT, "The query took longer than statement_timeout and was stopped."
 )

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol, TypeAlias
 
 from reddb import errors, limits
+from reddb.accountant import Accountant
 from reddb.metrics import Metrics, Sample, metric_of
 from reddb.names import Names
 from reddb.partition.figures import (
@@ -69,6 +70,18 @@ def metrics_rows(core: int | None, metrics: Metrics, gauges: Iterator[Sample]) -
         metric = metric_of(sample)
         rows.append([core, sample.name, sample.labels, metric.type, float(sample.value), metric.meaning])
     return rows
+
+
+def memory_rows(core: int | None, accountant: Accountant) -> list[list[Any]]:
+    """SHOW MEMORY of one core."""
+    return [[core, pool.kind.name, pool.used, pool.peak, pool.limit, pool.kind.meaning] for pool in accountant]
+
+
+def memory_samples(accountant: Accountant) -> Iterator[Sample]:
+    """The same as metrics."""
+    for pool in accountant:
+        yield Sample("reddb_buffer_bytes", f'pool="{pool.kind.name}"', pool.used)
+        yield Sample("reddb_buffer_peak_bytes", f'pool="{pool.kind.name}"', pool.peak)
 
 
 # --- of the segments of collections ------------------------------------------------------------------------

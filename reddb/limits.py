@@ -78,6 +78,19 @@ WRITE_BUFFER_BYTES_MAX = 1 * MIB  # unsent bytes of one connection, beyond which
 CONNECTIONS_MAX = 4_096  # per server; beyond it a connection is told so and closed
 HELLO_TIMEOUT_S = 10.0  # from accept to a complete Hello
 
+# --- memory of buffers, caches and queues (`reddb.accountant`) ----------------------------------------------
+MACHINE_BUFFER_PART = 4  # one part in so many of the machine's or the container's memory; the others are for rows
+CORE_BUFFER_BYTES_MAX = 1536 * MIB  # of one core: so that the largest frame fits into each pool that it passes
+CORE_BUFFER_BYTES_MIN = 64 * MIB
+SMALL_FRAME_BYTES = 16 * KIB  # up to here no frame waits for others: 4,096 half ones are 64 MiB
+REQUEST_BYTES = 2 * KIB  # what a request takes beside its body: its message, its task, its place in the registry
+CONTAINER_BYTES = 72  # of an empty list or map, which is one byte on the wire
+FRAME_WAIT_S = 5.0  # how long a large frame waits for memory before BUSY
+FRAME_BYTES_PER_S_MIN = 4 * MIB  # of a large frame while others wait for memory; a slower one is given up
+FRAME_STALLED_S = 30.0  # a large frame of which nothing came for so long is given up, whether others wait or not
+FRAME_WATCH_S = 0.5  # between two looks at the large frames that are coming in
+DECODED_NODES_MAX = 16_384  # values of a body that are looked at before it is decoded; the rest is taken for the worst
+
 # --- write-ahead log ---------------------------------------------------------------------------------------
 WAL_SEGMENT_BYTES = 64 * MIB  # a new file is begun at the first record that starts beyond it
 WAL_PREALLOCATE_BYTES = 4 * MIB  # reserved ahead, so that most syncs need not write a new file size

@@ -44,6 +44,8 @@ METRICS: dict[str, Metric] = {
         Metric("reddb_recovery_seconds_total", "counter", "Seconds that opening them took."),
         Metric("reddb_sessions", "gauge", "Connections."),
         Metric("reddb_queries", "gauge", "Queries that go on beyond the turn they came in."),
+        Metric("reddb_buffer_bytes", "gauge", "Memory that buffers, caches and queues take.", "pool"),
+        Metric("reddb_buffer_peak_bytes", "gauge", "The most that they ever took.", "pool"),
         Metric("reddb_rows", "gauge", "Live rows of the partitions that this core owns."),
         Metric("reddb_expired_rows", "gauge", "Rows of them whose time has come, that wait to be deleted."),
         Metric("reddb_segments", "gauge", "Their segments, by state.", "state"),

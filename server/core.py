@@ -51,6 +51,7 @@ class CoreOptions:
     cpu: int
     parent: int
     builder_bytes: int
+    buffer_bytes: int
     archive_dir: str | None
     settings: dict[str, int | str | None]
 
@@ -69,6 +70,7 @@ class Core:
             _random_u32,
             self._send_keeping,
             options.builder_bytes,
+            options.buffer_bytes,
             None if options.archive_dir is None else Path(options.archive_dir),
             options.settings,
         )

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reddb import errors, limits
-from reddb.introspection import metrics_rows
+from reddb.accountant import Accountant
+from reddb.introspection import memory_rows, memory_samples, metrics_rows
 from reddb.metrics import METRICS, Metrics, Sample
 from reddb.partition.figures import owned_samples
 from reddb.partition.reader import PartitionReader
@@ -30,6 +31,7 @@ class Inspection:
         cores: int,
         registry: Registry,
         metrics: Metrics,
+        accountant: Accountant,
         owned: Callable[[], Iterable[PartitionReader]],
         link: Callable[[int], PeerLink | None],
     ) -> None:
@@ -38,6 +40,7 @@ class Inspection:
         self._cores = cores
         self._registry = registry
         self._metrics = metrics
+        self._accountant = accountant
         self._owned = owned
         self._link = link
 
@@ -97,6 +100,8 @@ class Inspection:
                 return list(self._registry.session_rows())
             case "queries":
                 return list(self._registry.query_rows())
+            case "memory":
+                return memory_rows(self._core, self._accountant)
         assert view == "metrics"
         return metrics_rows(self._core, self._metrics, self._gauges())
 
@@ -104,6 +109,7 @@ class Inspection:
         yield Sample("reddb_core_up", "", 1)
         yield Sample("reddb_sessions", "", self._registry.sessions)
         yield Sample("reddb_queries", "", self._registry.queries)
+        yield from memory_samples(self._accountant)
         yield from owned_samples(self._owned())
 
 
@@ -112,5 +118,5 @@ def _no_answer(core: int, view: View) -> list[Any]:
     if view.name == "metrics":
         up = METRICS["reddb_core_up"]
         return [core, up.name, "", up.type, 0.0, up.meaning]
-    told = {"core": core, "state": "no answer"}
+    told = {"core": core, "state": "no answer", "pool": "no answer"}
     return [told.get(name) for name in view.column_names]

@@ -85,6 +85,7 @@ def serve(
     import uvloop
 
     from reddb.server import logs
+    from reddb.server.machine import memory_bytes
     from reddb.server.options import ServeOptions
     from reddb.server.supervisor import Supervisor
 
@@ -103,9 +104,9 @@ def serve(
 
     async def run() -> None:
         of_this_machine = len(os.sched_getaffinity(0))
-        memory_bytes = builder_memory_mib * limits.MIB
         options = ServeOptions(
-            *(data, cores or of_this_machine, host, port, memory_bytes, builders or limits.CORES_MAX, hung_after_s),
+            *(data, cores or of_this_machine, host, port, memory_bytes()),
+            *(builder_memory_mib * limits.MIB, builders or limits.CORES_MAX, hung_after_s),
             archive_dir=archive_dir,
         )
         await Supervisor(options).run()

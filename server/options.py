@@ -16,6 +16,7 @@ class ServeOptions:
     cores: int
     host: str
     port: int
+    machine_bytes: int  # of memory, of which buffers take a part
     builder_bytes: int = 0
     builders: int = limits.CORES_MAX
     hung_after_s: int = limits.HUNG_AFTER_S

@@ -20,6 +20,7 @@ from typing import Protocol
 import structlog
 
 from reddb import limits
+from reddb.accountant import core_limit
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
 from reddb.server.options import ServeOptions
 
@@ -156,6 +157,7 @@ class CoreProcess:
             "cpu": self._cpu,
             "parent": os.getpid(),
             "builder_bytes": self._options.builder_bytes,
+            "buffer_bytes": core_limit(self._options.machine_bytes, self._options.cores),
             "archive_dir": None if self._options.archive_dir is None else str(self._options.archive_dir),
             "settings": self._options.described(),
         }

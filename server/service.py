@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from reddb import errors
+from reddb.accountant import Accountant
 from reddb.disk import Disk
 from reddb.introspection import shown
 from reddb.metrics import Metrics
@@ -42,6 +43,7 @@ from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write, check_deleted, collection_named
 from reddb.server.inspection import Inspection
+from reddb.server.intake import Arrivals
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import Partitions
 from reddb.server.registry import Registry
@@ -68,10 +70,11 @@ class Service:
         random_u32: Callable[[], int],
         send: Callable[[dict[str, Any], int | None], None],
         builder_bytes: int,
+        buffer_bytes: int,
         archive_dir: Path | None,
         settings: Mapping[str, SettingValue | None],
     ) -> None:
-        """`settings` are the server's, by name.
+        """`settings` are the server's, by name; `buffer_bytes` bounds the memory of buffers, caches and queues.
 
         `send` sends a message, with a descriptor that stays ours, to the supervisor.
         """
@@ -79,6 +82,8 @@ class Service:
         self.catalog = Names()
         self.server_settings = settings
         self.metrics = Metrics()
+        self.accountant = Accountant(buffer_bytes)
+        self.arrivals = Arrivals(self.accountant)
         self.searches = Searches(self.metrics)
         self.registry = Registry(core)
         self._send = send
@@ -89,7 +94,7 @@ class Service:
             core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics
         )
         self.writes = Writes(core, self.partitions, lambda: self.catalog)
-        of = core, cores, self.registry, self.metrics
+        of = core, cores, self.registry, self.metrics, self.accountant
         self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._next_question = 0

@@ -38,12 +38,13 @@ from reddb.requests import (
     search_of,
     with_notices,
 )
+from reddb.server.intake import Intake, Reading
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
 from reddb.server.statements import may_be_left, run_statement
 from reddb.transactions import Collected, Transaction, Transactions
-from reddb.wire.connection import Broken, WireConnection, encode
+from reddb.wire.connection import Broken, encode
 from reddb.wire.messages import (
     MESSAGES,
     VERSION,
@@ -78,7 +79,8 @@ class Session(asyncio.Protocol):
         self._service = service
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._wire = WireConnection(expects_hello=True)
+        self._reading = Reading()
+        self._intake = Intake(service.arrivals, service.accountant, self._reading, self._refuse_unread)
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, Running] = {}
@@ -90,7 +92,6 @@ class Session(asyncio.Protocol):
         self._is_stopping = False
         self._writable = asyncio.Event()
         self._writable.set()
-        self._reasons_to_pause: set[str] = set()
         self._idle = asyncio.Event()
         self._hello_deadline: asyncio.TimerHandle | None = None
 
@@ -98,13 +99,14 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        self._reading.connected(self._transport)
         self._service.registry.connect(self._connected)
         self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
         self._hello_deadline = self._loop.call_later(limits.HELLO_TIMEOUT_S, self._hello_too_late)
 
     def data_received(self, data: bytes) -> None:
         self._metrics.bytes_received += len(data)
-        for event in self._wire.receive_data(data):
+        for event in self._intake.receive_data(data):
             if isinstance(event, Broken):
                 self._break(event.correlation, event.error)
                 return
@@ -118,24 +120,31 @@ class Session(asyncio.Protocol):
             self._metrics.requests[_KINDS[type(event.message)]] += 1
             self._handle(event.correlation, event.message)
         if self._connected.in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
-            self._pause("requests")
+            self._reading.pause("requests")
+
+    def _refuse_unread(self, correlation: int, error: errors.RedDBError) -> None:
+        """Answer a request for which there was no memory."""
+        self._connected.in_flight += 1
+        self._refuse(correlation, error)
 
     def pause_writing(self) -> None:
         self._writable.clear()
-        self._pause("answers")
+        self._reading.pause("answers")
 
     def resume_writing(self) -> None:
         self._writable.set()
-        self._resume("answers")
+        self._reading.resume("answers")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._reading.connected(None)
         self._writable.set()
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
         self._idle.set()
         for correlation in list(self._running):
             self._cancel(correlation)
+        self._intake.close(self._running)
         self._service.registry.disconnect(self._connected)
         self._closed(self)
 
@@ -143,7 +152,7 @@ class Session(asyncio.Protocol):
         """Take nothing more, finish what was received, close."""
         self._is_stopping = True
         self._writable.set()
-        self._pause("stopping")
+        self._reading.pause("stopping")
         while self._connected.in_flight and self._transport is not None:
             self._idle.clear()
             await self._idle.wait()
@@ -304,14 +313,15 @@ class Session(asyncio.Protocol):
         # All parts before the first is sent: one that is too large makes the answer an error, not half an answer.
         frames = [encode(part, correlation, more=number < len(parts)) for number, part in enumerate(parts, 1)]
         self._connected.in_flight -= 1
+        self._intake.answered(correlation)
         if self._running and (running := self._running.pop(correlation, None)) is not None:
             self._service.registry.end(running)
         if self._transport is not None:
             for frame in frames:
                 self._metrics.bytes_sent += len(frame)
                 self._transport.write(frame)
-        if self._connected.in_flight < limits.REQUESTS_IN_FLIGHT_MAX and self._reasons_to_pause:
-            self._resume("requests")
+        if self._connected.in_flight < limits.REQUESTS_IN_FLIGHT_MAX:
+            self._reading.resume("requests")
         if not self._connected.in_flight:
             self._idle.set()
 
@@ -387,13 +397,3 @@ class Session(asyncio.Protocol):
 
     def _hello_too_late(self) -> None:
         self._break(0, errors.PROTOCOL.error(f"no Hello within {limits.HELLO_TIMEOUT_S:g} s"))
-
-    def _pause(self, reason: str) -> None:
-        if self._transport is not None and not self._reasons_to_pause:
-            self._transport.pause_reading()
-        self._reasons_to_pause.add(reason)
-
-    def _resume(self, reason: str) -> None:
-        self._reasons_to_pause.discard(reason)
-        if self._transport is not None and not self._reasons_to_pause:
-            self._transport.resume_reading()

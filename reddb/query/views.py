@@ -192,6 +192,19 @@ VIEWS: dict[str, View] = {
             ),
         ),
         View(
+            "memory",
+            Maker.CORES,
+            "What buffers, caches and queues take of the memory that there is for them.",
+            (
+                ViewColumn("core", _INT, "The core that takes it; NULL in an embedded database."),
+                ViewColumn("pool", _TEXT, "The kind of memory."),
+                ViewColumn("used", _INT, "Bytes that are taken now."),
+                ViewColumn("peak", _INT, "The most that were taken at once."),
+                ViewColumn("limit", _INT, "The most that may be; beyond it requests get BUSY or TOO_LARGE."),
+                ViewColumn("meaning", _TEXT, "What is counted."),
+            ),
+        ),
+        View(
             "metrics",
             Maker.CORES,
             "What was counted and measured since each core started.",

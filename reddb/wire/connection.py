@@ -14,10 +14,11 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from reddb import errors, limits
-from reddb.wire.frames import Frame, FrameReader, encode_frame
+from reddb.wire.frames import Frame, FrameReader, HalfFrame, encode_frame
 from reddb.wire.messages import MAGIC, VERSION, Hello, Message, decode_message, encode_body
 
 
@@ -51,12 +52,31 @@ def encode(message: Message, correlation: int, *, more: bool = False) -> bytes:
 
 
 class WireConnection:
-    """The receiving half of a connection. `expects_hello`: we are the server of a peer that has yet to greet."""
+    """The receiving half of a connection."""
 
-    def __init__(self, *, expects_hello: bool) -> None:
+    def __init__(self, *, expects_hello: bool, admit: Callable[[Frame], bool] | None = None) -> None:
+        """`expects_hello`: we are the server of a peer that has yet to greet.
+
+        `admit` is asked before a message is read; one for which it says False is thrown away.
+        """
         self._expects_hello = expects_hello
+        self._admit = admit
         self._is_broken = False
         self._frames = FrameReader(limits.FRAME_BYTES_MAX_BEFORE_HELLO if expects_hello else limits.FRAME_BYTES_MAX)
+
+    @property
+    def half(self) -> HalfFrame | None:
+        """The frame that is coming in, if a part of one has come."""
+        return self._frames.half
+
+    @property
+    def held(self) -> int:
+        """Bytes that have come of it."""
+        return self._frames.held
+
+    def skip(self) -> None:
+        """Forget the half frame; what comes of it is thrown away, and the frame behind it is read."""
+        self._frames.skip()
 
     def receive_data(self, data: bytes) -> list[Event]:
         """What the peer said with these bytes and those before."""
@@ -67,7 +87,8 @@ class WireConnection:
         try:
             for frame in self._frames.feed(data):
                 correlation = frame.correlation
-                events.append(Received(correlation, self._read(frame), frame.more))
+                if self._admit is None or self._admit(frame):
+                    events.append(Received(correlation, self._read(frame), frame.more))
         except errors.RedDBError as error:
             self._is_broken = True
             events.append(Broken(correlation, error))

@@ -12,7 +12,8 @@ All integers are little-endian. Answers may come in any order.
 
 Invariants:
   * The length is checked before the buffer grows: a peer can make us hold no more than its limit.
-  * A frame that lies whole in what was received is not copied.
+  * A frame that lies whole in what was received is not copied; of others each byte is, once.
+  * Memory grows with what has arrived, never with what a header announces.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from reddb import errors, limits
+from reddb.types import Buffer
 
 _HEADER = struct.Struct("<IBBHQ")
 _MORE = 1
@@ -43,42 +45,63 @@ def encode_frame(kind: int, correlation: int, body: bytes, *, more: bool = False
     return _HEADER.pack(len(body), kind, _MORE if more else 0, 0, correlation) + body
 
 
+class HalfFrame(NamedTuple):
+    """A frame of which a part has come; `size` is its length with its header. A new object for each."""
+
+    correlation: int
+    size: int
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames. `body_bytes_max` may be raised as the peer becomes known."""
 
     def __init__(self, body_bytes_max: int) -> None:
         self.body_bytes_max = body_bytes_max
+        self.half: HalfFrame | None = None  # the frame that is coming in, once its header has
         self._rest = bytearray()
+        self._missing = 0  # bytes of `half` that are still to come
+        self._skipped = 0  # bytes that are still to come of a frame that nobody wants
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the others of their frame."""
+        return len(self._rest)
+
+    def skip(self) -> None:
+        """Forget the half frame; what comes of it is thrown away."""
+        assert self.half is not None
+        self._skipped = self._missing
+        self.half, self._missing, self._rest = None, 0, bytearray()
+
+    def feed(self, data: Buffer) -> Iterator[Frame]:
         """The frames that are complete now, one by one, so that a frame may raise the limit for the next.
 
         Raises PROTOCOL for a header that cannot be, behind the frames before it; then it must not be fed again.
         """
+        if self._skipped:
+            skipped = min(self._skipped, len(data))
+            self._skipped -= skipped
+            data = memoryview(data)[skipped:]
         if self._rest:
             self._rest += data
-            if len(self._rest) < limits.FRAME_HEADER_BYTES + self._body_length(self._rest):
+            self._missing -= len(data)
+            if self.half is not None and self._missing > 0:
                 return
-            data, self._rest = bytes(self._rest), bytearray()
+            data, self._rest = self._rest, bytearray()
+            self.half, self._missing = None, 0
         view, start = memoryview(data), 0
         while len(data) - start >= limits.FRAME_HEADER_BYTES:
             length, kind, flags, stream, correlation = _HEADER.unpack_from(data, start)
             self._check(length, flags, stream)
             end = start + limits.FRAME_HEADER_BYTES + length
             if end > len(data):
+                self.half = HalfFrame(correlation, end - start)
+                self._missing = end - len(data)
                 break
             body = view[start + limits.FRAME_HEADER_BYTES : end]
             start = end
             yield Frame(kind, flags == _MORE, correlation, body)
         self._rest += view[start:]
-
-    def _body_length(self, data: bytearray) -> int:
-        """The announced length of the first frame, or 0 while its header is incomplete."""
-        if len(data) < limits.FRAME_HEADER_BYTES:
-            return 0
-        length, _, flags, stream, _ = _HEADER.unpack_from(data)
-        self._check(length, flags, stream)
-        return int(length)
 
     def _check(self, length: int, flags: int, stream: int) -> None:
         if length > self.body_bytes_max:

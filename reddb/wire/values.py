@@ -70,6 +70,86 @@ def check_instants(buffer: Buffer) -> None:
             pending += value.values() if isinstance(value, dict) else value
 
 
+def decoded_bytes(buffer: Buffer) -> int:
+    """About the memory that `unpack` takes for what it makes, at least; looks at a bounded number of values.
+
+    What lies behind these is taken for short texts and containers, of which each byte can become 72.
+    """
+    body, at, pending, total = memoryview(buffer), 0, 1, 0
+    for _ in range(limits.DECODED_NODES_MAX):
+        if not pending or at >= len(body):
+            return total
+        pending -= 1
+        size, width, items = _TAGS[body[at]]
+        at += 1
+        if width:
+            size += int.from_bytes(body[at : at + width])
+            at += width
+        if items:
+            pending += items * size
+            total += limits.CONTAINER_BYTES + (_PAIR_BYTES if items == 2 else _PLACE_BYTES) * size
+        else:
+            at += size
+            total += _VALUE_BYTES + size
+    rest = np.frombuffer(body[at:], np.uint8)
+    containers = np.count_nonzero((rest ^ 0x80) < 0x20) + np.count_nonzero((rest >= 0xDC) & (rest <= 0xDF))
+    return total + len(rest) * _SHORT_BYTES + int(containers) * limits.CONTAINER_BYTES
+
+
+def value_bytes(value: Any) -> int:
+    """About the memory of a value that was unpacked."""
+    total, pending = 0, [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending += value
+            total += limits.CONTAINER_BYTES + _PLACE_BYTES * len(value)
+        elif isinstance(value, dict):
+            pending += value.values()
+            total += limits.CONTAINER_BYTES + (_PAIR_BYTES + _VALUE_BYTES) * len(value) + sum(map(len, value))
+        elif isinstance(value, np.ndarray):
+            total += _VALUE_BYTES + value.nbytes
+        else:
+            total += _VALUE_BYTES + (len(value) if isinstance(value, str | bytes) else 0)
+    return total
+
+
+_VALUE_BYTES = 56  # of a number, and of a text or bytes beside their content
+_PLACE_BYTES = 8  # in a list
+_PAIR_BYTES = 200  # in a map
+_SHORT_BYTES = 20  # for each byte of short texts: 59 for three
+
+
+def _tag(tag: int) -> tuple[int, int, int]:
+    """What the first byte of a value says: its size, the bytes that say more of it, and the values at a place.
+
+    The size of a container counts its places, each of one value or a pair; that of others counts bytes.
+    """
+    match tag >> 4:
+        case 0x8:
+            return tag & 0xF, 0, 2
+        case 0x9:
+            return tag & 0xF, 0, 1
+        case 0xA | 0xB:  # a short text
+            return tag & 0x1F, 0, 0
+    if 0xC4 <= tag <= 0xC6:  # bytes
+        return 0, 1 << (tag - 0xC4), 0
+    if 0xC7 <= tag <= 0xC9:  # an extension, with a byte for its type
+        return 1, 1 << (tag - 0xC7), 0
+    if 0xD4 <= tag <= 0xD8:  # one of 1, 2, 4, … bytes
+        return 1 + (1 << (tag - 0xD4)), 0, 0
+    if 0xD9 <= tag <= 0xDB:  # a text
+        return 0, 1 << (tag - 0xD9), 0
+    if 0xDC <= tag <= 0xDF:  # lists, then maps
+        return 0, 2 << (tag & 1), 1 + (tag >= 0xDE)
+    if 0xCA <= tag <= 0xCB:  # floats
+        return 4 << (tag & 1), 0, 0
+    return (1 << (tag & 3) if 0xCC <= tag <= 0xD3 else 0), 0, 0  # integers; nil, false and true
+
+
+_TAGS = [_tag(tag) for tag in range(256)]
+
+
 def _pack_other(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()

@@ -33,6 +33,7 @@ LAYERS = {
             "reddb.settings",
             "reddb.session_settings",
             "reddb.metrics",
+            "reddb.accountant",
             "reddb.types",
             "reddb.names",
             "reddb.fields",

@@ -96,3 +96,29 @@ def test_unknown_flags_are_refused(flags):
 def test_a_stream_number_is_refused():
     with pytest.raises(errors.RedDBError, match="stream 1"):
         list(FrameReader(100).feed(header(stream=1)))
+
+
+def test_a_frame_that_nobody_wants_is_skipped_wherever_it_is_cut():
+    stream = encode_frame(1, 7, b"unwanted" * 4) + encode_frame(2, 8, b"wanted")
+    for first in range(17, 48):
+        for second in range(first, len(stream)):
+            reader = FrameReader(100)
+            assert feed(reader, stream[:first]) == []
+            half = reader.half
+            assert half is not None
+            assert (half.correlation, half.size, reader.held) == (7, 48, first)
+            reader.skip()
+            assert (reader.half, reader.held) == (None, 0)
+            came = feed(reader, stream[first:second]) + feed(reader, stream[second:])
+            assert came == [(2, False, 8, b"wanted")], (first, second)
+
+
+def test_each_half_frame_is_an_object_of_its_own():
+    reader, frame = FrameReader(100), encode_frame(1, 7, b"alike" * 4)
+    feed(reader, frame[:20])
+    first = reader.half
+    assert reader.half is first
+    feed(reader, frame[20:] + frame[:20])
+    assert (reader.half, reader.half is first) == (first, False)
+    feed(reader, frame[20:])
+    assert reader.half is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import random
+import tracemalloc
 
 import msgpack
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
 
 from reddb import errors, limits
-from reddb.wire.values import pack, unpack
+from reddb.wire.values import decoded_bytes, pack, unpack, value_bytes
 
 PLAIN = st.recursive(
     st.none()
@@ -156,3 +158,38 @@ def test_any_bytes_are_a_value_or_a_protocol_error(data):
 @pytest.mark.parametrize("seconds", [2**62, -(2**62), 253_402_300_800, -62_135_596_801])
 def test_an_instant_beyond_the_years_of_python_is_refused(seconds):
     assert "not valid MessagePack" in refused(msgpack.packb([msgpack.Timestamp(seconds, 0)])).message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[] for _ in range(50_000)],
+        [{} for _ in range(50_000)],
+        [[[[]]] for _ in range(20_000)],
+        [f"{number:x}" for number in range(50_000)],
+        [{f"k{number}": number} for number in range(20_000)],
+        {f"k{number}": number for number in range(20_000)},
+        [float(number) for number in range(60_000)],
+        [1_000 + number for number in range(60_000)],
+        [b"x" * 1_000] * 50,
+        [np.zeros(4096, np.float32)] * 20,
+        [None, True, -5, -100, -40_000, -(2**40), 2**63, 1.5, "x" * 40, "y" * 300, "z" * 70_000, b"b" * 300],
+    ],
+    ids=["lists", "maps", "nested", "texts", "small maps", "one map", "floats", "integers", "bytes", "arrays", "all"],
+)
+def test_what_a_value_takes_is_known_before_it_is_read_and_after(value):
+    packed = pack(value)
+    tracemalloc.start()
+    try:
+        made = unpack(packed)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert decoded_bytes(packed) > 0.85 * taken
+    assert value_bytes(made) > 0.85 * taken
+
+
+def test_bytes_that_are_no_value_are_sized_without_an_error():
+    rng = random.Random(7)
+    for _ in range(2_000):
+        assert decoded_bytes(rng.randbytes(rng.randrange(1, 200))) >= 0

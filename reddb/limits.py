@@ -17,6 +17,7 @@ ID_INT_MIN = -(2**63)
 ID_INT_MAX = 2**63 - 1
 COORDINATE_MAX = 1e15  # beyond it the square of a length of 8192 coordinates does not fit float32
 COORDINATE_MIN = 1e-15  # the largest coordinate of a vector that is not zero: below it squares vanish in float32
+PATTERN_CHARS_MAX = 256  # of LIKE: each costs a comparison with every character of a text
 DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use (4096)
 PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
 PAYLOAD_KEYS_MAX = 256

@@ -13,6 +13,7 @@ from reddb.grammar import ast
 from reddb.query import evaluate
 from reddb.query.bound import ANY, VECTOR_HINT, Binder, Bound, plain_items
 from reddb.query.operands import ITEMS_OF, NULL, VECTOR, Column, Constant, Operand
+from reddb.query.patterns import check_pattern
 from reddb.storage.payload_columns import Family
 
 _NEVER = Constant(Family.BOOL, False)
@@ -154,11 +155,7 @@ def _like(binder: Binder, node: ast.Like) -> Operand:
     if not isinstance(value, str):
         binder.refuse(errors.INVALID_VALUE, f"a pattern is a string, and this is {pattern.type}", node.pattern)
     binder.note_ids(bound, pattern)
-    try:
-        evaluate.like_regex(value)
-    except ValueError as error:
-        hint = r"\\ stands for one backslash, \% and \_ for the sign itself"
-        binder.refuse(errors.INVALID_VALUE, str(error), node.pattern, hint)
+    check_pattern(binder.values, value, node.pattern)
     return evaluate.Match(bound.operand, value, node.case_insensitive)
 
 

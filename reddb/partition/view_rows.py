@@ -35,6 +35,7 @@ class ViewRows:
         self._families: dict[str, Mapping[str, pa.Array]] = {}
         self._vectors: Vectors | None = None
         self._payloads: list[Payload] | None = None
+        self.bytes_read = 0  # of payloads and vectors
 
     def families(self, path: str) -> Mapping[str, pa.Array]:
         """The arrays (n,) of a path by their family."""
@@ -49,6 +50,7 @@ class ViewRows:
         """A copy, (n, dim)."""
         if self._vectors is None:
             self._vectors = self._view.vectors(self._addresses)
+            self.bytes_read += self._vectors.nbytes
         return self._vectors
 
     def plain(self, path: tuple[str, ...]) -> list[Any]:
@@ -79,5 +81,7 @@ class ViewRows:
 
     def _all_payloads(self) -> list[Payload]:
         if self._payloads is None:
-            self._payloads = [unpack_payload(content) for content in self._view.payloads(self._addresses)]
+            contents = self._view.payloads(self._addresses)
+            self.bytes_read += sum(map(len, contents))
+            self._payloads = [unpack_payload(content) for content in contents]
         return self._payloads

@@ -58,6 +58,7 @@ from reddb.query.plan import (
 from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.query.write_plans import TransactionPlan
+from reddb.rows import RowBatch
 from reddb.session import SessionState, timed_out
 from reddb.settings import SettingValue
 from reddb.storage.folder import DataFolder
@@ -253,7 +254,7 @@ class Database:
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
         requests.check_deleted(message, collection, self.reader_now(collection))
-        batch = requests.given_batch(message)
+        batch = RowBatch.decode(message.batch)
         written = self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
         self._metrics.rows_written += written
         return written

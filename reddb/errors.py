@@ -189,9 +189,6 @@ BUSY = _declare(
     retryable=True,
 )
 TOO_LARGE = _declare(3007, "TOO_LARGE", _K.LIMIT, "This needs more memory than there is for its kind.")
-QUERY_TOO_COSTLY = _declare(
-    3011, "QUERY_TOO_COSTLY", _K.LIMIT, "The request would hold up, or held up, all others of its core, and was ended."
-)
 STATEMENT_TIMEOUT = _declare(
     3010, "STATEMENT_TIMEOUT", _K.LIMIT, "The query took longer than statement_timeout and was stopped."
 )
@@ -223,3 +220,10 @@ UNSUPPORTED_FORMAT = _declare(5003, "UNSUPPORTED_FORMAT", _K.DATA, "A file was w
 PROTOCOL = _declare(5004, "PROTOCOL", _K.DATA, "The peer broke the wire protocol; the connection is closed.")
 
 INTERNAL = _declare(9001, "INTERNAL", _K.BUG, "An invariant is broken; please report it.")
+
+
+def unforeseen(what: str, error: Exception) -> RedDBError:
+    """What to tell of an exception that is none of ours: that memory is short, or that there is a bug."""
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY.error(f"{what}: there is no memory for it")
+    return INTERNAL.error(f"{what}: {error!r}")

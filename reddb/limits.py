@@ -17,7 +17,6 @@ ID_INT_MIN = -(2**63)
 ID_INT_MAX = 2**63 - 1
 COORDINATE_MAX = 1e15  # beyond it the square of a length of 8192 coordinates does not fit float32
 COORDINATE_MIN = 1e-15  # the largest coordinate of a vector that is not zero: below it squares vanish in float32
-PATTERN_CHARS_MAX = 256  # of LIKE: each costs a comparison with every character of a text
 DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use (4096)
 PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
 PAYLOAD_KEYS_MAX = 256
@@ -31,10 +30,6 @@ EF_MAX = 100_000  # candidates re-ranked per segment
 FILTER_CACHE_BYTES = 64 * MIB  # masks of predicates that one core keeps
 QUERIES_MAX = 1_000  # query vectors in one search request
 SCAN_ROWS_MAX = 10_000  # rows of a SELECT without a vector
-PIECE_WORK_MAX = 8 * MIB  # steps of work (`reddb.query.pieces`) over rows at once: about 4 ms
-ROW_WORK_MAX = 128 * MIB  # over one row: 64 KiB of text by patterns of together 2,048 characters
-SEARCH_ROWS_MAX = 1_048_576  # queries of one search × rows that each asks for
-ANSWER_BYTES_MAX = 64 * MIB  # vectors, payloads and texts of one answer
 GROUPS_MAX = 1_048_576  # groups of one SELECT, or distinct values that one count tells apart: 8 MiB a key
 
 # --- writes ------------------------------------------------------------------------------------------------
@@ -49,6 +44,11 @@ SCANNED_ROWS = 2048  # a segment or a filter's matches of so few are scanned: th
 FLAT_TURBO_ROWS = 131_072  # up to here a scan of turbo codes beats every graph that was measured at recall 0.99
 MERGE_SEGMENTS_MIN = 4  # neighbours of about one size that are merged into one
 DEAD_SHARE_MAX = 0.2  # of a sealed segment's rows; beyond it the segment is written anew without them
+
+# Of the least memory that a control group of the server may have, this share is kept free of growing rows.
+MEMORY_FREE_SHARE = 4
+MEMORY_FREE_MIN, MEMORY_FREE_MAX = 128 * MIB, 512 * MIB  # a builder that seals takes about 100 MiB
+RECOVERY_FREE_SHARE = 4  # of what is kept free, while rows come from the log that had been taken before
 
 TRANSACTION_STATEMENTS_MAX = 10_000  # between BEGIN and COMMIT
 TRANSACTION_ROWS_MAX = BATCH_ROWS_MAX  # rows that its statements write: what is left of them is one batch of one record
@@ -66,9 +66,6 @@ STATEMENT_VALUES_MAX = 4_096  # in written-out rows of VALUES and lists of IN
 STATEMENT_NUMBERS_MAX = 262_144  # in written-out vectors: 64 rows of 4096
 STATEMENT_DEPTH_MAX = 64  # nested parentheses, NOTs and lists
 PARAMETERS_MAX = 65_535
-PARAMETER_ITEMS_MAX = 69_632  # values of all parameters, those in lists and maps too: a full batch of ids, and more
-LIST_ITEMS_MAX = 16_384  # of a list that is compared with, as in `x IN $1`: each is bound and hashed, in 1 µs
-TEXT_BYTES_MAX = 256 * KIB  # of a text that a statement gives or makes: four times what a payload holds
 STATEMENT_CACHE_ENTRIES = 512
 STATEMENT_CACHE_TEXT_BYTES_MAX = 4 * KIB  # longer texts hold literals and are not seen twice
 STATEMENT_TIMEOUT_MS_MAX = 2**31 - 1  # 24 days
@@ -80,7 +77,6 @@ STATEMENT_SHOWN_CHARS = 200  # of a running query's text, in SHOW QUERIES
 FRAME_HEADER_BYTES = 16
 FRAME_BYTES_MAX = 256 * MIB  # body of a frame: 65,536 rows of 768 float32 are 192 MiB
 FRAME_BYTES_MAX_BEFORE_HELLO = 4 * KIB  # a stranger may make us hold this much
-REQUEST_BYTES_MAX = 32 * MIB  # body of a request that brings no rows: text, parameters, ids, query vectors
 RESULT_PART_ROWS = 1_024  # rows of one frame of a large result
 REQUESTS_IN_FLIGHT_MAX = 1_024  # per connection; beyond it the server stops reading that connection
 WRITE_BUFFER_BYTES_MAX = 1 * MIB  # unsent bytes of one connection, beyond which the server stops reading it
@@ -128,7 +124,4 @@ assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a 
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
 assert STATEMENT_BYTES_MAX <= PREPARED_CHARS_MAX
-assert QUERIES_MAX * DIM_MAX * 4 + STATEMENT_BYTES_MAX // 4 <= REQUEST_BYTES_MAX, "a full batch of queries must fit"
-assert PARAMETER_ITEMS_MAX >= BATCH_ROWS_MAX + STATEMENT_VALUES_MAX
-assert BATCH_ROWS_MAX * (ID_BYTES_MAX + 8) <= REQUEST_BYTES_MAX, "the ids of a full batch must fit"
 assert FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX <= 2**32 - 1

@@ -68,12 +68,7 @@ def statement_of(asked: Asked, target: Collection) -> Statement:
 
 def write_plan(message: Write, collection: Collection) -> WritePlan:
     """The rows of a message as a plan."""
-    return WritePlan(collection, _KINDS[type(message)], given_batch(message))
-
-
-def given_batch(message: Write | Get) -> RowBatch:
-    """The rows or ids of a request. Raises LIMIT_EXCEEDED for too many, before they are decoded."""
-    return RowBatch.decode(message.batch, limits.BATCH_ROWS_MAX)
+    return WritePlan(collection, _KINDS[type(message)], RowBatch.decode(message.batch))
 
 
 def write_message(plan: WritePlan) -> Write:
@@ -127,9 +122,6 @@ def search_of(message: Search, collection: Collection) -> CheckedSearch:
     queries = np.frombuffer(message.queries, np.float32).reshape(-1, message.dim)
     if len(queries) > limits.QUERIES_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"a search has at most {limits.QUERIES_MAX} queries, not {len(queries)}")
-    if len(queries) * message.k > limits.SEARCH_ROWS_MAX:
-        text = f"{len(queries)} queries for {message.k} rows each: SEARCH_ROWS_MAX is {limits.SEARCH_ROWS_MAX} together"
-        raise errors.LIMIT_EXCEEDED.error(text, hint="send fewer queries at a time, or ask for fewer rows")
     if message.recall is not None and not 0 < message.recall <= 1:
         raise errors.INVALID_VALUE.error(f"recall is above 0, at most 1, not {message.recall}")
     if message.recall is not None and message.ef is not None:
@@ -195,7 +187,7 @@ _NO_ROWS = RowBatch(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 def check_deleted(message: Write, collection: Collection, reader: Reader | None) -> None:
     """Raises INVALID_VALUE for a delete of ids of a type that no row has."""
     if isinstance(message, Delete) and reader is not None:
-        _check_id_types(collection, given_batch(message), reader)
+        _check_id_types(collection, RowBatch.decode(message.batch), reader)
 
 
 def _check_id_types(collection: Collection, batch: RowBatch, reader: Reader) -> None:
@@ -205,7 +197,7 @@ def _check_id_types(collection: Collection, batch: RowBatch, reader: Reader) -> 
 
 def rows_of(message: Get, collection: Collection, reader: Reader) -> Rows:
     """The answer to a get. Raises INVALID_VALUE for ids of a type that no row has."""
-    ids, view = given_batch(message), reader.view()
+    ids, view = RowBatch.decode(message.batch), reader.view()
     check_ids(ids.ids)
     _check_id_types(collection, ids, reader)
     found = view.get(ids.id_list())

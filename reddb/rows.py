@@ -102,11 +102,8 @@ class RowBatch:
         return [header + id_block + padding, *vectors, *tail]
 
     @staticmethod
-    def decode(buffer: Buffer, rows_max: int | None = None) -> RowBatch:
-        """Read the layout above. Raises PROTOCOL where the bytes are not a batch.
-
-        Raises LIMIT_EXCEEDED for more than `rows_max`, before any of them is looked at.
-        """
+    def decode(buffer: Buffer) -> RowBatch:
+        """Read the layout above. Raises PROTOCOL where the bytes are not a batch."""
         view = memoryview(buffer).cast("B")
         if len(view) < _HEADER.size:
             raise errors.PROTOCOL.error(f"a row batch has at least {_HEADER.size} bytes, not {len(view)}")
@@ -117,8 +114,6 @@ class RowBatch:
         payloads_at = vectors_at + 4 * count * dim
         if payloads_at + payload_bytes != len(view):
             raise errors.PROTOCOL.error(f"a row batch of {len(view)} bytes does not have the lengths in its header")
-        if rows_max is not None and count > rows_max:
-            raise errors.LIMIT_EXCEEDED.error(f"a batch has at most {rows_max} rows, not {count}; send several")
         ids = _decode_ids(id_type, count, view[_HEADER.size : _HEADER.size + id_bytes])
         vectors = np.frombuffer(view[vectors_at:payloads_at], np.float32).reshape(count, dim)
         return RowBatch(ids, vectors, _decode_payloads(count, view[payloads_at:]) if payload_bytes else None)

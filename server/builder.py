@@ -33,7 +33,7 @@ from reddb.disk import OsDisk
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import memory_shape
 from reddb.server import logs
-from reddb.server.process_death import die_with_parent
+from reddb.server.process_death import OOM_SCORES, die_first, die_with_parent
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection
 
@@ -103,6 +103,7 @@ def main() -> None:
     """Run a builder with the options of the first argument."""
     options = BuilderOptions(**json.loads(sys.argv[1]))
     die_with_parent(options.parent)
+    die_first(OOM_SCORES["builder"])
     logs.configure()
     logs.bind_process(f"builder {options.core}")
     os.nice(_NICENESS)

@@ -42,7 +42,7 @@ class Committer:
     """Writes one partition's operations."""
 
     def __init__(self, partition: Partition, pool: Executor, metrics: Metrics, written: Callable[[], None]) -> None:
-        """`written` is called after each group, when there may be something to seal."""
+        """`written` is called when there may be something to seal: after each group, and for want of memory."""
         self.partition = partition
         self._pool = pool
         self._metrics = metrics
@@ -71,7 +71,12 @@ class Committer:
             async with self._holding:
                 pass  # behind what holds it
         self._refuse_if_closed()
-        prepared = self.partition.prepare(operation, batch)
+        try:
+            prepared = self.partition.prepare(operation, batch)
+        except errors.RedDBError:
+            if self.partition.growing.is_short:
+                self._written()
+            raise
         if not prepared.ids:
             return 0
         return await self._write_soon(prepared)
@@ -154,7 +159,7 @@ class Committer:
                 self._fail(group, error)
             except Exception as error:
                 _log.exception("writing the log failed in an unforeseen way")
-                self._fail(group, errors.INTERNAL.error(f"writing the log failed: {error!r}"))
+                self._fail(group, errors.unforeseen("writing the log failed", error))
             else:
                 self._metrics.commits += 1
                 self._metrics.commit_seconds += perf_counter() - began

@@ -4,6 +4,7 @@
       connection + fd      serve this client            ready                       send me clients
       peer {core} + fd     your link to that core       closed                      a client went away
       collection {…}       it exists; owner opens it    opened {partition} + fd     its rows are in this memory
+                           (what is kept: with memory)
       memory {…} + fd      its rows are in this memory  failed {partition, error}   it cannot be opened
       writable {…}         all cores read your memory
       changed {…}          its settings, fields or      change {request, …}         create, drop, set, index,

@@ -31,7 +31,7 @@ from reddb.server import logs
 from reddb.server.control import ControlChannel, ControlMessage
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import PartitionKey
-from reddb.server.process_death import die_with_parent
+from reddb.server.process_death import OOM_SCORES, die_first, die_with_parent
 from reddb.server.service import Service
 from reddb.server.session import Session
 from reddb.types import Collection
@@ -102,7 +102,8 @@ class Core:
                 assert descriptor is not None
                 self._start(self._link(message["core"], socket.socket(fileno=descriptor)))
             case "collection":
-                self._service.add_collection(Collection.from_plain(message["collection"]), message["aliases"])
+                collection = Collection.from_plain(message["collection"])
+                self._service.add_collection(collection, message["aliases"], message["kept"])
             case "memory":
                 assert descriptor is not None
                 self._partitions.set_memory(PartitionKey(*message["partition"]), descriptor)
@@ -207,6 +208,7 @@ def main() -> None:
     """Run a core with the options of the first argument."""
     options = CoreOptions(**json.loads(sys.argv[1]))
     die_with_parent(options.parent)
+    die_first(OOM_SCORES["core"])
     # A terminal or a service manager signals the whole group; the supervisor decides when its cores end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

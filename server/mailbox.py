@@ -103,6 +103,6 @@ class PeerLink(asyncio.Protocol):
             answer = Failure.from_error(error)
         except Exception as error:
             _log.exception("a request of another core failed in an unforeseen way")
-            answer = Failure.from_error(errors.INTERNAL.error(f"the owner failed: {error!r}"))
+            answer = Failure.from_error(errors.unforeseen("the owner failed", error))
         if self._transport is not None:
             self._transport.write(encode(answer, correlation))

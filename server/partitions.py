@@ -1,7 +1,8 @@
 """The partitions as one core knows them: how to read each, and how to write those that are its own.
 
     add            it exists; if it is ours, open or recover it, and tell the supervisor
-    set_memory     its rows are in this memory: it can be read here
+    set_memory     its rows are in this memory: it can be read here; if it is ours, a process before us left them, and
+                   they are adopted (`reddb.partition.adoption`)
     set_writable   every core reads our memory of it: it can be written here
     drop           it does not exist any more
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from reddb import errors, limits
 from reddb.backup.archive import LogArchive
 from reddb.disk import Disk
 from reddb.metrics import Metrics
+from reddb.partition.adoption import Differs
 from reddb.partition.clock import SteadyClock
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
@@ -140,15 +142,14 @@ class Partitions:
 
     # --- what the supervisor says --------------------------------------------------------------------------
 
-    def add(self, collection: Collection) -> None:
-        """It exists; what of it is ours is opened or recovered."""
+    def add(self, collection: Collection, kept: Sequence[int] = ()) -> None:
+        """It exists; what of it is ours is opened or recovered, partitions whose memory is `kept` once that comes."""
         self._collections[collection.id] = collection
         self._changed[collection.id] = asyncio.Event()
         for key in _keys(collection):
-            if self.owner(collection, key.number) == self._core and key not in self._opening:
-                task = asyncio.create_task(self._open(key))
-                self._opening[key] = task
-                task.add_done_callback(lambda _, key=key: self._opening.pop(key))  # type: ignore[misc]
+            # What no log knows cannot be compared with it: rows that were not sealed went with their owner.
+            if self._is_ours(key) and not (collection.is_logged and key.number in kept):
+                self._begin_opening(key, None)
 
     def set_memory(self, key: PartitionKey, descriptor: int) -> None:
         """The rows of a partition are in this memory from now on."""
@@ -156,17 +157,26 @@ class Partitions:
         if collection is None or key in self._recovered or key in self._owned:
             os.close(descriptor)  # dropped; or ours, and newer than what our predecessor had left with the supervisor
             return
-        memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
-        os.close(descriptor)
         self._failures.pop(key, None)
         self._percent.pop(key, None)
+        if key in self._parts and self._parts[key].memory.is_at(descriptor):
+            self._changed[key.collection].set()  # its new owner adopted it, and we read it already
+        else:
+            self._read(key, PartitionMemory(descriptor, memory_shape(collection), writable=False))
+        if self._is_ours(key) and key not in self._opening and collection.is_logged:
+            self._begin_opening(key, descriptor)
+        else:
+            os.close(descriptor)
+
+    def _read(self, key: PartitionKey, memory: PartitionMemory) -> None:
         self._set_reader(key, memory)
         try:
             self._parts[key].view()
         except errors.RedDBError as error:  # anything else is told to whoever asks
             if isinstance(error.__cause__, FileNotFoundError):
                 # A dead owner published it, and its successor, which has yet to tell us of its own, removed the file.
-                _log.warning("files of a dead owner are gone", collection=collection.name, part=key.number)
+                name = self._collections[key.collection].name
+                _log.warning("files of a dead owner are gone", collection=name, part=key.number)
                 self._readers.pop(key.collection, None)
                 del self._parts[key]
 
@@ -285,7 +295,30 @@ class Partitions:
             self._send({"type": "recovering", "partition": list(key), "percent": recovery.percent}, None)
             await asyncio.sleep(limits.PROGRESS_S)
 
-    async def _open(self, key: PartitionKey) -> None:
+    def _is_ours(self, key: PartitionKey) -> bool:
+        return self.owner(self._collections[key.collection], key.number) == self._core
+
+    def _begin_opening(self, key: PartitionKey, left: int | None) -> None:
+        """`left` is the memory of a process before us."""
+        if key not in self._opening:
+            task = asyncio.create_task(self._open(key, left))
+            self._opening[key] = task
+            task.add_done_callback(lambda _: self._opening.pop(key))
+
+    async def _adopt(self, key: PartitionKey, left: int, open_it: Callable[..., Partition]) -> Partition | None:
+        """The partition in the memory that a process before us left; None where that is not what files and log say."""
+        collection = self._collections[key.collection]
+        memory = PartitionMemory(left, memory_shape(collection), writable=True)
+        # What its newest list of segments does not name is given back: nobody may read it any more.
+        await self._ask({"type": "let_go", "partition": list(key), "generation": memory.snapshot().generation})
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, partial(open_it, memory=memory))
+        except Differs as difference:
+            told = {"collection": collection.name, "part": key.number, "because": str(difference)}
+            _log.warning("the memory of a dead core is not used: rows are read from the log", **told)
+            return None
+
+    async def _open(self, key: PartitionKey, left: int | None) -> None:
         loop = asyncio.get_running_loop()
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
@@ -295,7 +328,10 @@ class Partitions:
         progress = loop.create_task(self._tell_progress(key, recovery))
         began = perf_counter()
         try:
-            partition = await loop.run_in_executor(None, open_it)
+            partition = None if left is None else await self._adopt(key, left, open_it)
+            is_adopted = partition is not None
+            if partition is None:
+                partition = await loop.run_in_executor(None, open_it)
         except errors.RedDBError as error:
             _log.error("a partition cannot be opened", collection=collection.name, part=key.number, error=str(error))
             if key.collection in self._collections:
@@ -311,16 +347,17 @@ class Partitions:
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return
-        if partition.torn_tail is not None:
-            tail = partition.torn_tail
+        if partition.wal.torn_tail is not None:
+            tail = partition.wal.torn_tail
             _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
         for refused in partition.refused_caches:
             _log.warning("an index is built anew, for it cannot be used", reason=str(refused))
         rows = partition.memory.snapshot().live_rows
-        _log.info("partition open", collection=collection.name, part=key.number, rows=rows)
+        _log.info("partition open", collection=collection.name, part=key.number, rows=rows, adopted=is_adopted)
         partition.change_collection(self._collections[key.collection])  # it may have changed meanwhile
         self._recovered[key] = partition
-        self._set_reader(key, partition.memory)
+        if not is_adopted:  # else we read it already
+            self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
 
     def _archive(self, key: PartitionKey) -> Archive:

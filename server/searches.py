@@ -155,7 +155,7 @@ def _failed(error: Exception) -> errors.RedDBError:
     if isinstance(error, errors.RedDBError):
         return error
     _log.error("a search failed in an unforeseen way", exc_info=error)
-    return errors.INTERNAL.error(f"the search failed: {error!r}")
+    return errors.unforeseen("the search failed", error)
 
 
 def _hand_out(wanted: list[_Wanted], found: Outcome, stopped: Collection[int] = ()) -> None:

@@ -9,7 +9,7 @@ work       (seal, compact, rebuild) is done by the owners, who ask every core to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -180,11 +180,11 @@ class Service:
 
     # --- what the supervisor says --------------------------------------------------------------------------
 
-    def add_collection(self, collection: Collection, aliases: Mapping[str, int]) -> None:
-        """It exists, and these are all aliases."""
+    def add_collection(self, collection: Collection, aliases: Mapping[str, int], kept: Sequence[int]) -> None:
+        """It exists, these are all aliases, and the memory of these partitions is kept and will come."""
         self.catalog.put(collection)
         self.catalog.set_aliases(aliases)
-        self.partitions.add(collection)
+        self.partitions.add(collection, kept)
 
     def change_collection(self, collection: Collection) -> None:
         """Its settings or indexes changed."""

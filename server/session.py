@@ -44,7 +44,7 @@ from reddb.server.searches import Outcome
 from reddb.server.service import Service
 from reddb.server.statements import may_be_left, run_statement
 from reddb.transactions import Collected, Transaction, Transactions
-from reddb.wire.connection import Broken, Unread, encode
+from reddb.wire.connection import Broken, encode
 from reddb.wire.messages import (
     MESSAGES,
     VERSION,
@@ -64,6 +64,7 @@ from reddb.wire.messages import (
     Search,
     Upsert,
     Welcome,
+    Written,
 )
 
 _log = structlog.get_logger()
@@ -116,9 +117,6 @@ class Session(asyncio.Protocol):
                 self._loop.call_soon(self._cancel, event.message.correlation)
                 continue
             self._connected.in_flight += 1
-            if isinstance(event.message, Unread):
-                self._refuse(event.correlation, event.message.error)
-                continue
             self._metrics.requests[_KINDS[type(event.message)]] += 1
             self._handle(event.correlation, event.message)
         if self._connected.in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
@@ -232,7 +230,8 @@ class Session(asyncio.Protocol):
                 transaction.fail(error)
             raise
         if step is None or isinstance(step, Collected):
-            self._answer(correlation, *with_notices([affected(None if step is None else step.affected)], notices))
+            done = affected(None if step is None else step.affected)
+            self._answer(correlation, *with_notices([done], notices))
             return
         if isinstance(step, SearchPlan):
             reader = self._service.reader_now(step.collection)
@@ -288,7 +287,8 @@ class Session(asyncio.Protocol):
             self._answer(correlation, self._transactions.collect(message, self._service.catalog))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
-        self._answer(correlation, await self._service.write(message))
+        written: Written = await self._service.write(message)
+        self._answer(correlation, written)
 
     async def _get(self, correlation: int, message: Get) -> None:
         collection = collection_named(message.collection, self._service.catalog)
@@ -377,7 +377,7 @@ class Session(asyncio.Protocol):
         """Tell the client; a peer that broke the protocol inside a request is closed like one that broke a frame."""
         if not isinstance(error, errors.RedDBError):
             _log.error("a request failed in an unforeseen way", exc_info=error)
-            error = errors.INTERNAL.error(f"the request failed: {error!r}")
+            error = errors.unforeseen("the request failed", error)
         if error.code is errors.PROTOCOL:
             self._break(correlation, error)
         else:

@@ -131,7 +131,7 @@ class Settler:
             except Exception as error:
                 _log.exception("a job failed in an unforeseen way")
                 failures += 1
-                await self._pause(job, errors.INTERNAL.error(f"a job failed: {error!r}"), failures)
+                await self._pause(job, errors.unforeseen("a job failed", error), failures)
         try:
             self._partition.check_manifest()
         except errors.RedDBError as error:
@@ -226,7 +226,7 @@ class Settler:
             error = failure
         except Exception as failure:
             _log.exception("a checkpoint failed in an unforeseen way")
-            error = errors.INTERNAL.error(f"a checkpoint failed: {failure!r}")
+            error = errors.unforeseen("a checkpoint failed", failure)
         _tell(waiting, error)
         if error is not None:
             await asyncio.sleep(_CHECKPOINT_PAUSE_S)  # where the log is long, the next one is due at once
@@ -245,11 +245,12 @@ class Settler:
         return max(min(times) - now, limits.SETTLE_POLL_S) if times else None
 
     def _freeze_if_due(self) -> None:
-        """Rows that have waited long enough, or that keep a long log, are sealed."""
+        """Rows that have waited long enough, that keep a long log or memory that others want are sealed."""
         idle_s = self._partition.collection.number("seal_idle_s")
         is_idle = bool(idle_s) and self._loop.time() - self._committer.last_write >= idle_s
-        if self._partition.has_growing_rows and (is_idle or log_is_long(self._partition)):
-            self._partition.freeze()
+        partition = self._partition
+        if partition.has_growing_rows and (is_idle or partition.growing.is_short or log_is_long(partition)):
+            partition.growing.is_short = not partition.freeze()
 
     async def _sleep(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):  # then it is time to look

@@ -257,7 +257,8 @@ class Supervisor:
     def _description(self, collection: Collection) -> ControlMessage:
         """With the aliases, for they must not stand for nothing while one collection takes another's place."""
         aliases = self._folder.catalog.aliases()
-        return {"type": "collection", "collection": collection.to_plain(), "aliases": aliases}
+        kept = [number for _, number in _partitions(collection) if (collection.id, number) in self._memory]
+        return {"type": "collection", "collection": collection.to_plain(), "aliases": aliases, "kept": kept}
 
     async def _tell_aliases(self) -> None:
         await self._tell_all({"type": "aliases", "aliases": self._folder.catalog.aliases()})

@@ -34,7 +34,6 @@ from reddb.requests import (
     OPERATIONS,
     Write,
     collection_named,
-    given_batch,
     plan,
     plan_again,
     statement_of,
@@ -111,7 +110,7 @@ class Writes:
             return Written((await self._at(collection, 0, named)).count)
         asked = [
             _Asked(share.partition, type(message)(collection.name, b"".join(share.batch.encode())), share)
-            for share in shares(collection, OPERATIONS[type(message)], given_batch(message))
+            for share in shares(collection, OPERATIONS[type(message)], RowBatch.decode(message.batch))
         ]
         return Written(sum(part.count for part in await self._do(collection, asked)))
 
@@ -228,7 +227,7 @@ class Writes:
             await owned.settler.work(bound.work)
             return Changed(0)
         if isinstance(job, Insert | Upsert | Delete):
-            return Changed(await owned.committer.submit(OPERATIONS[type(job)], given_batch(job)))
+            return Changed(await owned.committer.submit(OPERATIONS[type(job)], RowBatch.decode(job.batch)))
         return await owned.committer.change(lambda: _prepare(owned, job))
 
     async def _hold_here(self, collection: Collection, job: Job, number: int) -> Held:
@@ -267,7 +266,7 @@ class Writes:
 def _prepare(owned: Owned, job: Job) -> Change:
     partition = owned.committer.partition
     if isinstance(job, Insert | Upsert | Delete):
-        return Change.of([partition.prepare(OPERATIONS[type(job)], given_batch(job))])
+        return Change.of([partition.prepare(OPERATIONS[type(job)], RowBatch.decode(job.batch))])
     assert not isinstance(job, Query), "work on segments is not held"
     if isinstance(job, TransactionPlan):
         return prepare_transaction(partition, owned.reader.view(), job)

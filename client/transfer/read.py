@@ -111,7 +111,9 @@ def _vector(value: Any, dim: int, place: str) -> Vectors:
 # --- texts -------------------------------------------------------------------------------------------------
 
 
-def _text_rows(source: Source, form: FileFormat, described: Described, tell: Callable[[str], None]) -> Iterator[RawRow]:
+def _text_rows(
+    source: Source, form: FileFormat, described: Described, tell: Callable[[str], None]
+) -> Iterator[RawRow]:
     opened = nullcontext(source.lines) if source.file is None else text_of(source.file, form)
     try:
         with opened as lines:

@@ -344,7 +344,9 @@ class Distances:
         return cosine
 
 
-def contenders(keys: NDArray[np.float32], errors: float | NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def contenders(
+    keys: NDArray[np.float32], errors: float | NDArray[np.float32], count: int
+) -> NDArray[np.int64]:
     """Places of all rows that can be among the `count` nearest, given how far each key may be off; `count` at least 1.
 
     Whoever is surely farther than `count` others is out; so of rows that the keys may have mixed up all are in.

@@ -50,6 +50,7 @@ class Needs:
         """Lists to scan for this recall with that many candidates; None where not even all of them would do."""
         return _reaching(self.probes, recall)
 
+
     def joined(self, other: Needs) -> Needs:
         """What is enough for both: for the recalls that both can reach."""
         return Needs(_larger(self.candidates, other.candidates), _larger(self.probes, other.probes))

@@ -146,8 +146,8 @@ class EmbeddedPartition:
         self.owner = Partition.open(disk, folder, collection, number, random_u32, now_us=now_us)
         self.reader = PartitionReader(disk, folder, collection, number, self.owner.memory, now_us)
         self._sweep_us = 0  # not before
-        if self.owner.torn_tail is not None:
-            tail = self.owner.torn_tail
+        if self.owner.wal.torn_tail is not None:
+            tail = self.owner.wal.torn_tail
             _log.warning("cut an unfinished write", file=str(tail.path), offset=tail.offset, bytes=tail.bytes_cut)
         for refused in self.owner.refused_caches:
             _log.warning("an index is built anew, for it cannot be used", reason=str(refused))

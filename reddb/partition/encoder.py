@@ -17,7 +17,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ class GrowingEncoder:
         """A new segment is in the slot; to be called before anyone can read it, for codes of another may be there."""
         if self._codec is not None:
             self._encoders[segment_id] = SegmentEncoder(self._codec, self._collection, self._memory, slot)
+            self._encoders[segment_id].reset()
+
+    def adopt(self, segment_id: int, slot: int, count: int) -> None:
+        """The slot has `count` rows of a segment whose owner died: codes that he had measured stay."""
+        if self._codec is not None:
+            self._encoders[segment_id] = SegmentEncoder(self._codec, self._collection, self._memory, slot)
+            self._encoders[segment_id].adopt(count)
 
     def encoded(self, segment_id: int) -> Callable[[int], SegmentCodes | None]:
         """What a segment's codes mean now; called with its first row, in any thread, it copies them: None where there
@@ -62,9 +69,13 @@ class GrowingEncoder:
         """
         return self._encoders[segment_id].encoded() if segment_id in self._encoders else _nothing
 
-    def restore(self, segment_id: int, count: int, codes: SegmentCodes) -> None:
-        """Take over codes that were made before; `count` rows of the segment are there."""
-        self._encoders[segment_id].restore(count, codes)
+    def restore(self, growing: Iterable[tuple[int, int]], codes: Mapping[int, SegmentCodes]) -> None:
+        """Give the growing segments (id, rows), in order, the codes that rows like theirs had before."""
+        first = 0
+        for segment_id, count in growing:
+            if first in codes:
+                self._encoders[segment_id].restore(count, codes[first])
+            first += count
 
     def step(self, segments: Iterable[tuple[int, int]]) -> bool:
         """Encode a slice of the first of the growing segments (id, rows) that needs it; False when none does."""
@@ -86,12 +97,24 @@ class SegmentEncoder:
         self._codes = memory.slot_codes(slot)
         self._distances = Distances(collection.metric, columns.vectors, columns.inverse_norm)
         self._block = CodecBlock(memory.codec[slot], codec.rotation.padded)
-        self._block.reset()
         self._fit: Fit | None = None
         self._calibration: Calibration | None = None
         self._fitted_rows = 0
         self._encoded = 0
         self._trial: Iterator[None] = iter(())
+
+    def reset(self) -> None:
+        """Nothing of what is there is of this segment."""
+        self._block.reset()
+
+    def adopt(self, count: int) -> None:
+        """Go on with codes that another process made of the first of `count` rows, if it had measured them."""
+        block = self._block
+        if block.generation % 2 or not block.needed or block.encoded > count:
+            block.reset()
+            return
+        self._fit, self._calibration = block.read_fit(), block.read_calibration()
+        self._fitted_rows = self._encoded = block.encoded  # it may have fitted fewer, and renews the fit later than he
 
     def encoded(self) -> Callable[[int], SegmentCodes | None]:
         fit, fitted_rows, rows = self._fit, self._fitted_rows, self._encoded

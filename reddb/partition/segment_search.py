@@ -322,7 +322,9 @@ def _is_met(zone: Needs | None, ask: Ask) -> bool:
     return needed <= ask.count and probes <= asked * ask.times  # of ten rows, the first tier
 
 
-def _are_late(found: Candidates, far: NDArray[np.float32], wanted: int, last: float, *, is_first: bool) -> bool:
+def _are_late(
+    found: Candidates, far: NDArray[np.float32], wanted: int, last: float, *, is_first: bool
+) -> bool:
     """Whether the nearest rows, whose keys are up to `last`, come so late among the candidates (n,) that more must come
     behind these. Rows that the index cannot tell apart, being as `far` for it, say no more than one row: the fewer
     there are to judge by, the earlier they must come. Where even the keys cannot tell most of them apart, codes do not.

@@ -20,6 +20,8 @@ from reddb.types import RowId
 
 Rows = NDArray[np.int64]
 
+NOW = 2**64 - 2  # as an LSN: whoever has died by now lived at none as late
+
 
 @dataclass(slots=True, eq=False)
 class OwnedSegment:
@@ -50,14 +52,16 @@ class OwnedSegment:
         return self.tombstones.count / max(self.count, 1)
 
 
-def locate(segments: Sequence[OwnedSegment], ids: Sequence[RowId]) -> Iterator[tuple[OwnedSegment, Rows, Rows]]:
-    """Where ids have a live row: segment, places in `ids`, row numbers; ids that have none are left out."""
+def locate(
+    segments: Sequence[OwnedSegment], ids: Sequence[RowId], lsn: int = NOW
+) -> Iterator[tuple[OwnedSegment, Rows, Rows]]:
+    """Where ids have a row that lived at `lsn`: segment, places in `ids`, row numbers; others are left out."""
     remaining = np.arange(len(ids))
     for segment in reversed(segments):
         wanted = ids if len(remaining) == len(ids) else [ids[place] for place in remaining.tolist()]
         rows = segment.rows.find(wanted, segment.count)
         hit = np.flatnonzero(rows >= 0)
-        hit = hit[segment.tombstones.lsn[rows[hit]] == 0]
+        hit = hit[segment.tombstones.live(rows[hit], lsn)]
         if len(hit):
             yield segment, remaining[hit], rows[hit]
             remaining = np.delete(remaining, hit)

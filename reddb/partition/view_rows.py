@@ -35,7 +35,6 @@ class ViewRows:
         self._families: dict[str, Mapping[str, pa.Array]] = {}
         self._vectors: Vectors | None = None
         self._payloads: list[Payload] | None = None
-        self.bytes_read = 0  # of payloads and vectors
 
     def families(self, path: str) -> Mapping[str, pa.Array]:
         """The arrays (n,) of a path by their family."""
@@ -50,7 +49,6 @@ class ViewRows:
         """A copy, (n, dim)."""
         if self._vectors is None:
             self._vectors = self._view.vectors(self._addresses)
-            self.bytes_read += self._vectors.nbytes
         return self._vectors
 
     def plain(self, path: tuple[str, ...]) -> list[Any]:
@@ -81,7 +79,5 @@ class ViewRows:
 
     def _all_payloads(self) -> list[Payload]:
         if self._payloads is None:
-            contents = self._view.payloads(self._addresses)
-            self.bytes_read += sum(map(len, contents))
-            self._payloads = [unpack_payload(content) for content in contents]
+            self._payloads = [unpack_payload(content) for content in self._view.payloads(self._addresses)]
         return self._payloads

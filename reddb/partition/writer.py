@@ -10,11 +10,11 @@
     freeze()               let the open segment be sealed
     publications           change the list of segments beside all this (`reddb.partition.publication`)
 
-A row is applied after its group is on disk, so nothing that a search returned can be lost by a crash. (Applying first
-and publishing later would save no time and need an undo for every failed write.) Operations are checked against
-`stored ids + operations on their way`, kept in `_coming`, so groups can be prepared while one is being written.
+A row is applied after its group is on disk, so nothing that a search returned can be lost by a crash. Operations are
+checked against `stored ids + operations on their way` (`_coming`), so groups are prepared while one is written.
 
-Recovery is the manifest's segments, and the same `_apply` over the records of the log behind them.
+Recovery is the manifest's segments, and the same `_apply` over the records of the log behind them; what a dead owner
+left in memory is compared instead (`reddb.partition.adoption`).
 
 Invariants:
   * LSNs of a group follow one another, and groups complete in the order they were taken.
@@ -25,6 +25,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ from reddb import errors, limits
 from reddb.checks import check_batch, check_count, check_distinct, check_ids
 from reddb.disk import Disk
 from reddb.index.metrics import inverse_norms
+from reddb.partition.adoption import Adoption
 from reddb.partition.clock import system_time_us
-from reddb.partition.code_snapshot import Moment, SegmentCodes, codes_if_sound, usable_codes
+from reddb.partition.code_snapshot import Moment, codes_if_sound, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
 from reddb.partition.operations import Coming, Contents, Group, Operation, Prepared, contents_of, ids_batch
@@ -47,7 +49,7 @@ from reddb.storage.manifest import Manifest, SegmentRecord, read_live, read_mani
 from reddb.storage.memory import SLOT_ROWS, Counts, PartitionMemory, Snapshot
 from reddb.storage.ranges import TombstoneRanges
 from reddb.storage.sealed import SealedSegment, segment_folder
-from reddb.storage.wal import Archive, Record, TornTail, Wal, WalIdentity, keep_no_copy
+from reddb.storage.wal import Archive, Record, Wal, WalIdentity, keep_no_copy
 from reddb.types import Collection, RowId
 
 
@@ -55,7 +57,13 @@ class Partition:
     """Owns the log, the memory and the list of segments of one partition."""
 
     def __init__(
-        self, disk: Disk, folder: Path, collection: Collection, number: int, now_us: Callable[[], int]
+        self,
+        disk: Disk,
+        folder: Path,
+        collection: Collection,
+        number: int,
+        now_us: Callable[[], int],
+        memory: PartitionMemory,
     ) -> None:
         """Use `open`."""
         self.now_us = now_us
@@ -63,7 +71,7 @@ class Partition:
         self.folder = folder
         self.collection = collection
         self.number = number
-        self.memory = PartitionMemory.create(memory_shape(collection))
+        self.memory = memory
         self.wal: Wal
         self.manifest = Manifest()
         self.segments: list[OwnedSegment] = []
@@ -79,6 +87,7 @@ class Partition:
         self._generation = 0
         self._table_is_stale = True
         self._recovery = Recovery()
+        self._adoption: Adoption | None = None
         self._coming = Coming()
         self._open_group: list[Prepared] = []
         self._group_under_way: Group | None = None
@@ -95,34 +104,38 @@ class Partition:
         archive: Archive = keep_no_copy,
         now_us: Callable[[], int] = system_time_us,
         recovery: Recovery | None = None,
+        memory: PartitionMemory | None = None,
     ) -> Partition:
         """Recover the partition, which `begin_partition` has made. Raises CORRUPT_DATA, OUT_OF_MEMORY or a disk error.
 
         `archive` gets each file of the log before it goes, `now_us` says when its records were written and which rows
-        have expired, `recovery` is told how far this has come.
+        have expired, `recovery` is told how far this has come. `memory` is of an owner that died: raises Differs then.
         """
-        partition = cls(disk, folder, collection, number, now_us)
+        is_left = memory is not None
+        of = disk, folder, collection, number
+        partition = cls(*of, now_us, memory or PartitionMemory.create(memory_shape(collection)))
         partition._recovery = recovery or Recovery()
         partition._recovery.bytes_total = disk.folder_bytes(folder / "wal")
-        try:
-            partition._open_segments()
-            identity = WalIdentity(collection.id, number)
-            found, refused = codes_if_sound(disk, folder, collection, number, codec_of(collection))
+        with ExitStack() as undo:
+            undo.callback(partition.memory.close)
+            partition._open_segments(is_left=is_left)
+            found, refused = codes_if_sound(*of, codec_of(collection))
             partition.refused_caches += [] if refused is None else [refused]
-            # As many rows as fit: with the setting of today they might need more slots than there are.
-            partition.growing.seal_rows = SLOT_ROWS
+            partition.growing.begin_recovery()
             partition.wal = Wal.open(
-                *(disk, folder / "wal", identity, partition._replay, random_u32),
+                *(disk, folder / "wal", WalIdentity(collection.id, number), partition._replay, random_u32),
                 *(partition.manifest.sealed_lsn, archive, now_us),
                 is_written=collection.is_logged,
                 stored_lsn=found[0].lsn if found is not None and collection.is_logged else 0,
             )
+            undo.callback(partition.wal.close)
             partition.lsn = partition.wal.next_lsn - 1
-            partition._restore_codes(usable_codes(disk, folder, found, partition.moment))
-        except BaseException:
-            partition.memory.close()
-            raise
-        partition.growing.seal_rows = collection.number("seal_rows")
+            partition._conclude_adoption(partition.lsn)
+            codes = usable_codes(disk, folder, found, partition.moment)
+            if not is_left:  # else better ones are there
+                partition.encoder.restore(partition.growing_segments, codes)
+            undo.pop_all()
+        partition.growing.end_recovery()
         partition.publish()
         return partition
 
@@ -133,8 +146,9 @@ class Partition:
         return Moment(self.lsn, self.manifest.sealed_lsn, metric, bits)
 
     @property
-    def torn_tail(self) -> TornTail | None:
-        return self.wal.torn_tail
+    def growing_segments(self) -> list[tuple[int, int]]:
+        """Id and rows of each, in order."""
+        return [(segment.id, segment.count) for segment in self.segments if segment.record is None]
 
     @property
     def is_quiet(self) -> bool:
@@ -214,9 +228,7 @@ class Partition:
 
     def encode_step(self) -> bool:
         """Encode a slice of the published rows; False when all are done."""
-        return self.encoder.step(
-            (segment.id, segment.count) for segment in self.segments if isinstance(segment.rows, GrowingSegment)
-        )
+        return self.encoder.step(self.growing_segments)
 
     def check_manifest(self) -> None:
         """Raises DISK_FAILED where nobody knows which manifest a restart will find: no file may be removed then."""
@@ -292,9 +304,12 @@ class Partition:
 
     # -------------------------------------------------------------------------------------------------------
 
-    def _open_segments(self) -> None:
+    def _open_segments(self, *, is_left: bool) -> None:
         self.manifest = read_manifest(self.disk, self.folder, self.collection, self.number)
         self.next_segment = self.manifest.next_segment
+        if is_left:
+            adoption = self._adoption = Adoption(self.memory, self.manifest, self.collection.metric)
+            self._generation, self.next_segment = adoption.generation, max(self.next_segment, adoption.next_segment)
         remove_garbage(self.disk, self.folder, self.manifest)
         for record in self.manifest.segments:
             folder = segment_folder(self.folder, record.id)
@@ -302,20 +317,20 @@ class Partition:
             live = read_live(self.disk, self.folder, self.collection, self.number, record)
             record, refused = with_sound_index(self.disk, folder, self.collection, self.number, record)
             self.refused_caches += [] if refused is None else [refused]
+            if self._adoption is not None:
+                self.segments.append(self._adoption.adopt_sealed(record, rows, live))
+                continue
             segment = self.add_sealed(record, rows)
-            dead = segment.tombstones.mark(np.flatnonzero(~live), max(self.manifest.sealed_lsn, 1))
-            segment.live_file_dead = dead
-            self._live_rows += record.rows - dead
+            segment.live_file_dead = segment.tombstones.mark(np.flatnonzero(~live), max(self.manifest.sealed_lsn, 1))
+            self._live_rows += record.rows - segment.live_file_dead
             self.segments.append(segment)
+        if self._adoption is not None:
+            self.segments += self._adoption.adopt_growing(self.growing)
 
-    def _restore_codes(self, codes: dict[int, SegmentCodes]) -> None:
-        """Give recovered rows the codes they had."""
-        first = 0
-        for segment in self.segments:
-            if segment.record is None:
-                if first in codes:
-                    self.encoder.restore(segment.id, segment.count, codes[first])
-                first += segment.count
+    def _conclude_adoption(self, last_lsn: int) -> None:
+        adoption, self._adoption = self._adoption, None
+        if adoption is not None:
+            self._live_rows = adoption.conclude(last_lsn, self.growing, self.ranges, self.encoder)
 
     def _take_up(self, prepared: Prepared) -> Prepared:
         if prepared.ids:
@@ -348,6 +363,10 @@ class Partition:
     def _replay(self, record: Record) -> None:
         contents = contents_of(record)
         self._recovery.bytes_done += len(record.body)
+        if self._adoption is not None and record.lsn <= self._adoption.lsn:
+            self._adoption.confirm(record.lsn, contents, self.growing)
+            return
+        self._conclude_adoption(record.lsn)
         slot = self.growing.reserve(Extent.of(contents.written)) if len(contents.written) else -1
         self._apply(record.lsn, contents, slot)
 

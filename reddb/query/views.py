@@ -13,6 +13,7 @@ Invariant: a view's rows have its columns, in their order.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -218,3 +219,9 @@ VIEWS: dict[str, View] = {
         ),
     )
 }
+
+
+def like_pattern(pattern: str) -> re.Pattern[str]:
+    """The expression for a pattern of LIKE: `%` any text, `_` one character; of names, so upper and lower are alike."""
+    steps = {"%": ".*", "_": "."}
+    return re.compile("".join(steps.get(char, re.escape(char)) for char in pattern), re.IGNORECASE | re.DOTALL)

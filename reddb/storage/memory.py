@@ -57,6 +57,7 @@ from reddb.storage.segment_rows import Columns, Tombstones
 
 _MAGIC = int.from_bytes(b"RDBPART4", "little")
 _PAGE = 4096
+_PAGE_WORDS = _PAGE // 8
 _COUNTER_AT, _SLOTS_AT, _SLOT_WORDS, _JOB_AT, _COUNTS_AT, _EXPIRIES_AT = 1, 16, 8, 40, 44, 64
 _ENTRY_WORDS = 5
 
@@ -120,6 +121,8 @@ class PartitionMemory:
         """Map the file. The mapping stays when the descriptor is closed, which is its owner's business."""
         self.descriptor = descriptor
         self.shape = shape
+        status = os.fstat(descriptor)
+        self._identity = status.st_dev, status.st_ino
         self._regions, size = _lay_out(shape)
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
@@ -207,6 +210,11 @@ class PartitionMemory:
         """The packed codes of a slot."""
         return self._slot("codes", np.uint8, slot)
 
+    def is_at(self, descriptor: int) -> bool:
+        """Whether it is the very memory that this descriptor stands for."""
+        found = os.fstat(descriptor)
+        return self._identity == (found.st_dev, found.st_ino)
+
     def close(self) -> None:
         os.close(self.descriptor)
 
@@ -237,6 +245,11 @@ class PartitionMemory:
         """Tell everyone what the owner counts."""
         for place, number in enumerate(counts):
             self._words[_COUNTS_AT + place] = number
+
+    @property
+    def row_bytes(self) -> int:
+        """What `reserve_rows` takes for each row, with its tombstone."""
+        return 8 + sum(region.row_bytes for region in self._regions.values())
 
     def reserve_rows(self, slot: int, first: int, last: int) -> None:
         """Take memory for rows `first` to `last` of a slot, in each region that has a part per row."""
@@ -273,6 +286,14 @@ class PartitionMemory:
             if region.row_bytes or name in _PER_SLOT:
                 size = region.size // _SLOTS
                 self._map.madvise(mmap.MADV_REMOVE, region.start + slot * size, size)
+
+    def forget_tombstones(self, start: int, first: int, end: int) -> None:
+        """Let words `first` to `end` of a range be 0; those beyond the page of the word before have no memory then."""
+        page_end = min(-(-first // _PAGE_WORDS) * _PAGE_WORDS, end)
+        self._tombstones[start + first : start + page_end] = 0
+        last = -(-end // _PAGE_WORDS) * _PAGE_WORDS
+        if page_end < end:
+            self.release_tombstones(start + page_end, last - page_end)
 
     def release_tombstones(self, start: int, words: int) -> None:
         """Give the memory of a range back, both ends on pages."""

@@ -5,6 +5,8 @@ Invariant: ranges that are taken do not overlap; neighbours that are free are on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from reddb import errors, limits
 from reddb.storage.memory import PartitionMemory
 
@@ -17,6 +19,16 @@ class TombstoneRanges:
     def __init__(self, memory: PartitionMemory) -> None:
         self._memory = memory
         self._free = [(0, limits.PARTITION_ROWS_MAX)]
+
+    def adopt(self, taken: Iterable[tuple[int, int]]) -> None:
+        """Ranges, by start and rows, that an owner before us took; what lies between them is read by nobody."""
+        self._free = []
+        end = 0
+        for start, rows in sorted([*taken, (limits.PARTITION_ROWS_MAX, 0)]):
+            if end < start:
+                self._free.append((end, start - end))
+                self._memory.release_tombstones(end, start - end)
+            end = start + _words(rows)
 
     def take(self, rows: int) -> int:
         """The start of a range for so many rows; no memory is taken yet. Raises LIMIT_EXCEEDED."""

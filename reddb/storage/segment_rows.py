@@ -127,6 +127,13 @@ class Tombstones:
         self._words[0] += np.uint64(np.count_nonzero(lsns))
         self.lsn[first : first + len(lsns)] = lsns
 
+    def forget(self, lsn: int, count: int) -> None:
+        """Of the first `count` rows, let those that died after `lsn`, which nobody has seen, live."""
+        deaths = self.lsn[:count]
+        if (late := deaths > np.uint64(lsn)).any():
+            deaths[late] = 0
+        self._words[0] = np.count_nonzero(deaths)
+
     def mark(self, rows: NDArray[np.int64], lsn: int) -> int:
         """Let the rows be dead from `lsn` on; gives how many of them lived. Distinct rows, and the owner only."""
         rows = rows[self.lsn[rows] == 0]

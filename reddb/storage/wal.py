@@ -275,7 +275,7 @@ class Wal:
     def _read_file(self, path: Path, replay: Callable[[Record], None], stored_lsn: int | None) -> None:
         """`stored_lsn` is what the log must reach, given with its last file."""
         is_last = stored_lsn is not None
-        content = self._disk.read_file(path)
+        content = self._disk.map_file(path)  # a copy would need memory that a core died for
         found = read_log_file(path, content, self._identity, self.next_lsn, replay, is_last=is_last)
         if stored_lsn is not None and found.next_lsn <= stored_lsn:
             raise errors.CORRUPT_DATA.error(
@@ -286,7 +286,7 @@ class Wal:
             self.torn_tail = TornTail(path, found.end, found.torn_bytes)
         file = self._disk.open_append(path, found.end if is_last else len(content))
         # A sync of the process before may have failed; the page cache then shows what the device never took, as clean.
-        file.write_again(found.unproven, content[found.unproven : found.end])
+        file.write_again(found.unproven, bytes(content[found.unproven : found.end]))
         file.sync()
         self._sizes[path.name] = found.end
         if is_last:

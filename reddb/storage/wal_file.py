@@ -117,7 +117,7 @@ def log_files(disk: Disk, folder: Path, after_lsn: int) -> tuple[list[str], list
 
 def read_log_file(
     path: Path,
-    content: bytes,
+    content: bytes | memoryview,
     identity: WalIdentity,
     next_lsn: int,
     replay: Callable[[Record], None],
@@ -138,9 +138,9 @@ def read_log_file(
             unproven.popleft()
         replay(record)
         next_lsn = record.lsn + 1
-    if content[end:].strip(b"\0"):
-        _refuse_corruption(path, content, next_lsn, end, is_last=is_last)
-    torn_bytes = max(len(content.rstrip(b"\0")) - end, 0)
+    torn_bytes = len(bytes(content[end:]).rstrip(b"\0"))
+    if torn_bytes:
+        _refuse_corruption(path, bytes(content), next_lsn, end, is_last=is_last)
     return LogFile(salt, end, next_lsn, torn_bytes, unproven[0][1] if unproven else end)
 
 
@@ -205,7 +205,7 @@ def _refuse_corruption(path: Path, content: bytes, lsn: int, end: int, *, is_las
     )
 
 
-def _check_file_header(path: Path, content: bytes, identity: WalIdentity, next_lsn: int) -> int:
+def _check_file_header(path: Path, content: bytes | memoryview, identity: WalIdentity, next_lsn: int) -> int:
     """Return the salt. Raises CORRUPT_DATA or UNSUPPORTED_FORMAT."""
     if len(content) < _FILE_HEADER.size or content[:8] != _MAGIC:
         raise errors.CORRUPT_DATA.error(f"{path.name} is not a write-ahead log of RedDB", path=str(path), offset=0)
@@ -251,7 +251,7 @@ def encode_record(
     return [_RECORD_LENGTHS.pack(length, crc) + numbers, *body, padding]
 
 
-def _has_valid_header(content: bytes) -> bool:
+def _has_valid_header(content: bytes | memoryview) -> bool:
     if len(content) < _FILE_HEADER.size:
         return False
     head = content[: _FILE_HEADER.size]

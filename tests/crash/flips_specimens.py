@@ -160,7 +160,7 @@ def _read_all(life: Life, states: list[Rows]) -> list[float]:
             assert view.row_ids(view.scan(len(right) + 1, 0, predicate)) == right
             assert view.count(predicate) == len(right)
     if group < len(states) - 1:
-        raise Torn(f"the log ends with group {group} of {len(states) - 1}", life.owner.torn_tail is not None)
+        raise Torn(f"the log ends with group {group} of {len(states) - 1}", life.owner.wal.torn_tail is not None)
     return recalls
 
 

@@ -17,7 +17,6 @@ from reddb.fields import NO_FIELDS
 from reddb.grammar import parse
 from reddb.partition.filters import FilterCache, SealedFilter
 from reddb.query import candidates
-from reddb.query.execute import finish
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.rows import make_batch
@@ -89,7 +88,7 @@ def masks(payloads: list[Any], predicate: Predicate) -> tuple[np.ndarray, np.nda
     indexes = open_field_indexes(disk, FOLDER, DOCS, 0, 4, count, 1)
     assert set(indexes) == set(INDEXED)
     both = [SealedFilter(4, segment, FilterCache(), lambda: indexes), SealedFilter(4, segment, FilterCache(), dict)]
-    fast, slow = (finish(filter.mask_steps(predicate, count)) for filter in both)
+    fast, slow = (filter.mask(predicate, count) for filter in both)
     assert fast.matches == slow.matches == np.count_nonzero(fast.rows)
     return fast.rows, slow.rows
 

@@ -25,6 +25,7 @@ from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.types import Kind
 from tests.engine.lives import EPOCH, Course, Life, Where, assert_view_is
 from tests.engine.partitions import collection, ids_of
+from tests.engine.successors import MortalLife
 
 DIM = 5
 
@@ -60,7 +61,7 @@ class LifeMachine(RuleBasedStateMachine):
     def open(self, kind: Kind, metric: str, index: str, cap: int) -> None:
         self.directory = TemporaryDirectory()
         given = {"seal_rows": 1024, "index": index, "segment_rows_max": cap, "m": 8, "ef_construction": 32}
-        self.life = Life(collection(dim=DIM, metric=metric, kind=kind, **given), Path(self.directory.name) / "p")
+        self.life = MortalLife(collection(dim=DIM, metric=metric, kind=kind, **given), Path(self.directory.name) / "p")
         self.course: Course | None = None
         self.held: tuple[Any, dict[Any, Any]] | None = None
         self.insert(5000, 1, 1)
@@ -168,6 +169,7 @@ class LifeMachine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(["due", "due", "compaction", "rebuild"]))
     @precondition(lambda self: self.course is None)
     def begin_job(self, how: str) -> None:
+        self.life.dies = ""
         sealed = frozenset(segment.id for segment in self.life.owner.segments if segment.record is not None)
         match how:
             case "due":
@@ -219,6 +221,16 @@ class LifeMachine(RuleBasedStateMachine):
         self.course = self.held = None
         self.life.restart()
         self.life.check()
+
+    @rule(dies=st.sampled_from(["", "written", "applied"]))
+    def succeed(self, dies: str) -> None:
+        """The owner dies, now or with its next group, and another one goes on in its memory."""
+        self.held = None  # its successor waits for those who read what is not in the newest list of segments
+        is_published = self.course is None or self.course.due_step != "complete"
+        self.course = None
+        assert self.life.succeed() or not is_published
+        self.life.check()
+        self.life.dies = dies
 
     # --- reads ---------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def test_inserted_rows_are_there_and_after_reopening_too(opened, disk):
     again = reopened(opened, disk)
     assert contents(again) == EXPECTED
     assert nearest_ids(again, 5) == [4, "c", "b", "a"]
-    assert again.partition.torn_tail is None
+    assert again.partition.wal.torn_tail is None
 
 
 def test_a_write_counts_its_rows(opened):

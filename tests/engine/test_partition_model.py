@@ -156,7 +156,7 @@ class PartitionMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.reopen_as_one_of([self.model])
-        assert self.opened.partition.torn_tail is None
+        assert self.opened.partition.wal.torn_tail is None
 
     def reopen_as_one_of(self, states: list[Model]) -> None:
         self.opened.close()

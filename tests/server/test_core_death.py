@@ -134,6 +134,7 @@ def test_rows_are_never_older_than_their_acknowledgement(server: Server) -> None
                 assert reader.search("c", rows(batch)[1][0], k=1).ids == [batch * BATCH], number
                 assert reader.execute("SELECT count(*) FROM c")[0][0] == written * BATCH
             server.wait_core_restarted(OWNER, old)
+    assert server.stderr().count('"adopted": true') == 3, "each went on in the memory of the one before"
 
 
 def test_an_owner_whose_new_memory_nobody_knows_yet_acknowledges_nothing(server: Server) -> None:

@@ -39,6 +39,7 @@ LAYERS = {
             "reddb.fields",
             "reddb.keys",
             "reddb.disk",
+            "reddb.headroom",
             "reddb.array_likes",
         ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.coordinates", "reddb.expiry", "reddb.durations"),

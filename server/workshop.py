@@ -106,6 +106,8 @@ class BuilderLink:
                 *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
+                # Arrow's own allocator keeps what was freed.
+                env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
             )
         self._channel = ControlChannel(ours, self._received, self._hung_up)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from reddb import limits
 from reddb.query.candidates import candidates
 from reddb.query.families import concatenate, take
+from reddb.query.operands import decoded
 from reddb.query.predicate import Predicate
 from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes, SpelledIndexes
@@ -238,8 +239,7 @@ class _ChosenRows:
     def families(self, path: str) -> Mapping[str, pa.Array]:
         if path == "id":
             return _id_families(self._columns, self._chosen)
-        wanted = pa.array(self._chosen)
-        return {family: taken(array, wanted) for family, array in self._payloads.families(path).items()}
+        return {family: decoded(array) for family, array in self._payloads.families(path, self._chosen).items()}
 
     def vectors(self) -> Vectors:
         chosen: Vectors = self._columns.vectors[self._chosen]

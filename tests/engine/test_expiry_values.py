@@ -12,7 +12,8 @@ from reddb import errors
 from reddb.expiry import expiries_us
 from reddb.partition.operations import Operation
 from reddb.rows import make_batch, payload_column
-from reddb.storage.payload_columns import PATHS_MAX, PayloadColumns
+from reddb.storage.payload_cells import PATHS_MAX
+from reddb.storage.payload_columns import PayloadColumns
 from tests.engine.lives import EPOCH, START_US, Life, Where
 from tests.engine.partitions import collection, ids_of
 

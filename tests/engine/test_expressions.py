@@ -18,7 +18,7 @@ from reddb.grammar import ast
 from reddb.query.expressions import Bound, Scope, bind_expression, to_plain
 from reddb.query.sources import RowsAtHand
 from reddb.query.values import Values
-from reddb.storage import payload_columns
+from reddb.storage import payload_cells
 from tests.engine.row_oracle import COMPARE, WRONG, Oracle, compare
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -268,7 +268,7 @@ def test_an_expression_gives_for_all_rows_what_it_gives_for_each(table, expressi
     else:
         assert [type(value) for value in found] == [type(value) for value in expected]
         assert found == expected
-        with mock.patch.object(payload_columns, "_REPEATS_MIN", 0):  # texts by way of a dictionary
+        with mock.patch.object(payload_cells, "_REPEATS_MIN", 0):  # texts by way of a dictionary
             assert evaluated(expression, table) == expected
 
 

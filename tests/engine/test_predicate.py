@@ -18,7 +18,7 @@ from reddb.fields import Field, Fields, FieldType, pack_payload
 from reddb.grammar import ast, parse
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
-from reddb.storage import payload_columns
+from reddb.storage import payload_cells
 from reddb.storage.payload_columns import PayloadColumns
 from tests.engine.row_oracle import COMPARE, Oracle
 
@@ -136,9 +136,9 @@ def test_every_row_is_chosen_as_one_by_one(table, expression):
     ids = [row_id for row_id, _ in table]
     packed = [pack_payload(payload) for _, payload in table]
     built = PayloadColumns.from_payloads(packed)
-    with mock.patch.object(payload_columns, "_REPEATS_MIN", 0):
+    with mock.patch.object(payload_cells, "_REPEATS_MIN", 0):
         repeated = PayloadColumns.from_payloads(packed)
-    with mock.patch.object(payload_columns, "PATHS_MAX", 1):
+    with mock.patch.object(payload_cells, "PATHS_MAX", 1):
         few = PayloadColumns.from_payloads(packed)
     for one in (built, repeated, few):
         assert predicate.evaluate(Rows(ids, one)).tolist() == expected

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from reddb import errors
 from reddb.fields import pack_payload
-from reddb.storage import payload_columns
-from reddb.storage.payload_columns import ARROW_TYPES, PATHS_MAX, PayloadColumns, column_path
+from reddb.storage import payload_cells
+from reddb.storage.payload_cells import PATHS_MAX
+from reddb.storage.payload_columns import ARROW_TYPES, PayloadColumns, column_path
 
 NOON = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
 
@@ -71,8 +72,8 @@ paths = st.lists(keys, min_size=1, max_size=3)
 @given(payload_lists, paths, st.sampled_from([0, 1, 2, PATHS_MAX]), st.sampled_from([0, 4]))
 def test_every_value_is_where_it_was(payloads, path, paths_max, repeats):
     with (
-        mock.patch.object(payload_columns, "PATHS_MAX", paths_max),
-        mock.patch.object(payload_columns, "_REPEATS_MIN", repeats),
+        mock.patch.object(payload_cells, "PATHS_MAX", paths_max),
+        mock.patch.object(payload_cells, "_REPEATS_MIN", repeats),
     ):
         built = columns_of(payloads)
     reopened = PayloadColumns.open(built.to_bytes())
@@ -162,6 +163,36 @@ def refused(content: bytes) -> errors.RedDBError:
     return caught.value
 
 
+def test_a_rare_path_is_run_end_encoded_and_found_at_some_rows():
+    payloads = [{"n": row, **({"rare": f"r{row}"} if row % 9 == 5 else {})} for row in range(100)]
+    columns = PayloadColumns.open(columns_of(payloads).to_bytes())
+    batch = pa.ipc.open_file(pa.py_buffer(columns.to_bytes())).get_batch(0)
+    assert pa.types.is_run_end_encoded(batch.column("text:rare").type)
+    assert values(columns, "rare") == expected(payloads, ["rare"])
+    assert columns.families("rare", np.array([5, 6, 14]))["text"].to_pylist() == ["r5", None, "r14"]
+
+
+@given(payload_lists, paths, st.sampled_from([0, 1, PATHS_MAX]), st.data())
+def test_some_rows_have_what_they_have_among_all(payloads, path, paths_max, data):
+    chosen = np.array(data.draw(st.lists(st.integers(0, max(len(payloads) - 1, 0)), max_size=4)), np.int64)
+    chosen = chosen[chosen < len(payloads)]
+    with mock.patch.object(payload_cells, "PATHS_MAX", paths_max):
+        columns = columns_of(payloads)
+    every = values(columns, column_path(path))
+    wanted = {family: [column[row] for row in chosen] for family, column in every.items()}
+    found = {str(family): array.to_pylist() for family, array in columns.families(column_path(path), chosen).items()}
+    assert {f: v for f, v in found.items() if any(v)} == {f: v for f, v in wanted.items() if any(v)}
+
+
+def test_keys_that_all_differ_are_kept_as_rows():
+    payloads = [{f"k{row}-{number}": number for number in range(100)} | {"n": row} for row in range(300)]
+    columns = PayloadColumns.open(columns_of(payloads).to_bytes())
+    size = sum(len(pack_payload(payload)) for payload in payloads)
+    assert len(columns.to_bytes()) < size + 512 * PATHS_MAX
+    assert values(columns, "n") == {"int": list(range(300))}
+    assert values(columns, "k299-99") == expected(payloads, ["k299-99"])
+
+
 @given(st.integers(0, len(CONTENT) - 1))
 def test_a_file_that_ends_early_is_refused(size):
     assert refused(CONTENT[:size]).code is errors.CORRUPT_DATA
@@ -201,7 +232,7 @@ def file_of(columns: dict[str, pa.Array], **metadata: str) -> bytes:
         (file_of({}, version="1", rows="-1"), "the payload columns cannot be read: columns of 0 rows, not -1"),
         (file_of({"int:a": pa.array([1.0])}, version="1", rows="1"), "the payload columns cannot be read: the column"),
         (file_of({"long:a": pa.array([1])}, version="1", rows="1"), "the payload columns cannot be read: 'long'"),
-        (file_of({}, version="2", rows="0"), "payload columns of version b'2', not b'1'"),
+        (file_of({}, version="3", rows="0"), "payload columns of version b'3', not b'2'"),
         (b"", "the payload columns cannot be read"),
     ],
 )

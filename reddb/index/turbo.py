@@ -150,6 +150,18 @@ def pack(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(paired.transpose(0, 2, 1)).reshape(-1)
 
 
+def sampled_nibbles(
+    packed: NDArray[np.uint8], code_bytes: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """About so many rows at even distances, or all: their numbers (n,), and their nibbles (n, columns)."""
+    blocks = packed.reshape(-1, 2 * code_bytes, BLOCK_ROWS // 2)
+    lanes = np.arange(0, BLOCK_ROWS // 2, max(BLOCK_ROWS * len(blocks) // count, 1))
+    chosen = blocks[:, :, lanes].transpose(0, 2, 1)
+    first = np.arange(0, len(blocks) * BLOCK_ROWS, BLOCK_ROWS)[:, None] + _ORDER[lanes]
+    numbers = np.concatenate([first.reshape(-1), first.reshape(-1) + BLOCK_ROWS // 2])
+    return numbers, np.concatenate([chosen & 15, chosen >> 4]).reshape(len(numbers), 2 * code_bytes)
+
+
 @cache
 def packs_like_faiss(bits: int) -> bool:
     """Whether our packing equals that of the faiss at hand: the layout is an internal of it."""

@@ -50,7 +50,6 @@ class Needs:
         """Lists to scan for this recall with that many candidates; None where not even all of them would do."""
         return _reaching(self.probes, recall)
 
-
     def joined(self, other: Needs) -> Needs:
         """What is enough for both: for the recalls that both can reach."""
         return Needs(_larger(self.candidates, other.candidates), _larger(self.probes, other.probes))
@@ -62,12 +61,13 @@ NOTHING = Needs()
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What queries like the rows need, and what all need by zones: (the largest relative key of the tenth row, needs),
-    rising; the first begins at `low`.
+    rising; the first begins at `low`. `crowds` are rows that stand for many (`crowds.py`).
     """
 
     like: Needs = NOTHING
     low: float = inf
     zones: tuple[tuple[float, Needs], ...] = ()
+    crowds: tuple[int, ...] = ()
 
     def zone(self, key: float) -> Needs | None:
         """The needs of a query whose tenth row has this relative key; None where no trial's did."""
@@ -77,12 +77,13 @@ class Calibration:
 
     def to_plain(self) -> list[Any]:
         zones = [[high, needs.candidates, needs.probes] for high, needs in self.zones]
-        return [self.like.candidates, self.like.probes, self.low, zones]
+        return [self.like.candidates, self.like.probes, self.low, zones, self.crowds]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> Calibration:
-        candidates, probes, low, zones = plain
-        return cls(Needs(candidates, probes), low, tuple((high, Needs(*needs)) for high, *needs in zones))
+        candidates, probes, low, zones, *crowds = plain  # earlier builds looked for no crowds
+        of_zones = tuple((high, Needs(*needs)) for high, *needs in zones)
+        return cls(Needs(candidates, probes), low, of_zones, *map(tuple, crowds))
 
 
 UNKNOWN = Calibration()

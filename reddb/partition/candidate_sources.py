@@ -81,22 +81,26 @@ class Ask:
 
 
 class Proposal(NamedTuple):
-    """Rows (n,) in the order of an index, and how `far` (n,) each is for it: alike where it cannot tell them apart."""
+    """Rows (n,) in the order of an index, and how `far` (n,) each is for it: alike where it cannot tell them apart.
+    `depths` (n,) say at which part of a scan of some lists each was met, 0 to 1; None where all that there is was seen.
+    """
 
     rows: Rows
     far: NDArray[np.float32]
+    depths: NDArray[np.float32] | None = None
 
     def only(self, members: Members) -> Proposal:
         """Those of them that may be found."""
         keep = members.of(self.rows)
-        return Proposal(self.rows[keep], self.far[keep])
+        return Proposal(self.rows[keep], self.far[keep], None if self.depths is None else self.depths[keep])
 
     def behind(self, rows: Rows) -> Proposal:
         """The same behind some other rows (n,), which no index says anything of."""
         if not len(rows):
             return self
         unknown = np.full(len(rows), -np.inf, np.float32)
-        return Proposal(np.concatenate([rows, self.rows]), np.concatenate([unknown, self.far]))
+        depths = None if self.depths is None else np.concatenate([np.zeros_like(unknown), self.depths])
+        return Proposal(np.concatenate([rows, self.rows]), np.concatenate([unknown, self.far]), depths)
 
 
 class Source(Protocol):
@@ -243,6 +247,8 @@ class ListsSource:
             count, probes = self._probes(number, ask, widening)
             self.way = f"ivf x {probes}"
             near = self._first(number, count, probes, bitmap)
+            if probes < file.count:
+                near = near._replace(depths=file.depths(self._queries.prepared([number]), near.rows, probes))
             near = near if members.are_all else near.only(members)
             found.append(near if len(near.rows) >= min(ask.count, count) else None)
         return found

@@ -18,6 +18,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
 from reddb.partition.calibration import Calibration, Limits, Outcome, calibrated
 from reddb.partition.code_snapshot import SegmentCodes
 from reddb.partition.codec_block import CodecBlock
+from reddb.partition.crowds import crowds_of_codes
 from reddb.partition.trials import trial_steps
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection, Vectors
@@ -192,7 +194,10 @@ class SegmentEncoder:
                 groups[-1].append(trial.outcome(depths))
                 yield
         like = len(trials.like)
-        self._calibrate(calibrated(groups[:like], groups[like:], Limits(deepest), _ZONE_TRIALS))
+        calibration = calibrated(groups[:like], groups[like:], Limits(deepest), _ZONE_TRIALS)
+        code_bytes = self._codec.code_bytes
+        crowds = crowds_of_codes(self._codes[: count * code_bytes], code_bytes, count)
+        self._calibrate(replace(calibration, crowds=crowds))
 
     def _calibrate(self, calibration: Calibration) -> None:
         self._calibration = calibration

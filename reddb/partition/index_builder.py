@@ -30,6 +30,7 @@ from reddb.index.ivf import InvertedFile
 from reddb.index.metrics import Distances, prepare, uses_l2
 from reddb.index.turbo import BLOCK_ROWS, TurboCodec, TurboIndex
 from reddb.partition.calibration import Calibration, Limits, Outcome, calibrated
+from reddb.partition.crowds import crowds_of_codes, crowds_of_nodes
 from reddb.partition.graph_rows import GraphRows, Prepare, distinct_rows
 from reddb.partition.kinds import codec_of, codec_of_lists
 from reddb.partition.settled import (
@@ -128,8 +129,10 @@ class IndexBuilder:
         index = TurboIndex(codec, fit, metric)
         for codes in packed[1:]:
             index.append(codes)
+        crowds = crowds_of_codes(np.concatenate(packed[1:]), codec.code_bytes, segment.rows)
         build_s = time.monotonic() - began
         calibration, search_us = self._try_flat(codec, index, segment, trials)
+        calibration = replace(calibration, crowds=crowds)
         description = Description(
             FLAT, f"turbo{codec.bits}", fit.scale, search_us, build_s, "few rows", calibration=calibration
         )
@@ -180,6 +183,7 @@ class IndexBuilder:
             rows = apart
             graph = GraphIndex.open(path, collection.dim, codes)
             calibration, search_us = self._try_graph(graph, rows, segment, trials)
+            calibration = replace(calibration, crowds=crowds_of_nodes(rows))
             description = replace(description, search_us=search_us, calibration=calibration)
         else:
             why = f"falls apart: no links lead to {len(apart.hidden):,} of {segment.rows:,} rows, so it is not walked"
@@ -218,7 +222,8 @@ class IndexBuilder:
         del index
         build_s = time.monotonic() - began
         file = InvertedFile.open(path, codec)
-        calibration = self._try_lists(file, segment, trials)
+        crowds = crowds_of_nodes(distinct_rows(segment.columns.vectors, self._prepare))
+        calibration = replace(self._try_lists(file, segment, trials), crowds=crowds)
         add_trailer(self._disk, path, self._identity(b"ivfl", segment.rows))
         description = Description(LISTS, f"turbo{codec.bits}", 1.0, 0.0, build_s, "asked for", calibration=calibration)
         self._write_description(description, segment.rows, number)

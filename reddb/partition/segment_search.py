@@ -5,8 +5,7 @@ like the rows needed, sees whether that was enough, and does more where it was n
 
     far      the tenth row lies where queries needed more: as many are taken as these did. Where they could not be
              answered well, or none lay there, all rows are scanned
-    late     many of the nearest rows stand among the last half of the candidates, so there must be more behind these:
-             four times as many are taken. Once a query has shown that it is not like others, none may stand there
+    doubt    what was found says that more must lie behind the candidates (`doubts.py`): four times as many are taken
 
 A search for a higher recall begins as one by default and goes on from there, so it finds no less.
 
@@ -38,6 +37,7 @@ from reddb.partition.candidate_sources import (
     Rows,
     Source,
 )
+from reddb.partition.doubts import are_doubtful, is_crowd_missed
 from reddb.partition.filters import Mask
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.ranking import Candidates, Ranked, contenders_after
@@ -46,14 +46,13 @@ from reddb.partition.view import View
 from reddb.types import SearchOptions, Vectors
 
 # The rows that are found together: of the candidates for the first 10, then of those for the first 40, and so on.
-TIER_ROWS = (10, 40, 160, 640, 2560, 10240)
+TIER_ROWS = (10, 40, 100, 400, 1000, 4000, 10_000)
 
 _SCAN_BLOCK_ROWS = 4096  # about 0.3 ms of 384-d
 _CANDIDATES_MIN = 32  # so that k = 1 is not decided among a handful of codes
 _TRIAL_K = 10  # that indexes were measured with
 _INDEX_RECALL = 0.99  # that is expected of an index unless a search wants more
 _WALKED = 2  # candidates of a walk for each row, at least
-_LATE_SHARE = 0.15  # of the nearest rows, in the last half of the candidates: more of them mean a recall below 0.97
 _MORE = 4
 _DEEPEST = 8192  # candidates, beyond which a scan costs no more
 
@@ -76,6 +75,7 @@ class SegmentSearch:
         self._calibration: Calibration = UNKNOWN
         self._turbo: TurboIndex | None = None
         self._indexed_rows = self._segment.count
+        self._keyed: dict[int, Candidates] = {}  # what the index gave last
         self._scans: dict[int, Candidates] = {}  # of queries that no index answers
         self._tails: dict[int, Candidates] = {}  # of growing rows behind the last that has a code
         self._zones: dict[int, Needs] = {}  # of queries whose nearest rows lie where more is needed
@@ -187,14 +187,14 @@ class SegmentSearch:
         """
         query, distances = self._queries.vectors[number], self._segment.distances
         is_checked, recalls, times = self._options.ef is None, list(self._recalls), 1
+        scale, crowds = distances.key_scale(query), np.array(self._calibration.crowds, np.int64)
         first = ask
         found = _NO_ROWS  # what was good enough for a lower recall
         while given is not None:
             if len(found):
                 given = given.behind(np.setdiff1d(found, given.rows))
-            rows, far = given
-            keys = distances.keys_of_rows(query, rows)
-            candidates = Candidates(self._place, rows, keys, distances.errors(query, keys, rows))
+            candidates = self._with_keys(number, given.rows)
+            keys = candidates.keys
             farthest = min(TIER_ROWS[tier], len(keys)) - 1
             last = float(np.partition(keys, farthest)[farthest])
             if is_checked and not tier and not self._is_tried(number, last, ask):
@@ -202,12 +202,15 @@ class SegmentSearch:
                 if zone is None or zone.needed(_INDEX_RECALL) is None:
                     self.fallback = UNLIKE
                     return None
-            elif is_checked and _are_late(candidates, far, farthest + 1, last, is_first=ask == first):
+            elif is_checked and (
+                are_doubtful(candidates, given, farthest + 1, last, scale, is_first=ask == first)
+                or (len(crowds) and is_crowd_missed(distances, query, crowds, candidates, last))
+            ):
                 times *= _MORE
             elif len(recalls) == 1 or not is_checked:
                 return candidates
             else:
-                found = rows
+                found = given.rows
                 recalls.pop(0)
             yield
             more = self._wanted(tier, times, recalls[0], self._needs(number))
@@ -218,6 +221,18 @@ class SegmentSearch:
             if given is None:
                 self.fallback = LATE
         return None
+
+    def _with_keys(self, number: int, rows: Rows) -> Candidates:
+        """The rows with their keys. Those that begin the rows of the tier before keep theirs."""
+        query, distances = self._queries.vectors[number], self._segment.distances
+        before = self._keyed.get(number)
+        if before is not None and len(before.rows) <= len(rows) and (rows[: len(before.rows)] == before.rows).all():
+            keys = np.concatenate([before.keys, distances.keys_of_rows(query, rows[len(before.rows) :])])
+        else:
+            keys = distances.keys_of_rows(query, rows)
+        candidates = Candidates(self._place, rows, keys, distances.errors(query, keys, rows))
+        self._keyed[number] = candidates
+        return candidates
 
     def _is_tried(self, number: int, tenth: float, ask: Ask) -> bool:
         """Whether no more was needed than was asked for by the queries whose tenth row, by its key, lay about where
@@ -320,19 +335,3 @@ def _is_met(zone: Needs | None, ask: Ask) -> bool:
         return False
     probes, asked = zone.needed_probes(ask.recall) or 0, ask.needs.needed_probes(ask.recall) or 0
     return needed <= ask.count and probes <= asked * ask.times  # of ten rows, the first tier
-
-
-def _are_late(
-    found: Candidates, far: NDArray[np.float32], wanted: int, last: float, *, is_first: bool
-) -> bool:
-    """Whether the nearest rows, whose keys are up to `last`, come so late among the candidates (n,) that more must come
-    behind these. Rows that the index cannot tell apart, being as `far` for it, say no more than one row: the fewer
-    there are to judge by, the earlier they must come. Where even the keys cannot tell most of them apart, codes do not.
-    """
-    keys, errors = found.keys, found.errors
-    if np.count_nonzero(keys <= last + 2 * errors) * 2 > len(keys):
-        return True
-    near = (keys <= last).nonzero()[0][:wanted]
-    distinct = len(set(far[near].tolist())) / len(near)
-    late = np.count_nonzero(near * 2 >= len(keys) * distinct**2)
-    return bool(late > (_LATE_SHARE * len(near) if is_first else 0))

@@ -48,15 +48,15 @@ _COUNTED_ROWS = 16_384  # of those that match, to see where they lie: 40 us
 class InvertedFile:
     """Lists in the memory of this process. Rows are numbered as they were built."""
 
-    def __init__(
-        self, index: faiss.IndexIVFPQFastScan | faiss.IndexPreTransform, codec: TurboCodec, memory_bytes: int
-    ) -> None:
+    def __init__(self, index: Any, codec: TurboCodec, memory_bytes: int) -> None:
         self._whole = index  # owns the lists
         self._mean: Vectors | None = None
         if isinstance(index, faiss.IndexPreTransform):
-            self._mean = faiss.vector_to_array(faiss.downcast_VectorTransform(index.chain.at(0)).mean)
+            chain: Any = index.chain
+            centering: Any = faiss.downcast_VectorTransform(chain.at(0))
+            self._mean = faiss.vector_to_array(centering.mean)
             index = faiss.downcast_index(index.index)
-        self._index: Any = index
+        self._index = index
         self.rows = index.ntotal
         self.count = index.nlist
         self.memory_bytes = memory_bytes

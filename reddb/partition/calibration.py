@@ -61,13 +61,14 @@ NOTHING = Needs()
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What queries like the rows need, and what all need by zones: (the largest relative key of the tenth row, needs),
-    rising; the first begins at `low`. `crowds` are rows that stand for many (`crowds.py`).
+    rising; the first begins at `low`. `crowds` and `outliers` are rows to watch (`watched.py`).
     """
 
     like: Needs = NOTHING
     low: float = inf
     zones: tuple[tuple[float, Needs], ...] = ()
     crowds: tuple[int, ...] = ()
+    outliers: tuple[int, ...] = ()
 
     def zone(self, key: float) -> Needs | None:
         """The needs of a query whose tenth row has this relative key; None where no trial's did."""
@@ -77,13 +78,13 @@ class Calibration:
 
     def to_plain(self) -> list[Any]:
         zones = [[high, needs.candidates, needs.probes] for high, needs in self.zones]
-        return [self.like.candidates, self.like.probes, self.low, zones, self.crowds]
+        return [self.like.candidates, self.like.probes, self.low, zones, self.crowds, self.outliers]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> Calibration:
-        candidates, probes, low, zones, *crowds = plain  # earlier builds looked for no crowds
+        candidates, probes, low, zones, *watched = plain  # earlier builds watched none
         of_zones = tuple((high, Needs(*needs)) for high, *needs in zones)
-        return cls(Needs(candidates, probes), low, of_zones, *map(tuple, crowds))
+        return cls(Needs(candidates, probes), low, of_zones, *map(tuple, watched))
 
 
 UNKNOWN = Calibration()

@@ -7,8 +7,9 @@
                         0 until it is measured, 2^32 - 1 where codes do not tell the rows apart
     24   f64            where the first zone of the calibration (`calibration.py`) begins
     32   8 of f64, u64  its zones: where each ends, minus infinity for one that is not there, and what it needs
-    160  64 of u32      its crowds (`crowds.py`): rows, 2^32 - 1 where there are no more
-    416  f32[padded]    mean
+    160  64 of u32      its crowds (`watched.py`): rows, 2^32 - 1 where there are no more
+    416  64 of u32      its outliers, likewise
+    672  f32[padded]    mean
 
 Invariant: a reader that sees the same even generation before and after copying has copied codes of one fit.
 """
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 
 from reddb.index.turbo import Fit, TurboCodec
 from reddb.partition.calibration import Calibration, Needs
-from reddb.partition.crowds import CROWDS_MAX
+from reddb.partition.watched import WATCHED_MAX
 
 RECALL = 0.99  # that is measured; for a higher one the rows are scanned
 SCAN_EXACTLY = 2**32 - 1
 ZONES_MAX = 8
-_CROWDS_AT = 32 + 16 * ZONES_MAX
-_MEAN_AT = _CROWDS_AT + 4 * CROWDS_MAX
+_WATCHED_AT = 32 + 16 * ZONES_MAX
+_MEAN_AT = _WATCHED_AT + 2 * 4 * WATCHED_MAX
 _NO_ROW = 2**32 - 1
 
 
@@ -45,8 +46,8 @@ class CodecBlock:
         self._scale = block[16:20].view(np.float32)
         self._needed = memoryview(block[20:24]).cast("I")
         self._low = block[24:32].view(np.float64)
-        self._zones = block[32:_CROWDS_AT].view([("high", "<f8"), ("needed", "<u8")])
-        self._crowds = block[_CROWDS_AT:_MEAN_AT].view(np.uint32)
+        self._zones = block[32:_WATCHED_AT].view([("high", "<f8"), ("needed", "<u8")])
+        self._watched = block[_WATCHED_AT:_MEAN_AT].view(np.uint32).reshape(2, WATCHED_MAX)
         self._mean = block[_MEAN_AT : _MEAN_AT + 4 * padded].view(np.float32)
 
     @property
@@ -80,8 +81,8 @@ class CodecBlock:
 
     def read_calibration(self) -> Calibration:
         zones = [(high, _needs(needed)) for high, needed in self._zones.tolist() if high > -inf]
-        crowds: list[int] = self._crowds[self._crowds != _NO_ROW].tolist()
-        return Calibration(_needs(self.needed), float(self._low[0]), tuple(zones), tuple(crowds))
+        crowds, outliers = (tuple[int, ...](rows[rows != _NO_ROW].tolist()) for rows in self._watched)
+        return Calibration(_needs(self.needed), float(self._low[0]), tuple(zones), crowds, outliers)
 
     def write_calibration(self, calibration: Calibration) -> None:
         """From now on the codes are used."""
@@ -90,8 +91,9 @@ class CodecBlock:
         self._zones["high"] = -inf
         for number, (high, needs) in enumerate(calibration.zones):
             self._zones[number] = high, _number(needs)
-        self._crowds[:] = _NO_ROW
-        self._crowds[: len(calibration.crowds)] = calibration.crowds
+        self._watched[:] = _NO_ROW
+        for mine, rows in zip(self._watched, (calibration.crowds, calibration.outliers), strict=True):
+            mine[: len(rows)] = rows
         self._needed[0] = _number(calibration.like)
 
     def write_encoded(self, rows: int) -> None:

@@ -4,7 +4,7 @@ late      many of the nearest stand among the last half of the candidates, or of
           there must be more behind. Once a query has shown that it is not like others, none may stand there
 blurred   the last candidate is for the index hardly farther than the nearest rows are, measured by how much it was
           wrong about the candidates: what comes behind may be nearer
-missed    a row that stands for a crowd (`crowds.py`) is near, and the crowd was not proposed
+missed    a row that stands for a crowd (`watched.py`) is near, and the crowd was not proposed
 """
 
 from __future__ import annotations

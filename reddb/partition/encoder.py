@@ -28,8 +28,8 @@ from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec, TurboIndex
 from reddb.partition.calibration import Calibration, Limits, Outcome, calibrated
 from reddb.partition.code_snapshot import SegmentCodes
 from reddb.partition.codec_block import CodecBlock
-from reddb.partition.crowds import crowds_of_codes
 from reddb.partition.trials import trial_steps
+from reddb.partition.watched import Outliers, crowds_of_codes, outliers
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection, Vectors
 
@@ -103,6 +103,7 @@ class SegmentEncoder:
         self._calibration: Calibration | None = None
         self._fitted_rows = 0
         self._encoded = 0
+        self._outliers: Outliers = ()
         self._trial: Iterator[None] = iter(())
 
     def reset(self) -> None:
@@ -161,6 +162,7 @@ class SegmentEncoder:
             return True
         start = self._encoded * self._codec.code_bytes
         packed = self._codec.encode(normalised)
+        self._outliers = outliers(normalised, self._encoded, self._outliers)
         self._codes[start : start + len(packed)] = packed
         self._encoded = last
         self._block.write_encoded(last)
@@ -174,6 +176,7 @@ class SegmentEncoder:
         self._fit = self._codec.fit(self._rotate(sample))
         self._fitted_rows = count
         self._encoded = 0
+        self._outliers = ()
         self._calibration = None
         self._block.write_fit(self._fit)
         self._trial = self._measure(count)
@@ -197,7 +200,7 @@ class SegmentEncoder:
         calibration = calibrated(groups[:like], groups[like:], Limits(deepest), _ZONE_TRIALS)
         code_bytes = self._codec.code_bytes
         crowds = crowds_of_codes(self._codes[: count * code_bytes], code_bytes, count)
-        self._calibrate(replace(calibration, crowds=crowds))
+        self._calibrate(replace(calibration, crowds=crowds, outliers=tuple(row for _, row in self._outliers)))
 
     def _calibrate(self, calibration: Calibration) -> None:
         self._calibration = calibration

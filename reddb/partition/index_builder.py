@@ -30,7 +30,6 @@ from reddb.index.ivf import InvertedFile
 from reddb.index.metrics import Distances, prepare, uses_l2
 from reddb.index.turbo import BLOCK_ROWS, TurboCodec, TurboIndex
 from reddb.partition.calibration import Calibration, Limits, Outcome, calibrated
-from reddb.partition.crowds import crowds_of_codes, crowds_of_nodes
 from reddb.partition.graph_rows import GraphRows, Prepare, distinct_rows
 from reddb.partition.kinds import codec_of, codec_of_lists
 from reddb.partition.settled import (
@@ -44,6 +43,7 @@ from reddb.partition.settled import (
     Description,
 )
 from reddb.partition.trials import DEPTH_MAX, K, Trial, Trials, spread, trial_steps
+from reddb.partition.watched import Outliers, crowds_of_codes, crowds_of_nodes, outliers
 from reddb.storage.checked_file import FileIdentity, add_trailer, write_checked
 from reddb.storage.sealed import SealedSegment, identity_of
 from reddb.types import Collection, Metric, Vectors
@@ -121,18 +121,21 @@ class IndexBuilder:
         sample = spread(segment.rows, _SAMPLE_ROWS)
         fit = codec.fit(codec.rotation.apply(prepare(metric, vectors[sample])))
         packed: list[NDArray[Any]] = [fit.mean]
+        outlying: Outliers = ()
         for first in range(0, segment.rows, _BLOCK_ROWS):
             block = prepare(metric, vectors[first : first + _BLOCK_ROWS])
             missing = -len(block) % BLOCK_ROWS  # the last block is filled up with zeros, which nobody asks for
             block = np.concatenate([block, np.zeros((missing, block.shape[1]), np.float32)]) if missing else block
-            packed.append(codec.encode(codec.normalise(codec.rotation.apply(block), fit)))
+            normalised = codec.normalise(codec.rotation.apply(block), fit)
+            outlying = outliers(normalised[: segment.rows - first], first, outlying)
+            packed.append(codec.encode(normalised))
         index = TurboIndex(codec, fit, metric)
         for codes in packed[1:]:
             index.append(codes)
         crowds = crowds_of_codes(np.concatenate(packed[1:]), codec.code_bytes, segment.rows)
         build_s = time.monotonic() - began
         calibration, search_us = self._try_flat(codec, index, segment, trials)
-        calibration = replace(calibration, crowds=crowds)
+        calibration = replace(calibration, crowds=crowds, outliers=tuple(row for _, row in outlying))
         description = Description(
             FLAT, f"turbo{codec.bits}", fit.scale, search_us, build_s, "few rows", calibration=calibration
         )

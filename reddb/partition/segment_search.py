@@ -85,6 +85,9 @@ class SegmentSearch:
         if asked > _INDEX_RECALL:
             self._recalls.append(asked)
         self._source = self._make_source()
+        watched = self._calibration.crowds, self._calibration.outliers
+        self._crowds, outliers = (np.array(rows, np.int64) for rows in watched)
+        self._outliers = outliers[self._members.of(outliers)] if len(outliers) else outliers
         self.fallback: str | None = None  # why rows were scanned though there is an index
 
     @property
@@ -187,12 +190,12 @@ class SegmentSearch:
         """
         query, distances = self._queries.vectors[number], self._segment.distances
         is_checked, recalls, times = self._options.ef is None, list(self._recalls), 1
-        scale, crowds = distances.key_scale(query), np.array(self._calibration.crowds, np.int64)
+        scale, crowds = distances.key_scale(query), self._crowds
         first = ask
         found = _NO_ROWS  # what was good enough for a lower recall
         while given is not None:
-            if len(found):
-                given = given.behind(np.setdiff1d(found, given.rows))
+            if len(found) or len(self._outliers):
+                given = given.behind(np.setdiff1d(np.union1d(found, self._outliers), given.rows))
             candidates = self._with_keys(number, given.rows)
             keys = candidates.keys
             farthest = min(TIER_ROWS[tier], len(keys)) - 1

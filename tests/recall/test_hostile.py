@@ -32,6 +32,24 @@ def test_every_state_finds_what_is_near_every_query(name, way, metric):
     assert not [str(cell) for cell in found if cell.failures]
 
 
+# What no sample of trials had met: a crowd behind the candidates, rows too long for their codes, near lists that were
+# not scanned, lists that float32 could not tell apart, rows that the codes of a graph blur.
+RARE = [
+    ("mostly equal", "turbo", "l2", "directions"),
+    ("lognormal", "turbo", "ip", "positive"),
+    ("many lengths", "flat", "ip", "moved"),
+    ("few dimensions", "ivf", "l2", "negative"),
+    ("huge coordinate", "ivf", "l2", "stored"),
+    ("near copies", "hnsw", "l2", "noisy"),
+]
+
+
+@pytest.mark.parametrize(("name", "way", "metric", "of"), RARE)
+def test_rare_queries_find_what_is_near(name, way, metric, of):
+    found = list(cells(name, way, metric, (of,)))
+    assert not [str(cell) for cell in found if cell.failures]
+
+
 @pytest.mark.parametrize("dim", [384, 1536])
 @pytest.mark.parametrize("kind", ["vector", "vector.turbo"])
 def test_products_of_rows_that_point_away_are_found(tmp_path, kind, dim):

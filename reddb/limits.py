@@ -111,6 +111,7 @@ BUILDER_IDLE_S = 10.0  # a builder without a job ends, for it holds memory
 SETTLE_POLL_S = 0.02  # between two looks whether writes let a segment be frozen, or cores let go of an old one
 ALIVE_S = 1.0  # between two signs of life of a core
 HUNG_AFTER_S = 30  # without one, until a core is killed and started anew, unless the command line says otherwise
+REOPEN_S = 1.0  # until a partition that lacked memory or descriptors to be opened is tried again
 PROGRESS_S = 0.25  # between two reports of how far a recovery has come
 RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
 

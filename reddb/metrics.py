@@ -33,6 +33,7 @@ METRICS: dict[str, Metric] = {
         Metric("reddb_core_up", "gauge", "1 for a core that answered, 0 for one that did not in time."),
         Metric("reddb_requests_total", "counter", "Requests by the kind of their message.", "kind"),
         Metric("reddb_errors_total", "counter", "Errors that were answered, by name.", "error"),
+        Metric("reddb_task_failures_total", "counter", "Failures of tasks that no request was told of.", "task"),
         Metric("reddb_bytes_received_total", "counter", "Bytes that came from clients."),
         Metric("reddb_bytes_sent_total", "counter", "Bytes that went to clients."),
         Metric("reddb_searches_total", "counter", "Query vectors that were searched for."),
@@ -106,6 +107,11 @@ class Metrics:
         yield Sample("reddb_commit_seconds_total", "", self.commit_seconds)
         yield Sample("reddb_recoveries_total", "", self.recoveries)
         yield Sample("reddb_recovery_seconds_total", "", self.recovery_seconds)
+
+
+def task_failures(counts: Mapping[str, int]) -> Iterator[Sample]:
+    """By the name of the task."""
+    return _labelled("reddb_task_failures_total", counts)
 
 
 def metric_of(sample: Sample) -> Metric:

@@ -32,6 +32,7 @@ from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
 from reddb.rows import RowBatch
+from reddb.server import tasks
 
 _log = structlog.get_logger()
 
@@ -147,14 +148,14 @@ class Committer:
         self._waiting[prepared] = future
         self._quiet.clear()
         if self._writing is None:
-            self._writing = self._loop.create_task(self._write_groups())
+            self._writing = tasks.start("group commit", self._write_groups())
         return future
 
     async def _write_groups(self) -> None:
         while (group := self.partition.take_group()) is not None:
             began = perf_counter()
             try:
-                await self._loop.run_in_executor(self._pool, group.write, self.partition.wal)
+                await tasks.in_thread(self._pool, group.write, self.partition.wal)
             except errors.RedDBError as error:
                 self._fail(group, error)
             except Exception as error:
@@ -187,22 +188,22 @@ class Committer:
         """What was written without a sync is synced when its time has come."""
         if group.durability == "flush" and self._flush_timer is None:
             interval_s = self.partition.collection.number("flush_interval_ms") / 1000
-            self._flush_timer = self._loop.call_later(interval_s, self._begin_flush)
+            self._flush_timer = tasks.later("flush", interval_s, self._begin_flush)
 
     def _begin_flush(self) -> None:
-        self._flushing = self._loop.create_task(self._flush())
+        self._flushing = tasks.start("flush", self._flush())
 
     async def _flush(self) -> None:
         self._flush_timer = None
         try:
-            await self._loop.run_in_executor(self._pool, self.partition.sync)
+            await tasks.in_thread(self._pool, self.partition.sync)
         except errors.RedDBError as error:  # the log is poisoned: the next write is told so
             _log.critical("acknowledged writes may not survive a power cut", error=str(error))
 
     def _encode_soon(self) -> None:
         if not self._is_encoding:
             self._is_encoding = True
-            self._loop.call_soon(self._encode)
+            tasks.soon("encoding", self._encode, failed=tasks.carry_on)  # rows without codes are found exactly
 
     def _encode(self) -> None:
         """Encode for as long as the turn of the loop since the last time took, within bounds: half of a busy core.
@@ -236,7 +237,7 @@ class Held:
         if self._is_over:
             raise errors.UNKNOWN_COLLECTION.error("the collection was dropped")
         self._is_over = True
-        await asyncio.gather(*self._committer.decide(self._prepared, commit=True))
+        await tasks.together(*self._committer.decide(self._prepared, commit=True))
         return self._changed
 
     async def abort(self) -> None:

@@ -38,6 +38,8 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from reddb.server import tasks
+
 _PACKET_BYTES_MAX = 64 * 1024
 _DESCRIPTORS_MAX = 1
 
@@ -65,7 +67,7 @@ class ControlChannel:
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._loop = asyncio.get_running_loop()
         end.setblocking(False)
-        self._loop.add_reader(end.fileno(), self._read)
+        tasks.when_readable("control channel", end.fileno(), self._read, self._failed)
 
     def send(self, message: ControlMessage, descriptor: int | None = None, *, keep: bool = False) -> None:
         """Send in order; never waits. The descriptor is closed once it is sent, unless `keep`."""
@@ -89,13 +91,17 @@ class ControlChannel:
             _close_all(descriptors)
         self._waiting.clear()
 
+    def _failed(self, error: Exception) -> None:
+        self.close()
+        self._closed()
+
     def _write(self) -> None:
         while self._waiting:
             packet, descriptors = self._waiting[0]
             try:
                 socket.send_fds(self._socket, [packet], descriptors)
             except BlockingIOError:
-                self._loop.add_writer(self._socket.fileno(), self._write)
+                tasks.when_writable("control channel", self._socket.fileno(), self._write, self._failed)
                 return
             except OSError:
                 # The other end is gone: the reader is told so, and acts once.

@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from reddb import errors, limits
 from reddb.disk import OsDisk
 from reddb.grammar import parse
 from reddb.index.turbo import packs_like_faiss
-from reddb.server import logs
+from reddb.server import logs, tasks
 from reddb.server.control import ControlChannel, ControlMessage
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import PartitionKey
@@ -61,6 +60,7 @@ class Core:
 
     def __init__(self, options: CoreOptions) -> None:
         self._loop = asyncio.get_running_loop()
+        tasks.watch(self._loop)
         self._channel = ControlChannel(socket.socket(fileno=options.control), self._received, self._orphaned)
         self._service = Service(
             options.core,
@@ -76,7 +76,6 @@ class Core:
         )
         self._partitions = self._service.partitions
         self._sessions: set[Session] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.stopped = self._loop.create_future()
         self._channel.send({"type": "ready"})
@@ -87,7 +86,7 @@ class Core:
 
     def _give_sign_of_life(self) -> None:
         self._channel.send({"type": "alive"})
-        self._loop.call_later(limits.ALIVE_S, self._give_sign_of_life)
+        tasks.later("sign of life", limits.ALIVE_S, self._give_sign_of_life)
 
     def _received(self, message: ControlMessage, descriptor: int | None) -> None:
         match message["type"]:
@@ -96,11 +95,11 @@ class Core:
                     _log.error("no descriptor left for a connection")
                     self._channel.send({"type": "closed"})
                     return
-                self._start(self._serve(socket.socket(fileno=descriptor)))
+                tasks.start("new connection", self._serve(socket.socket(fileno=descriptor)))
                 return
             case "peer":
                 assert descriptor is not None
-                self._start(self._link(message["core"], socket.socket(fileno=descriptor)))
+                tasks.start("link to a core", self._link(message["core"], socket.socket(fileno=descriptor)))
             case "collection":
                 collection = Collection.from_plain(message["collection"])
                 self._service.add_collection(collection, message["aliases"], message["kept"])
@@ -115,14 +114,14 @@ class Core:
                 error = errors.CATALOGUE[message["error"]["name"]].error(message["error"]["message"])
                 self._partitions.set_failure(PartitionKey(*message["partition"]), error)
             case "dropped":
-                self._start(self._drop(message["collection"], message["barrier"]))
+                tasks.start("drop", self._drop(message["collection"], message["barrier"]))
                 return
             case "changed":
                 self._service.change_collection(Collection.from_plain(message["collection"]))
             case "aliases":
                 self._service.catalog.set_aliases(message["aliases"])
             case "let_go":
-                self._start(self._let_go(message))
+                tasks.start("let go", self._let_go(message))
                 return
             case "answered":
                 error = message["error"]
@@ -133,23 +132,11 @@ class Core:
                 )
                 self._service.answered(message["request"], known)
             case "drain":
-                self._start(self._drain())
+                tasks.start("drain", self._drain())
             case "stop":
-                self._start(self._stop())
+                tasks.start("stop", self._stop())
         if "barrier" in message:
             self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Everyone would wait for what it has not said. A process that starts anew is told all that there is.
-            _log.critical("a bug ends this core", exc_info=error)
-            os._exit(1)
 
     async def _serve(self, client: socket.socket) -> None:
         session = Session(self._service, self._session_closed)
@@ -179,7 +166,7 @@ class Core:
         self._channel.send({"type": "acknowledged", "barrier": message["barrier"]})
 
     async def _drain(self) -> None:
-        await asyncio.gather(*(session.drain() for session in list(self._sessions)))
+        await tasks.together(*(session.drain() for session in list(self._sessions)))
         self._channel.send({"type": "drained"})
 
     async def _stop(self) -> None:

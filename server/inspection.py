@@ -12,11 +12,12 @@ from typing import Any
 from reddb import errors, limits
 from reddb.accountant import Accountant
 from reddb.introspection import memory_rows, memory_samples, metrics_rows
-from reddb.metrics import METRICS, Metrics, Sample
+from reddb.metrics import METRICS, Metrics, Sample, task_failures
 from reddb.partition.figures import owned_samples
 from reddb.partition.reader import PartitionReader
 from reddb.query.execute import Table
 from reddb.query.views import VIEWS, View
+from reddb.server import tasks
 from reddb.server.mailbox import PeerLink
 from reddb.server.registry import Registry
 from reddb.wire.messages import Message, Result, Stop, Tell, Written
@@ -46,7 +47,7 @@ class Inspection:
 
     async def gather(self, view: View) -> Table:
         """The rows of all cores, in the order of the cores."""
-        parts = await asyncio.gather(*(self._rows_of(core, view) for core in range(self._cores)))
+        parts = await tasks.together(*(self._rows_of(core, view) for core in range(self._cores)))
         return Table(view.column_names, [row for part in parts for row in part])
 
     async def kill(self, query: int) -> None:
@@ -107,6 +108,7 @@ class Inspection:
 
     def _gauges(self) -> Iterator[Sample]:
         yield Sample("reddb_core_up", "", 1)
+        yield from task_failures(tasks.failures)
         yield Sample("reddb_sessions", "", self._registry.sessions)
         yield Sample("reddb_queries", "", self._registry.queries)
         yield from memory_samples(self._accountant)

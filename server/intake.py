@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from reddb import errors, limits
 from reddb.accountant import Accountant, Charge
+from reddb.server import tasks
 from reddb.wire.connection import Event, Received, WireConnection
 from reddb.wire.frames import Frame, HalfFrame
 from reddb.wire.messages import Cancel, Execute, Query, Search
@@ -183,7 +184,7 @@ class Arrivals:
         if not fits:
             intake.reading.pause("memory")
         if self._watching is None:
-            self._watching = self._loop.call_later(limits.FRAME_WATCH_S, self._watch)
+            self._watching = tasks.later("watch of frames", limits.FRAME_WATCH_S, self._watch)
 
     def end(self, intake: Intake) -> None:
         """The frame is whole, or will never be."""
@@ -219,7 +220,7 @@ class Arrivals:
             if now - arrival.began > limits.FRAME_WAIT_S:
                 intake.refuse_half(self._pool.refusal(arrival.size))
         more = self._coming or self._waiting
-        self._watching = self._loop.call_later(limits.FRAME_WATCH_S, self._watch) if more else None
+        self._watching = tasks.later("watch of frames", limits.FRAME_WATCH_S, self._watch) if more else None
 
 
 def _too_slow(held: int, size: int) -> errors.RedDBError:

@@ -17,6 +17,7 @@ from typing import cast
 import structlog
 
 from reddb import errors
+from reddb.server import tasks
 from reddb.wire.connection import Broken, WireConnection, encode
 from reddb.wire.messages import Failure, Message
 
@@ -42,7 +43,6 @@ class PeerLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._next = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def request(self, message: Message) -> Message:
         """Send a request and return its answer. Raises what the owner raised, or UNAVAILABLE."""
@@ -75,7 +75,7 @@ class PeerLink(asyncio.Protocol):
             if isinstance(event, Broken):
                 raise event.error  # a core that garbles its mail is a bug: let the loop report it and drop the link
             if event.message.KIND < _ANSWER:
-                self._start(self._answer(event.correlation, event.message))
+                tasks.start("answer to a core", self._answer(event.correlation, event.message))
                 continue
             future = self._waiting.pop(event.correlation, None)
             if future is not None and not future.done():
@@ -89,20 +89,15 @@ class PeerLink(asyncio.Protocol):
                 future.set_exception(
                     errors.UNAVAILABLE.error(f"core {self._core} stopped while it was writing; the outcome is unknown")
                 )
-        self._start(self._lost(self))
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.start("holds of a lost core", self._lost(self))
 
     async def _answer(self, correlation: int, message: Message) -> None:
         try:
-            answer = await self._serve(self, message)
+            frame = encode(await self._serve(self, message), correlation)
         except errors.RedDBError as error:
-            answer = Failure.from_error(error)
+            frame = encode(Failure.from_error(error), correlation)
         except Exception as error:
             _log.exception("a request of another core failed in an unforeseen way")
-            answer = Failure.from_error(errors.unforeseen("the owner failed", error))
+            frame = encode(Failure.from_error(errors.unforeseen("the owner failed", error)), correlation)
         if self._transport is not None:
-            self._transport.write(encode(answer, correlation))
+            self._transport.write(frame)

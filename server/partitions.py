@@ -36,6 +36,7 @@ from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.recovery import Recovery
 from reddb.partition.writer import Partition
+from reddb.server import tasks
 from reddb.server.committer import Committer
 from reddb.server.settler import Settler
 from reddb.server.sweeper import Sweeper
@@ -243,7 +244,7 @@ class Partitions:
 
     async def close(self) -> None:
         """Finish every write and close every partition."""
-        await asyncio.gather(*self._opening.values())
+        await tasks.together(*self._opening.values())
         for owned in self._owned.values():
             await owned.sweeper.close()
             await owned.settler.close()
@@ -300,10 +301,8 @@ class Partitions:
 
     def _begin_opening(self, key: PartitionKey, left: int | None) -> None:
         """`left` is the memory of a process before us."""
-        if key not in self._opening:
-            task = asyncio.create_task(self._open(key, left))
-            self._opening[key] = task
-            task.add_done_callback(lambda _: self._opening.pop(key))
+        if key.collection in self._collections and key not in self._opening:
+            self._opening[key] = tasks.start("opening a partition", self._open(key, left))
 
     async def _adopt(self, key: PartitionKey, left: int, open_it: Callable[..., Partition]) -> Partition | None:
         """The partition in the memory that a process before us left; None where that is not what files and log say."""
@@ -312,36 +311,36 @@ class Partitions:
         # What its newest list of segments does not name is given back: nobody may read it any more.
         await self._ask({"type": "let_go", "partition": list(key), "generation": memory.snapshot().generation})
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, partial(open_it, memory=memory))
+            return await tasks.in_thread(None, partial(open_it, memory=memory))
         except Differs as difference:
             told = {"collection": collection.name, "part": key.number, "because": str(difference)}
             _log.warning("the memory of a dead core is not used: rows are read from the log", **told)
             return None
 
     async def _open(self, key: PartitionKey, left: int | None) -> None:
-        loop = asyncio.get_running_loop()
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
         recovery = Recovery()
         of = self._disk, folder, collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
-        progress = loop.create_task(self._tell_progress(key, recovery))
+        progress = tasks.start("progress of an opening", self._tell_progress(key, recovery))
         began = perf_counter()
         try:
             partition = None if left is None else await self._adopt(key, left, open_it)
             is_adopted = partition is not None
             if partition is None:
-                partition = await loop.run_in_executor(None, open_it)
+                partition = await tasks.in_thread(None, open_it)
         except errors.RedDBError as error:
-            _log.error("a partition cannot be opened", collection=collection.name, part=key.number, error=str(error))
-            if key.collection in self._collections:
-                self.set_failure(key, error)
-            failure = {"number": error.code.number, "name": error.name, "message": error.message}
-            self._send({"type": "failed", "partition": list(key), "error": failure}, None)
+            self._refuse(key, error)
+            return
+        except Exception as error:
+            _log.exception("opening a partition failed in an unforeseen way")
+            self._refuse(key, errors.unforeseen("opening failed", error))
             return
         finally:
             progress.cancel()
             self._percent.pop(key, None)
+            del self._opening[key]
         self._metrics.recoveries += 1
         self._metrics.recovery_seconds += perf_counter() - began
         if key.collection not in self._collections:
@@ -356,9 +355,22 @@ class Partitions:
         _log.info("partition open", collection=collection.name, part=key.number, rows=rows, adopted=is_adopted)
         partition.change_collection(self._collections[key.collection])  # it may have changed meanwhile
         self._recovered[key] = partition
+        self._failures.pop(key, None)
         if not is_adopted:  # else we read it already
             self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
+
+    def _refuse(self, key: PartitionKey, error: errors.RedDBError) -> None:
+        """It is not open, and everyone is told why; what may pass is tried again."""
+        if key.collection not in self._collections:
+            return  # dropped meanwhile
+        name = self._collections[key.collection].name
+        _log.error("a partition cannot be opened", collection=name, part=key.number, error=str(error))
+        self.set_failure(key, error)
+        failure = {"number": error.code.number, "name": error.name, "message": error.message}
+        self._send({"type": "failed", "partition": list(key), "error": failure}, None)
+        if error.code.retryable:
+            tasks.later("opening again", limits.REOPEN_S, self._begin_opening, key, None)
 
     def _archive(self, key: PartitionKey) -> Archive:
         if self._archive_dir is None:

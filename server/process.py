@@ -21,6 +21,7 @@ import structlog
 
 from reddb import limits
 from reddb.accountant import core_limit
+from reddb.server import tasks
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
 from reddb.server.options import ServeOptions
 
@@ -63,7 +64,7 @@ class CoreProcess:
 
     async def start(self) -> None:
         """Start the process and return when it is ready for clients."""
-        self._keeper = self._loop.create_task(self._keep())
+        self._keeper = tasks.start("keeper of a core", self._keep())
         await self._ready.wait()
 
     def send(self, message: ControlMessage, descriptor: int | None = None, *, keep: bool = False) -> None:
@@ -100,6 +101,12 @@ class CoreProcess:
             self._process.kill()
             await self._keeper
 
+    def fail(self, error: Exception) -> None:
+        """End the process, which is started again: what it asked for, or was to be told, was lost."""
+        _log.error("a core is killed, for it cannot go on", core=self.index, error=repr(error))
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def _keep(self) -> None:
         deaths = 0
         while not self._supervisor.is_stopping:
@@ -131,7 +138,7 @@ class CoreProcess:
         self._supervisor.core_started(self)
         if self._supervisor.is_stopping:  # it was told so while there was no process to tell
             self.send({"type": "stop"})
-        watch = self._loop.create_task(self._watch(self._process))
+        watch = tasks.start("watch of a core", self._watch(self._process))
         code = await self._process.wait()
         watch.cancel()
         self._hung_up()

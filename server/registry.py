@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 from reddb import errors, limits
+from reddb.server import tasks
 from reddb.session import SessionState, timed_out
 from reddb.wire.messages import Delete, Get, Insert, Message, Query, Search, Upsert
 
@@ -69,7 +70,6 @@ class Registry:
 
     def __init__(self, core: int) -> None:
         self._core = core
-        self._loop = asyncio.get_running_loop()
         self._sessions: dict[int, Connected] = {}
         self._queries: dict[int, Running] = {}
         self._last = 0
@@ -101,7 +101,7 @@ class Registry:
         self._queries[query_id] = running
         timeout_ms = session.state.statement_timeout_ms
         if timeout_ms:
-            running.timer = self._loop.call_later(timeout_ms / 1000, running.stop, timed_out(timeout_ms))
+            running.timer = tasks.later("timeout", timeout_ms / 1000, running.stop, timed_out(timeout_ms))
         return running
 
     def end(self, running: Running) -> None:

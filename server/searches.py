@@ -22,6 +22,7 @@ from reddb.metrics import Metrics
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport, Steps
 from reddb.query.predicate import Predicate
+from reddb.server import tasks
 from reddb.server.registry import Halt
 from reddb.types import SearchOptions, Vectors
 
@@ -52,7 +53,6 @@ class Searches:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._wanted: dict[_Alike, list[_Wanted]] = {}
-        self._long: set[asyncio.Task[None]] = set()
 
     def add(
         self,
@@ -69,7 +69,7 @@ class Searches:
         If there is more to do than fits a turn, `goes_on` is called, once, with what stops the search.
         """
         if not self._wanted:
-            self._loop.call_soon(self._run)
+            tasks.soon("searches", self._run)
         # A report is one search's own, so a search that wants one is like no other.
         alike = _Alike(reader, options, predicate, report)
         self._wanted.setdefault(alike, []).append(_Wanted(queries, done, goes_on))
@@ -89,9 +89,7 @@ class Searches:
                 self._count(wanted, began)
                 _hand_out(wanted, found)
                 continue
-            task = self._loop.create_task(self._go_on(_Long(steps, wanted), began))
-            self._long.add(task)
-            task.add_done_callback(self._long.discard)
+            tasks.start("search", self._go_on(_Long(steps, wanted), began))
 
     def _advance(self, steps: Steps) -> list[Found] | None:
         """Search for one turn; None if there is more to do."""

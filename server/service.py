@@ -14,8 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from reddb import errors
 from reddb.accountant import Accountant
 from reddb.disk import Disk
@@ -42,6 +40,7 @@ from reddb.query.plan import (
 from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write, check_deleted, collection_named
+from reddb.server import tasks
 from reddb.server.inspection import Inspection
 from reddb.server.intake import Arrivals
 from reddb.server.mailbox import PeerLink
@@ -54,8 +53,6 @@ from reddb.session import SessionState
 from reddb.settings import SettingValue
 from reddb.types import Collection
 from reddb.wire.messages import Message, Query, Stop, Tell, Written
-
-_log = structlog.get_logger()
 
 
 class Service:
@@ -98,7 +95,6 @@ class Service:
         self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._next_question = 0
-        self._works: set[asyncio.Future[None]] = set()  # of ALTER COLLECTION, which nobody may be waiting for
 
     # --- what sessions ask ---------------------------------------------------------------------------------
 
@@ -118,15 +114,7 @@ class Service:
 
     async def work(self, message: Query, bound: WorkPlan) -> None:
         """Do what ALTER COLLECTION asks for. Whoever waits for it may leave: the work goes on."""
-        work = asyncio.ensure_future(self._work(message, bound))
-        self._works.add(work)
-        work.add_done_callback(self._worked)
-        await asyncio.shield(work)
-
-    def _worked(self, work: asyncio.Future[None]) -> None:
-        self._works.discard(work)
-        if not work.cancelled() and (error := work.exception()) is not None:  # whoever was to be told may have left
-            _log.warning("ALTER COLLECTION was not done", error=str(error))
+        await asyncio.shield(tasks.start("alter collection", self._work(message, bound), failed=tasks.carry_on))
 
     async def _work(self, message: Query, bound: WorkPlan) -> None:
         if bound.settings:

@@ -38,6 +38,7 @@ from reddb.requests import (
     search_of,
     with_notices,
 )
+from reddb.server import tasks
 from reddb.server.intake import Intake, Reading
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
@@ -78,11 +79,9 @@ class Session(asyncio.Protocol):
     def __init__(self, service: Service, closed: Callable[[Session], None]) -> None:
         self._service = service
         self._closed = closed
-        self._loop = asyncio.get_running_loop()
         self._reading = Reading()
         self._intake = Intake(service.arrivals, service.accountant, self._reading, self._refuse_unread)
         self._transport: asyncio.Transport | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, Running] = {}
         self._connected = service.registry.new_session()
         self._state = self._connected.state
@@ -102,7 +101,8 @@ class Session(asyncio.Protocol):
         self._reading.connected(self._transport)
         self._service.registry.connect(self._connected)
         self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
-        self._hello_deadline = self._loop.call_later(limits.HELLO_TIMEOUT_S, self._hello_too_late)
+        too_late = self._hello_too_late
+        self._hello_deadline = tasks.later("hello", limits.HELLO_TIMEOUT_S, too_late, failed=self._lost)
 
     def data_received(self, data: bytes) -> None:
         self._metrics.bytes_received += len(data)
@@ -114,7 +114,7 @@ class Session(asyncio.Protocol):
                 return
             if isinstance(event.message, Cancel):
                 # What came with it is registered at the end of this turn.
-                self._loop.call_soon(self._cancel, event.message.correlation)
+                tasks.soon("cancel", self._cancel, event.message.correlation, failed=self._lost)
                 continue
             self._connected.in_flight += 1
             self._metrics.requests[_KINDS[type(event.message)]] += 1
@@ -329,18 +329,14 @@ class Session(asyncio.Protocol):
         self, correlation: int, message: Message, work: Coroutine[None, None, None], *, stops: bool = True
     ) -> None:
         """Do the work in a task of its own; only with `stops` may it be left half-way."""
-        task = self._loop.create_task(self._guard(correlation, work))
-        self._tasks.add(task)
+
+        def cancelled() -> None:
+            work.close()  # it may not have begun
+            if running.stopped_by is not None:  # else the process ends
+                self._fail(correlation, running.stopped_by)
+
+        task = tasks.start("request", self._guard(correlation, work), self._lost, cancelled)
         running = self._begin(correlation, message, (lambda _: task.cancel()) if stops else None)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                work.close()  # it may not have begun
-                if running.stopped_by is not None:  # else the process ends
-                    self._fail(correlation, running.stopped_by)
-
-        task.add_done_callback(ended)
 
     def _begin(self, correlation: int, message: Message, halt: Halt | None) -> Running:
         """Register a request that is not answered within this turn, or say how it is stopped from now on."""
@@ -394,6 +390,11 @@ class Session(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode(Failure.from_error(error), correlation))
             self._transport.close()
+
+    def _lost(self, error: Exception) -> None:
+        """A request can be answered no more, not even by an error."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _hello_too_late(self) -> None:
         self._break(0, errors.PROTOCOL.error(f"no Hello within {limits.HELLO_TIMEOUT_S:g} s"))

@@ -29,6 +29,7 @@ from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_l
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.query.plan import Work
+from reddb.server import tasks
 from reddb.server.committer import Committer
 from reddb.server.workshop import BuilderLink
 from reddb.storage.manifest import remove_garbage
@@ -64,8 +65,7 @@ class Settler:
         self._checkpointed: list[asyncio.Future[None]] = []
         self._checkpoint_lsn = self._partition.lsn
         self._checkpoint_time = self._loop.time()
-        self._working: asyncio.Future[Any] | None = None
-        self._task = self._loop.create_task(self._run())
+        self._task = tasks.start("settler", self._run())
 
     def wake(self) -> None:
         """Something may be due."""
@@ -96,10 +96,7 @@ class Settler:
 
     async def close(self) -> None:
         """Leave everything as it is; what was being built is due again after a restart."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if self._working is not None:  # a thread cannot be cancelled, and it works on files that may be removed next
-            await asyncio.gather(self._working, return_exceptions=True)
+        await tasks.stop(self._task)
         closed = errors.SHUTTING_DOWN.error("the collection was closed before the work was done")
         self._end_waits(closed)
         _tell(self._checkpointed, closed)
@@ -163,7 +160,7 @@ class Settler:
         _log.info("segment settled", job=str(job.kind), segment=job.segment_id, rows=result["rows"], took_s=took_s)
 
     async def _publish(self, change: Publication, result: dict[str, Any]) -> int:
-        await self._in_thread(None, change.open, result)
+        await tasks.in_thread(None, change.open, result)
         await self._put(change)
         return change.complete()
 
@@ -171,7 +168,7 @@ class Settler:
         """Make it durable. Raises a disk error, and nothing has changed then."""
         try:
             change.prepare()
-            await self._in_thread(self._pool, change.write)
+            await tasks.in_thread(self._pool, change.write)
         except BaseException:
             change.undo()
             raise
@@ -179,7 +176,7 @@ class Settler:
     async def _clean(self, work: Callable[[], None]) -> None:
         """Remove what nobody needs; what cannot be removed now is garbage that the next one finds."""
         try:
-            await self._in_thread(self._pool, work)
+            await tasks.in_thread(self._pool, work)
         except errors.RedDBError as error:
             _log.error("files that nobody needs are left", error=str(error))
 
@@ -216,7 +213,7 @@ class Settler:
                 change.complete()
                 await self._clean(change.clean)
             else:
-                await self._in_thread(self._pool, CodesCheckpoint(self._partition).write)
+                await tasks.in_thread(self._pool, CodesCheckpoint(self._partition).write)
             self._partition.note_checkpoint(lsn)
         except asyncio.CancelledError:
             self._checkpointed += waiting  # `close` tells them
@@ -261,10 +258,6 @@ class Settler:
     def _end_waits(self, error: errors.RedDBError | None) -> None:
         settled, self._settled = self._settled, []
         _tell(settled, error)
-
-    async def _in_thread(self, pool: Executor | None, work: Callable[..., Any], *arguments: Any) -> Any:
-        self._working = self._loop.run_in_executor(pool, work, *arguments)
-        return await asyncio.shield(self._working)
 
 
 def _tell(waiting: list[asyncio.Future[None]], error: errors.RedDBError | None) -> None:

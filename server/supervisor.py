@@ -35,6 +35,7 @@ from reddb.aliases import check_no_aliases, put_alias, remove_alias
 from reddb.disk import OsDisk
 from reddb.fields import Fields
 from reddb.query.plan import AliasChange, AliasPlan, CreatePlan, DropAliasPlan, IndexPlan
+from reddb.server import tasks
 from reddb.server.barriers import Barriers
 from reddb.server.control import ControlMessage
 from reddb.server.listening import listen, refuse
@@ -69,11 +70,11 @@ class Supervisor:
         self._build_turns = asyncio.Semaphore(options.builders)
         self._building: set[int] = set()
         self._may_accept = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop in order."""
+        tasks.watch(self._loop)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, stop.set)
@@ -81,16 +82,16 @@ class Supervisor:
         for index in range(self._options.cores):
             core = CoreProcess(index, self._options, cpus[index % len(cpus)], self._folder.lock, self)
             self._cores.append(core)
-        starting = self._loop.create_task(self._start_cores())
-        stopping = self._loop.create_task(stop.wait())
+        starting = tasks.start("start of the cores", self._start_cores())
+        stopping = tasks.start("wait for a signal", stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        accepting = self._loop.create_task(self._accept())
+        accepting = tasks.start("accepting", self._accept())
         await stopping
         starting.cancel()
         await self._stop(accepting)
 
     async def _start_cores(self) -> None:
-        await asyncio.gather(*(core.start() for core in self._cores))
+        await tasks.together(*(core.start() for core in self._cores))
         host, port = self._listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host  # as it stands in a URL
         sys.stdout.write(
@@ -134,16 +135,18 @@ class Supervisor:
         """A message that concerns more than the core itself."""
         match message["type"]:
             case "change":
-                self._start(self._answer(core, message, self._change(message)))
+                tasks.start("change", self._answer(core, message, self._change(message)), core.fail)
             case "may_build":
-                self._start(self._answer(core, message, self._begin_build(core)))
+                tasks.start("turn to build", self._answer(core, message, self._begin_build(core)), core.fail)
             case "built":
                 self._end_build(core)
             case "let_go":
-                self._start(self._answer(core, message, self._tell_all(_without_request(message))))
+                work = self._tell_all(_without_request(message))
+                tasks.start("let go", self._answer(core, message, work), core.fail)
             case "opened":
                 assert descriptor is not None
-                self._start(self._publish_memory(core, tuple(message["partition"]), descriptor))
+                work = self._publish_memory(core, tuple(message["partition"]), descriptor)
+                tasks.start("memory of a partition", work, core.fail)
             case "failed":
                 self._failed(core, message)
             case "recovering":
@@ -224,7 +227,7 @@ class Supervisor:
         self._opened.update(opened)
         try:
             await self._tell_all(self._description(collection))
-            await asyncio.gather(*opened.values())
+            await tasks.together(*opened.values())
         finally:
             for key in opened:
                 del self._opened[key]
@@ -366,15 +369,10 @@ class Supervisor:
         self._stopping = True
         accepting.cancel()
         self._listener.close()
-        await asyncio.gather(*(core.drain() for core in self._cores))
-        await asyncio.gather(*(core.stop() for core in self._cores))
+        await tasks.together(*(core.drain() for core in self._cores))
+        await tasks.together(*(core.stop() for core in self._cores))
         self._folder.close()
         _log.info("stopped")
-
-    def _start(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _partitions(collection: Collection) -> list[_Key]:

@@ -14,6 +14,7 @@ import structlog
 from reddb import errors, limits
 from reddb.expiry import NEVER_US
 from reddb.partition.sweep import SWEEP_PAUSE_S, SWEEP_ROWS_MAX, sweep_due_us
+from reddb.server import tasks
 from reddb.server.committer import Committer
 
 _log = structlog.get_logger()
@@ -27,7 +28,7 @@ class Sweeper:
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
         self._wake = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = tasks.start("sweeper", self._run())
 
     def wake(self) -> None:
         """Rows were written, which may expire before all others."""
@@ -35,8 +36,7 @@ class Sweeper:
 
     async def close(self) -> None:
         """What has not been swept is swept after the next start."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.stop(self._task)
 
     async def _run(self) -> None:
         failures = 0

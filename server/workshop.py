@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from reddb import errors, limits
 from reddb.partition.jobs import Job
 from reddb.partition.writer import Partition
+from reddb.server import tasks
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
 
 _log = structlog.get_logger()
@@ -26,7 +27,11 @@ class BuilderLink:
     """Gives jobs to the builder of this core, one at a time."""
 
     def __init__(
-        self, core: int, memory_bytes: int, may_build: Callable[[], Awaitable[None]], built: Callable[[], None]
+        self,
+        core: int,
+        memory_bytes: int,
+        may_build: Callable[[], Coroutine[None, None, None]],
+        built: Callable[[], None],
     ) -> None:
         """`memory_bytes` is what the builder may take at most, 0 for no bound.
 
@@ -69,16 +74,21 @@ class BuilderLink:
                 raise
             finally:
                 self._result = None
-                self._idle = self._loop.call_later(limits.BUILDER_IDLE_S, self._end)
+                self._idle = tasks.later("idle builder", limits.BUILDER_IDLE_S, self._end)
                 self._built()
 
     async def _wait_for_turn(self) -> None:
-        turn = asyncio.ensure_future(self._may_build())
+        turn = tasks.start("turn to build", self._may_build(), failed=tasks.carry_on)
         try:
             await asyncio.shield(turn)
         except asyncio.CancelledError:
-            turn.add_done_callback(lambda _: self._built())  # it will be our turn, and we let it pass
+            tasks.start("turn not taken", self._let_pass(turn))
             raise
+
+    async def _let_pass(self, turn: asyncio.Task[None]) -> None:
+        """It will be our turn, and we need it no more."""
+        await asyncio.wait({turn})
+        self._built()
 
     async def stop(self) -> None:
         """End the builder, whatever it does; it writes nothing any more when this returns."""

@@ -16,7 +16,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from reddb.requests import (
     write_plan,
 )
 from reddb.rows import RowBatch
+from reddb.server import tasks
 from reddb.server.committer import Held
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import Owned, Partitions
@@ -126,12 +126,7 @@ class Writes:
     async def work(self, message: Query, bound: WorkPlan) -> None:
         """Let the owners do what ALTER COLLECTION asks for; returns when all have."""
         numbers = range(bound.collection.number("partitions"))
-        outcomes = await asyncio.gather(
-            *(self._at(bound.collection, number, message) for number in numbers), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await tasks.together(*(self._at(bound.collection, number, message) for number in numbers))
 
     def set_link(self, core: int, link: PeerLink) -> None:
         """The way to another core; the one before is closed."""
@@ -187,9 +182,9 @@ class Writes:
                 except errors.RedDBError as error:
                     raise _in_words_of_the_batch(error, item) from error
         except BaseException:
-            await asyncio.gather(*(item.abort() for item in held))
+            await tasks.together(*(item.abort() for item in held))
             raise
-        outcomes = await asyncio.gather(*(item.commit() for item in held), return_exceptions=True)
+        outcomes = await tasks.outcomes(*(item.commit() for item in held))
         changed = [outcome for outcome in outcomes if isinstance(outcome, Changed)]
         stored = [item.partition for item, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, Changed)]
         for outcome in outcomes:

@@ -44,6 +44,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from dataclasses import dataclass
@@ -141,10 +142,14 @@ class PartitionMemory:
     @classmethod
     def create(cls, shape: MemoryShape) -> PartitionMemory:
         """New and empty. Raises OUT_OF_MEMORY."""
-        descriptor = os.memfd_create("reddb-partition")
         regions, size = _lay_out(shape)
-        os.ftruncate(descriptor, size)
         try:
+            descriptor = os.memfd_create("reddb-partition")
+        except OSError as error:
+            code = errors.TOO_MANY_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else errors.OUT_OF_MEMORY
+            raise code.error(f"no shared memory for a partition: {error.strerror}") from error
+        try:
+            os.ftruncate(descriptor, size)
             for name in ("header", "tables"):
                 _reserve(descriptor, regions[name].start, regions[name].size)
             os.pwrite(descriptor, _MAGIC.to_bytes(8, "little"), 0)

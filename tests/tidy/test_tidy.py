@@ -95,11 +95,18 @@ def in_storage(path: str) -> bool:
     return path.startswith("reddb/storage/")
 
 
+def starts_by_itself(path: str) -> bool:
+    return not_in_tests(path) and path != "server/tasks.py"
+
+
 def not_for_a_terminal(path: str) -> bool:
     return not path.startswith(("client/", "tests/bench/")) and path != "server/main.py"
 
 
 _FILE_CALLS = ["open", "rename", "replace", "remove", "unlink", "mkdir", "makedirs", "rmdir", "fsync", "fdatasync"]
+
+_LOOSE_CALLS = ["create_task", "ensure_future", "run_in_executor", "to_thread", "add_done_callback"]
+_LOOSE_CALLS += ["call_soon", "call_later", "call_at", "add_reader", "add_writer"]
 
 BANS = [
     Ban(
@@ -122,6 +129,22 @@ BANS = [
         loads_pickles,
         bad="np.load(path, allow_pickle=True)",
         good="np.load(path, allow_pickle=False)",
+    ),
+    Ban(
+        "a task or a callback of the loop",
+        "reddb.server.tasks, where somebody learns of its failure; a client waits for what it asks for",
+        lambda node: calls_method(*_LOOSE_CALLS)(node) or calls(*_LOOSE_CALLS)(node),
+        bad="loop.create_task(work())",
+        good="tasks.start('work', work())",
+        where=starts_by_itself,
+    ),
+    Ban(
+        "asyncio.gather",
+        "tasks.together: gather raises the first failure while the others go on, and forgets what they raise",
+        calls("asyncio.gather", "gather"),
+        bad="await asyncio.gather(a(), b())",
+        good="await tasks.together(a(), b())",
+        where=starts_by_itself,
     ),
     Ban(
         "pickle",

@@ -61,6 +61,7 @@ from reddb.query.write_plans import TransactionPlan
 from reddb.rows import RowBatch
 from reddb.session import SessionState, timed_out
 from reddb.settings import SettingValue
+from reddb.storage.catalog import check_definition
 from reddb.storage.folder import DataFolder
 from reddb.transactions import Collected, Transactions
 from reddb.types import Collection
@@ -316,11 +317,11 @@ class Database:
             case SettingsPlan():
                 self._set(self._catalog[plan.name], plan.settings)
             case IndexPlan():
-                changed = plan.changed(self._catalog[plan.name])
+                changed = check_definition(plan.changed(self._catalog[plan.name]))
                 self._folder.catalog.change_indexes(changed.id, changed.indexes)
                 self._put(changed)
             case FieldsPlan():
-                changed = replace(self._catalog[plan.name], fields=plan.fields)
+                changed = check_definition(replace(self._catalog[plan.name], fields=plan.fields))
                 self._folder.catalog.change_fields(changed.id, changed.fields)
                 self._put(changed)
             case TruncatePlan():
@@ -356,7 +357,7 @@ class Database:
             raise errors.UNKNOWN_COLLECTION.error(f"there is no collection {plan.name!r}")
 
     def _set(self, collection: Collection, settings: dict[str, int | str]) -> None:
-        changed = collection.with_settings(settings)
+        changed = check_definition(collection.with_settings(settings))
         self._folder.catalog.change_settings(collection.id, changed.settings)
         self._put(changed)
 

@@ -21,6 +21,7 @@ DIM_MAX = 8192  # 32 KiB a row; above the largest embedding model in common use 
 PAYLOAD_BYTES_MAX = 64 * KIB  # MessagePack bytes of one row's payload
 PAYLOAD_KEYS_MAX = 256
 PAYLOAD_DEPTH_MAX = 16
+COLLECTION_BYTES_MAX = 16 * MIB  # MessagePack bytes of a collection's settings, fields, defaults and indexes
 FIELD_INDEXES_MAX = 64  # of one collection; each is written anew with every segment
 
 # --- searches ----------------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ WAL_RECORD_BYTES_MAX = 1 * GIB
 
 # --- processes ---------------------------------------------------------------------------------------------
 CORES_MAX = 64
+CONTROL_FRAME_BYTES_MAX = 64 * MIB  # what one process tells another at once
 PEER_ANSWER_S = 1.0  # how long a core has to say what it knows; one that does not is named in the answer
 READY_TIMEOUT_S = 0.5  # how long a request waits for a recovering partition before NOT_READY
 DRAIN_TIMEOUT_S = 8.0  # how long a stopping core waits for its clients; Docker kills after 10 s
@@ -116,6 +118,7 @@ PROGRESS_S = 0.25  # between two reports of how far a recovery has come
 RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
 
 assert BATCH_ROWS_MAX <= SEGMENT_ROWS
+assert COLLECTION_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX // 2, "every core must be told of a collection"
 assert GROWING_SEGMENTS_MAX * SEGMENT_ROWS < PARTITION_ROWS_MAX
 assert SEGMENT_ROWS % 32 == 0, "FastScan packs rows in blocks of 32"
 assert BATCH_ROWS_MAX * 512 * 4 <= FRAME_BYTES_MAX, "a full batch of 512-d rows must fit a frame"

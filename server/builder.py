@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import structlog
 
 from reddb import errors
@@ -33,6 +32,7 @@ from reddb.disk import OsDisk
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import memory_shape
 from reddb.server import logs
+from reddb.server.control import BlockingChannel
 from reddb.server.process_death import OOM_SCORES, die_first, die_with_parent
 from reddb.storage.memory import PartitionMemory
 from reddb.types import Collection
@@ -40,7 +40,6 @@ from reddb.types import Collection
 _log = structlog.get_logger()
 
 _NICENESS = 10
-_PACKET_BYTES_MAX = 64 * 1024
 _PROGRESS_S = 0.5
 
 
@@ -55,20 +54,22 @@ class BuilderOptions:
 
 
 class _Builder:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: BlockingChannel) -> None:
         self._channel = channel
         self._told = 0.0
 
     def run(self) -> None:
         """Do jobs until the other end closes."""
         while True:
-            packet, descriptors, _, _ = socket.recv_fds(self._channel, _PACKET_BYTES_MAX, 1)
-            if not packet:
+            received = self._channel.receive()
+            if received is None:
                 return
-            self._send(self._answer(msgpack.unpackb(packet), descriptors[0]))
+            self._channel.send(self._answer(*received))
 
-    def _answer(self, message: dict[str, Any], descriptor: int) -> dict[str, Any]:
+    def _answer(self, message: dict[str, Any], descriptor: int | None) -> dict[str, Any]:
         try:
+            if descriptor is None:
+                raise errors.TOO_MANY_FILES.error("a builder has no descriptor left for the memory of a partition")
             return {"result": self._work(message, descriptor)}
         except errors.RedDBError as error:
             return {"error": {"name": error.name, "message": error.message}}
@@ -80,7 +81,8 @@ class _Builder:
             _log.exception("a job failed in an unforeseen way")
             return {"error": {"name": errors.INTERNAL.name, "message": f"a job failed: {error!r}"}}
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _work(self, message: dict[str, Any], descriptor: int) -> dict[str, Any]:
         collection = Collection.from_plain(message["collection"])
@@ -93,10 +95,7 @@ class _Builder:
         now = time.monotonic()
         if now - self._told >= _PROGRESS_S:
             self._told = now
-            self._send({"progress": rows})
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self._channel.sendall(msgpack.packb(message))
+            self._channel.send({"progress": rows})
 
 
 def main() -> None:
@@ -112,7 +111,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
     # If the core is gone, so is everyone who wants to know; the kernel is about to end this process too.
     with suppress(ConnectionError), socket.socket(fileno=options.control) as channel:
-        _Builder(channel).run()
+        _Builder(BlockingChannel(channel)).run()
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Core:
         self._give_sign_of_life()
 
     def _send_keeping(self, message: ControlMessage, descriptor: int | None) -> None:
-        self._channel.send(message, descriptor, keep=True)
+        self._channel.send(message, None if descriptor is None else os.dup(descriptor))
 
     def _give_sign_of_life(self) -> None:
         self._channel.send({"type": "alive"})
@@ -176,9 +176,9 @@ class Core:
         await self._service.close()
         self.stopped.set_result(None)
 
-    def _orphaned(self) -> None:
+    def _orphaned(self, why: str | None) -> None:
         if not self.stopped.done():
-            _log.error("the supervisor is gone")
+            _log.error("the supervisor is gone", why=why)
             os._exit(1)
 
 

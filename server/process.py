@@ -69,10 +69,16 @@ class CoreProcess:
 
     def send(self, message: ControlMessage, descriptor: int | None = None, *, keep: bool = False) -> None:
         """Send to the process, if there is one: what it must know it is told again at its start."""
-        if self._channel is not None:
-            self._channel.send(message, descriptor, keep=keep)
-        elif descriptor is not None and not keep:
-            os.close(descriptor)
+        if self._channel is None:
+            if descriptor is not None and not keep:
+                os.close(descriptor)
+            return
+        try:
+            sent = os.dup(descriptor) if descriptor is not None and keep else descriptor
+        except OSError as error:
+            self.fail(error)
+        else:
+            self._channel.send(message, sent)
 
     async def drain(self) -> None:
         """Ask it to finish what it received; returns when it has, died, or took too long."""
@@ -130,15 +136,18 @@ class CoreProcess:
             unused.enter_context(ours)
             self._process = await self._spawn(theirs)
             unused.pop_all()
-        self._channel = ControlChannel(ours, self._received, self._hung_up)
+        self._channel = ControlChannel(ours, self._received, self._channel_ended)
         self.connections = 0
         self.starts += 1
         self.is_running = True
         self._looks_in_vain = 0
-        self._supervisor.core_started(self)
-        if self._supervisor.is_stopping:  # it was told so while there was no process to tell
-            self.send({"type": "stop"})
         watch = tasks.start("watch of a core", self._watch(self._process))
+        try:
+            self._supervisor.core_started(self)
+            if self._supervisor.is_stopping:  # it was told so while there was no process to tell
+                self.send({"type": "stop"})
+        except OSError as error:  # no descriptors, which may come back
+            self.fail(error)
         code = await self._process.wait()
         watch.cancel()
         self._hung_up()
@@ -192,6 +201,11 @@ class CoreProcess:
                 self._drained.set()
             case _:
                 self._supervisor.core_said(self, message, descriptor)
+
+    def _channel_ended(self, why: str | None) -> None:
+        self._hung_up()
+        if why is not None:
+            self.fail(ConnectionError(why))
 
     def _hung_up(self) -> None:
         """The process is gone or going, and nobody may count on it: its channel broke, or it has ended."""

@@ -205,6 +205,6 @@ class Service:
         self._next_question += 1
         number = self._next_question
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked[number] = future
         self._send({**question, "request": number}, None)
+        self._asked[number] = future
         await future

@@ -42,6 +42,7 @@ from reddb.server.listening import listen, refuse
 from reddb.server.options import ServeOptions
 from reddb.server.process import CoreProcess
 from reddb.settings import SettingValue
+from reddb.storage.catalog import check_definition
 from reddb.storage.folder import DataFolder
 from reddb.types import Collection
 
@@ -233,17 +234,17 @@ class Supervisor:
                 del self._opened[key]
 
     async def _set(self, name: str, settings: dict[str, SettingValue]) -> None:
-        changed = self._existing(name).with_settings(settings)
+        changed = check_definition(self._existing(name).with_settings(settings))
         self._folder.catalog.change_settings(changed.id, changed.settings)
         await self._put(changed)
 
     async def _index(self, plan: IndexPlan) -> None:
-        changed = plan.changed(self._existing(plan.name))
+        changed = check_definition(plan.changed(self._existing(plan.name)))
         self._folder.catalog.change_indexes(changed.id, changed.indexes)
         await self._put(changed)
 
     async def _set_fields(self, name: str, fields: Fields) -> None:
-        changed = replace(self._existing(name), fields=fields)
+        changed = check_definition(replace(self._existing(name), fields=fields))
         self._folder.catalog.change_fields(changed.id, fields)
         await self._put(changed)
 

@@ -6,6 +6,7 @@ Invariant: every job that was given ends: with the builder's result, or with an 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -67,7 +68,7 @@ class BuilderLink:
                 if self._channel is None:
                     await self._start()
                 assert self._channel is not None
-                self._channel.send(message, partition.memory.descriptor, keep=True)
+                self._channel.send(message, os.dup(partition.memory.descriptor))
                 return await self._result
             except asyncio.CancelledError:
                 await self.stop()  # or its answer would be taken for that of the next job
@@ -111,15 +112,18 @@ class BuilderLink:
             "parent": os.getpid(),
             "memory_bytes": self._memory_bytes,
         }
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                # Arrow's own allocator keeps what was freed.
-                env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
-            )
-        self._channel = ControlChannel(ours, self._received, self._hung_up)
+        with contextlib.ExitStack() as unused:
+            unused.enter_context(ours)
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    # Arrow's own allocator keeps what was freed.
+                    env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
+                )
+            unused.pop_all()
+        self._channel = ControlChannel(ours, self._received, self._channel_ended)
 
     def _received(self, message: ControlMessage, _: int | None) -> None:
         if "progress" in message:
@@ -130,6 +134,11 @@ class BuilderLink:
             else:
                 error = message["error"]
                 self._result.set_exception(errors.CATALOGUE[error["name"]].error(error["message"]))
+
+    def _channel_ended(self, why: str | None) -> None:
+        if why is not None:
+            _log.error("a builder is killed, for its channel failed", why=why)
+        self._end()
 
     def _hung_up(self) -> None:
         if self._channel is not None:

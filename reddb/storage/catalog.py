@@ -27,7 +27,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reddb import errors
+import msgpack
+
+from reddb import errors, limits
 from reddb.checksum import crc32c
 from reddb.fields import NO_FIELDS, Fields
 from reddb.settings import SettingValue, resolve
@@ -169,7 +171,7 @@ class Catalog:
             except sqlite3.IntegrityError:
                 raise errors.COLLECTION_EXISTS.error(f"collection {name!r} exists already") from None
             assert cursor.lastrowid is not None
-            made = Collection(cursor.lastrowid, name, kind, dim, metric, settings, fields)
+            made = check_definition(Collection(cursor.lastrowid, name, kind, dim, metric, settings, fields))
             begin(made)
         return made
 
@@ -279,6 +281,17 @@ class Catalog:
             raise code.error(f"{self._path}: {error}", path=str(self._path)) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(f"cannot be read: {error}") from error
+
+
+def check_definition(collection: Collection) -> Collection:
+    """The collection. Raises LIMIT_EXCEEDED where its definition is larger than may be told to other processes."""
+    size = len(msgpack.packb(collection.to_plain()))
+    if size > limits.COLLECTION_BYTES_MAX:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"the settings, fields and indexes of {collection.name!r} would take {size} bytes; "
+            f"they may take {limits.COLLECTION_BYTES_MAX}"
+        )
+    return collection
 
 
 def _fields(plain: list[dict[str, Any]]) -> Fields:

@@ -129,7 +129,7 @@ class PartitionMemory:
         try:
             self._map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, access)
         except OSError as error:
-            raise errors.OUT_OF_MEMORY.error(f"no address space for a partition: {error.strerror}") from error
+            raise _lack(error).error(f"the memory of a partition cannot be mapped: {error.strerror}") from error
         # A view, not an array: it gives plain integers, and a snapshot is taken for every search.
         self._words = memoryview(self._map)[:_PAGE].cast("Q")
         if self._words[0] != _MAGIC:
@@ -146,8 +146,7 @@ class PartitionMemory:
         try:
             descriptor = os.memfd_create("reddb-partition")
         except OSError as error:
-            code = errors.TOO_MANY_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else errors.OUT_OF_MEMORY
-            raise code.error(f"no shared memory for a partition: {error.strerror}") from error
+            raise _lack(error).error(f"no shared memory for a partition: {error.strerror}") from error
         try:
             os.ftruncate(descriptor, size)
             for name in ("header", "tables"):
@@ -329,6 +328,10 @@ class _Region:
     start: int
     size: int
     row_bytes: int = 0  # 0 where the region has no fixed part per growing row
+
+
+def _lack(error: OSError) -> errors.ErrorCode:
+    return errors.TOO_MANY_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else errors.OUT_OF_MEMORY
 
 
 def _lay_out(shape: MemoryShape) -> tuple[dict[str, _Region], int]:

@@ -101,18 +101,25 @@ class Limits(NamedTuple):
 def calibrated(
     like: Sequence[Sequence[Outcome]], unlike: Sequence[Sequence[Outcome]], limits: Limits, zone_trials: int
 ) -> Calibration:
-    """The needs of some groups of trials; a zone has at least `zone_trials` of them, if there are."""
-    outcomes = sorted((outcome for group in (*like, *unlike) for outcome in group), key=lambda outcome: outcome.high)
-    if not outcomes:
+    """The needs of some groups of trials; a zone has at least `zone_trials` of them, if there are. In a zone each kind
+    of unlike queries is answered as well as the like ones: a rare one would be lost among these.
+    """
+    kinds = [[outcome for group in like for outcome in group], *unlike]
+    trials = sorted(
+        ((outcome, kind) for kind, outcomes in enumerate(kinds) for outcome in outcomes),
+        key=lambda trial: trial[0].high,
+    )
+    if not trials:
         return UNKNOWN
-    width = outcomes[-1].high - outcomes[0].low
-    count = max(len(outcomes) // zone_trials, 1)
+    width = trials[-1][0].high - trials[0][0].low
+    count = max(len(trials) // zone_trials, 1)
     zones = []
     for number in range(count):
-        of_zone = outcomes[number * len(outcomes) // count : (number + 1) * len(outcomes) // count]
-        zones.append((of_zone[-1].high, _needs([of_zone], limits)))
+        of_zone = trials[number * len(trials) // count : (number + 1) * len(trials) // count]
+        groups = [[outcome for outcome, kind in of_zone if kind == wanted] for wanted in range(len(kinds))]
+        zones.append((of_zone[-1][0].high, _needs([group for group in groups if group], limits)))
     zones[-1] = (zones[-1][0] + _MARGIN * width, zones[-1][1])
-    low = min(outcome.low for outcome in outcomes)
+    low = min(outcome.low for outcome, _ in trials)
     return Calibration(_needs(like, limits), low - _MARGIN * width, tuple(zones))
 
 

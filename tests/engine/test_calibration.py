@@ -51,3 +51,9 @@ def test_what_is_enough_for_both_is_the_larger_and_only_what_both_reach():
 def test_plain_values_give_the_same_calibration():
     found = calibrated([outcomes([0.0, 1.0], 3)], [outcomes([5.0], 7)], Limits(100), 1)
     assert Calibration.from_plain(found.to_plain()) == found
+
+
+def test_in_a_zone_each_kind_of_unlike_queries_is_found_as_well_as_the_like_ones():
+    like, rare = outcomes([1.0] * 99, 9), outcomes([1.0], 99)
+    assert calibrated([like + rare], [], Limits(1000), 100).zone(1.0).needed(0.9) == 10
+    assert calibrated([like], [rare], Limits(1000), 100).zone(1.0).needed(0.9) == 100

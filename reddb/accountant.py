@@ -16,8 +16,13 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
+from enum import Enum
+from gc import get_referents
+from itertools import islice
+from sys import getsizeof
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, TracebackType
 from typing import Self
 
 from reddb import errors, limits
@@ -42,12 +47,12 @@ POOLS: dict[str, PoolKind] = {
         PoolKind("mailboxes", 3, "Messages to and from other cores that wait for their answers."),
         PoolKind("transactions", 2, "What transactions collect until COMMIT."),
         PoolKind("results", 3, "Results that are being made, and answers that clients have not read."),
-        PoolKind("statements", 1, "Prepared statements, and statements kept as they were parsed."),
+        PoolKind("statements", 1, "Prepared statements."),
         PoolKind("filters", 1, "Filters that were evaluated: which rows they match, and their values."),
     )
 }
 assert sum(kind.sixteenths for kind in POOLS.values()) == SIXTEENTHS
-assert limits.FRAME_BYTES_MAX < limits.CORE_BUFFER_BYTES_MAX * 3 // 16 * 15 // 16, "the largest frame fits a pool"
+assert limits.FRAME_BYTES_MAX < (limits.CORE_BUFFER_BYTES_MAX - limits.STATEMENT_CACHE_BYTES) * 3 // 16 * 15 // 16
 
 
 class Pool:
@@ -100,6 +105,13 @@ class Pool:
         return errors.BUSY.error(message, hint="try again in a moment; SELECT * FROM red.memory shows who", pool=name)
 
 
+# One for the process, as the cache is (`reddb.byte_cache`); each core is a process.
+PARSED = Pool(
+    PoolKind("parsed", 0, "Statements that are kept as they were parsed, and what was found out about them."),
+    limits.STATEMENT_CACHE_BYTES,
+)
+
+
 class Charge:
     """So many bytes of a pool, for as long as it is held: `with`, `release`, or the end of its last reference."""
 
@@ -109,7 +121,13 @@ class Charge:
         """Raises BUSY or TOO_LARGE."""
         self._pool = pool
         self.size = 0
-        self.resize(size)
+        if size:
+            self.resize(size)
+
+    def put(self, size: int) -> None:
+        """Hold so many bytes more, which are there already, whatever the bound."""
+        self._pool.put(size)
+        self.size += size
 
     def resize(self, size: int) -> None:
         """Hold so many bytes from now on. Raises BUSY or TOO_LARGE, and holds what it held."""
@@ -121,8 +139,9 @@ class Charge:
 
     def release(self) -> None:
         """Give all back; once more does nothing."""
-        self._pool.give_back(self.size)
-        self.size = 0
+        if self.size:
+            self._pool.give_back(self.size)
+            self.size = 0
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +160,9 @@ class Accountant:
     def __init__(self, limit: int = limits.CORE_BUFFER_BYTES_MAX) -> None:
         """`limit` is what they may take together."""
         self.limit = limit
-        self._pools = {name: Pool(kind, limit * kind.sixteenths // SIXTEENTHS) for name, kind in POOLS.items()}
+        shared = limit - PARSED.limit
+        self._pools = {name: Pool(kind, shared * kind.sixteenths // SIXTEENTHS) for name, kind in POOLS.items()}
+        self._pools[PARSED.kind.name] = PARSED
 
     def __getitem__(self, name: str) -> Pool:
         return self._pools[name]
@@ -149,9 +170,52 @@ class Accountant:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
 
-    @property
-    def used(self) -> int:
-        return sum(pool.used for pool in self)
+
+_spending: ContextVar[Charge | None] = ContextVar("spending", default=None)
+
+
+class Spending(Charge):
+    """What is spent until the end of its block, and is given back there."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> Self:
+        self._token = _spending.set(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        _spending.reset(self._token)
+        self.release()
+
+
+def spend(size: int) -> None:
+    """Count bytes that the request at work is about to take, less than none for what it has let go of.
+
+    Raises BUSY or TOO_LARGE. Where nobody counts, as in an embedded database, nothing happens.
+    """
+    charge = _spending.get()
+    if charge is not None:
+        charge.resize(max(0, charge.size + size))
+
+
+_SHARED = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, CodeType, Enum)
+_LOOKED_AT = 64  # things of a long list of values: the others are taken for alike
+
+
+def held_bytes(thing: object) -> int:
+    """About the memory of a tree of plain values, dataclasses and arrays, which no one else holds."""
+    total, pending, seen = 0, [thing], set[int]()
+    while pending:
+        item = pending.pop()
+        if isinstance(item, _SHARED) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        total += getsizeof(item)
+        if isinstance(item, tuple | list | set | frozenset) and len(item) > _LOOKED_AT:
+            total += len(item) * sum(held_bytes(each) for each in islice(item, _LOOKED_AT)) // _LOOKED_AT
+        else:
+            pending += get_referents(item)
+    return total
 
 
 def core_limit(machine_bytes: int, cores: int) -> int:

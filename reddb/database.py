@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -59,7 +59,7 @@ from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.query.write_plans import TransactionPlan
 from reddb.rows import RowBatch
-from reddb.session import SessionState, timed_out
+from reddb.session import SessionState, Statements, timed_out
 from reddb.settings import SettingValue
 from reddb.storage.catalog import check_definition
 from reddb.storage.folder import DataFolder
@@ -88,8 +88,8 @@ T = TypeVar("T")
 class DatabaseSession:
     """What one session has set and begun."""
 
-    state: SessionState = field(default_factory=SessionState)
-    transactions: Transactions = field(default_factory=Transactions)
+    state: SessionState
+    transactions: Transactions
 
 
 class Database:
@@ -107,11 +107,12 @@ class Database:
         self._is_open = True
         self._catalog = Names()
         self._opened: dict[int, EmbeddedCollection] = {}
-        self._shared = DatabaseSession()  # of those who have none of their own
+        self._accountant = Accountant()
+        self._statements = Statements(self._accountant["statements"])
+        self._shared = self.new_session()  # of those who have none of their own
         self._session, self._transactions = self._shared.state, self._shared.transactions  # of the one who asks
         self._since = datetime.now(UTC)
         self._metrics = Metrics()
-        self._accountant = Accountant()
         self._timeout_s: float | None = None  # of the request that is being answered
         self._end = inf
         try:
@@ -180,7 +181,7 @@ class Database:
 
     def new_session(self) -> DatabaseSession:
         """One that a request may name."""
-        return DatabaseSession()
+        return DatabaseSession(SessionState(self._statements), Transactions(self._accountant["transactions"]))
 
     def leave_to_parent(self) -> None:
         """In a process forked from the one that opened it: forget the lock, so that it ends with its owner."""

@@ -5,14 +5,15 @@ Invariant: nothing here waits, writes or touches a socket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from reddb import errors, limits
+from reddb.accountant import spend
+from reddb.byte_cache import STATEMENTS, tree_bytes
 from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
 from reddb.partition.changes import Changed
@@ -34,6 +35,7 @@ from reddb.rows import RowBatch
 from reddb.types import Collection, SearchOptions, Vectors
 from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Statement, Upsert
 
+T = TypeVar("T")
 Write: TypeAlias = Insert | Upsert | Delete
 
 OPERATIONS = {Insert: Operation.INSERT, Upsert: Operation.UPSERT, Delete: Operation.DELETE}
@@ -89,7 +91,7 @@ def changed_result(changed: Changed, plan: RowsPlan) -> list[Result]:
 def parsed(text: str) -> ast.Statement:
     """The statement that a text says. Raises SYNTAX and what else `parse` raises."""
     # A long text holds literals and is not seen again; keeping it would push out the short ones.
-    return _parse_cached(text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
+    return _kept(parse, text) if len(text) <= limits.STATEMENT_CACHE_TEXT_BYTES_MAX else parse(text)
 
 
 def collection_named(name: str, catalog: Mapping[str, Collection]) -> Collection:
@@ -137,7 +139,7 @@ def _filter_of(message: Search, collection: Collection) -> tuple[Predicate | Non
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("parameters are given, but there is no filter to use them")
         return None, None
-    parsed = _parse_condition(message.where)
+    parsed = _kept(parse_condition, message.where)
     values = Values(message.where, parsed, message.parameters)
     binding = Binding(values, {}, collection)
     if message.collection == collection.name:
@@ -217,10 +219,18 @@ def affected(count: int | None) -> Result:
 
 
 def _stored(view: View, addresses: Addresses, with_payloads: bool, with_vectors: bool) -> bytes:
+    if len(addresses) > limits.UNCOUNTED_ROWS:
+        spend(4 * len(addresses) * view.collection.dim if with_vectors else 0)
+        spend(view.payload_bytes(addresses) if with_payloads else 0)
     vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
     payloads = view.payload_column(addresses) if with_payloads else None
     return b"".join(RowBatch(view.id_column(addresses), vectors, payloads).encode())
 
 
-_parse_condition = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse_condition)
-_parse_cached = lru_cache(limits.STATEMENT_CACHE_ENTRIES)(parse)
+def _kept(parser: Callable[[str], T], text: str) -> T:
+    """What a parser gives for the text, kept for the next time."""
+    tree: T | None = STATEMENTS.get((parser, text))
+    if tree is None:
+        tree = parser(text)
+        STATEMENTS.put((parser, text), tree, tree_bytes(text))
+    return tree

@@ -16,11 +16,13 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 from reddb import errors, limits
+from reddb.accountant import Charge, Pool, held_bytes
 from reddb.grammar import ast
 from reddb.query import binder
 from reddb.query.binding import Binding
@@ -40,12 +42,31 @@ Catalog: TypeAlias = Mapping[str, Collection]
 _HOW = ("ef", "exact", "recall")
 
 
-class _Statement(NamedTuple):
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Statement:
     """A prepared statement; `parameters` are the keys of those it wants."""
 
     text: str
     tree: ast.Statement
     parameters: list[int | str]
+    charge: Charge
+
+
+class Statements:
+    """The prepared statements of all sessions of a core: one for each text, for as long as any session has it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._by_text: WeakValueDictionary[str, _Statement] = WeakValueDictionary()
+
+    def prepare(self, text: str) -> _Statement:
+        """Raises what parsing raises, NOT_SUPPORTED, BUSY or TOO_LARGE."""
+        statement = self._by_text.get(text)
+        if statement is None:
+            tree = _preparable(text)
+            charge = Charge(self.pool, held_bytes(tree) + len(text))
+            statement = self._by_text[text] = _Statement(text, tree, parameter_keys(tree), charge)
+        return statement
 
 
 class Planned(NamedTuple):
@@ -62,7 +83,9 @@ class Planned(NamedTuple):
 class SessionState:
     """One session."""
 
-    def __init__(self) -> None:
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self._charge = Charge(statements.pool)
         self.client = ""  # what the client says that it is
         self._values: dict[str, SessionValue] = {}
         self._how: dict[str, Any] = {}
@@ -100,13 +123,20 @@ class SessionState:
 
     def prepare(self, message: Prepare) -> Prepared:
         """Keep a statement by its number. Raises what parsing raises."""
-        statement = _statement(message.text)
+        statement = self._prepared_for_number(message.text)
         number = int.from_bytes(blake2b(message.text.encode(), digest_size=8).digest(), "little") >> 1
         self._numbered.pop(number, None)
         self._numbered[number] = statement
         while _are_too_many(self._numbered):
             del self._numbered[next(iter(self._numbered))]
+        self._count_prepared()
         return Prepared(number, list(map(written_parameter, statement.parameters)))
+
+    def close(self) -> None:
+        """The session has ended."""
+        self._named.clear()
+        self._numbered.clear()
+        self._charge.release()
 
     def options(self, message: Search, options: SearchOptions) -> SearchOptions:
         """How a search by message is done."""
@@ -179,12 +209,13 @@ class SessionState:
         if message.parameters:
             raise errors.INVALID_PARAMETER.error("PREPARE takes no values; EXECUTE does")
         span = tree.statement.span
-        named = {**self._named, name: _statement(message.text[span.start : span.end])}
+        named = {**self._named, name: self._statements.prepare(message.text[span.start : span.end])}
         if _are_too_many(named):
             most = f"{limits.PREPARED_MAX} prepared statements of together {limits.PREPARED_CHARS_MAX} characters"
             text = f"a session keeps at most {most}"
             raise values.error(errors.LIMIT_EXCEEDED, text, tree.name, "DEALLOCATE what is used no more")
         self._named = named
+        self._count_prepared()
 
     def _deallocate(self, message: Query, tree: ast.Deallocate) -> None:
         if tree.name is None:
@@ -192,6 +223,20 @@ class SessionState:
         else:
             self._find(message, tree, tree.name)
             del self._named[tree.name.text]
+        self._count_prepared()
+
+    def _prepared_for_number(self, text: str) -> _Statement:
+        """Where there is no room, statements that were used longest ago go first."""
+        while True:
+            try:
+                return self._statements.prepare(text)
+            except errors.RedDBError as error:
+                if error.code is not errors.BUSY or not self._numbered:
+                    raise
+                del self._numbered[next(iter(self._numbered))]
+
+    def _count_prepared(self) -> None:
+        self._charge.resize(limits.PREPARED_ENTRY_BYTES * (len(self._named) + len(self._numbered)))
 
     def _execute(self, message: Query, tree: ast.Execute, catalog: Catalog) -> Planned:
         statement = self._find(message, tree, tree.name)
@@ -234,14 +279,14 @@ def _given(values: Values, binding: Binding, argument: ast.Expression) -> Any:
     return values.value(argument) if isinstance(argument, ast.Parameter) else plain_constant(binding, argument)
 
 
-def _statement(text: str) -> _Statement:
+def _preparable(text: str) -> ast.Statement:
     tree = parsed(text)
     if isinstance(tree, ast.SessionCommand):
         raise errors.NOT_SUPPORTED.error("a command of the session cannot be prepared")
     if isinstance(tree, ast.Begin | ast.Commit | ast.Rollback):
         hint = "with db.transaction() as tx: …"
         raise errors.NOT_SUPPORTED.error("what begins or ends a transaction cannot be prepared", hint=hint)
-    return _Statement(text, tree, parameter_keys(tree))
+    return tree
 
 
 def timed_out(timeout_ms: int) -> errors.RedDBError:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reddb import errors, limits
+from reddb.accountant import Charge, Pool, held_bytes
 from reddb.partition.changes import concerned
 from reddb.query.plan import CatalogPlan, Plan, WorkPlan
 from reddb.query.write_plans import (
@@ -43,20 +44,26 @@ Step: TypeAlias = Plan | TransactionPlan | Collected
 
 
 class Transaction:
-    """What was collected since BEGIN."""
+    """What was collected since BEGIN. It holds memory of `pool` until it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._steps: list[RowsPlan] = []
         self._collection: Collection | None = None
         self._partition = 0
         self._rows = 0
-        self._bytes = 0
+        self._charge = Charge(pool)
         self._error: errors.RedDBError | None = None
 
     def fail(self, error: BaseException) -> None:
         """Collect nothing more: one of the statements was wrong. (NOT_READY means that it is to be repeated.)"""
         if self._error is None and isinstance(error, errors.RedDBError) and error.code is not errors.NOT_READY:
             self._error = error
+            self._steps.clear()
+            self.over()
+
+    def over(self) -> None:
+        """It is stored, or never will be."""
+        self._charge.release()
 
     def check(self) -> None:
         """Raises TRANSACTION_ABORTED after a mistake."""
@@ -109,21 +116,29 @@ class Transaction:
 
     def _count(self, plan: RowsPlan, rows: int) -> None:
         self._rows += rows
-        self._bytes += _size(plan)
+        size = self._charge.size + _size(plan)
         for what, count, most in (
             ("statements", len(self._steps) + 1, limits.TRANSACTION_STATEMENTS_MAX),
             ("rows", self._rows, limits.TRANSACTION_ROWS_MAX),
-            ("bytes", self._bytes, limits.TRANSACTION_BYTES_MAX),
+            ("bytes", size, limits.TRANSACTION_BYTES_MAX),
         ):
             if count > most:
                 raise errors.LIMIT_EXCEEDED.error(f"a transaction has at most {most} {what}, not {count}")
+        self._charge.resize(size)
 
 
 class Transactions:
     """The transaction of one session, if it is in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self.current: Transaction | None = None
+
+    def close(self) -> None:
+        """The session has ended."""
+        if self.current is not None:
+            self.current.over()
+            self.current = None
 
     def step(self, plan: Plan) -> Step:
         """Collect the plan, or give what is to be done now; outside of a transaction that is the plan.
@@ -160,13 +175,14 @@ class Transactions:
         if command is TransactionCommand.BEGIN:
             if self.current is not None:
                 raise errors.TRANSACTION_STATE.error("the session is in a transaction already", hint="COMMIT ends it")
-            self.current = Transaction()
+            self.current = Transaction(self._pool)
             return Collected()
         if self.current is None:
             message = f"{command.upper()} ends a transaction, and the session is in none"
             raise errors.TRANSACTION_STATE.error(message, hint="BEGIN begins one")
         ended, self.current = self.current, None
         if command is TransactionCommand.ROLLBACK:
+            ended.over()
             return Collected()
         return ended.plan() or Collected(0)
 
@@ -175,9 +191,8 @@ DEFINITIONS = CatalogPlan | WorkPlan
 
 
 def _size(plan: RowsPlan) -> int:
-    """Bytes of what goes to the owner, about."""
-    size = 0
-    if isinstance(plan, WritePlan):
-        size = plan.batch.vectors.nbytes
-        size += 0 if plan.batch.payloads is None else plan.batch.payloads.content.nbytes
-    return size if plan.asked is None else size + len(plan.asked.text)
+    """Bytes that the plan holds, which are no fewer than go to the owner."""
+    if isinstance(plan, ChangePlan):
+        return held_bytes((plan.asked, plan.ids, plan.predicate, plan.assignments))
+    size = plan.batch.vectors.nbytes + held_bytes((plan.asked, plan.on_conflict, plan.batch.ids))
+    return size if plan.batch.payloads is None else size + plan.batch.payloads.content.nbytes

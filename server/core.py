@@ -153,7 +153,8 @@ class Core:
 
     async def _link(self, core: int, end: socket.socket) -> None:
         writes = self._service.writes
-        link = PeerLink(core, self._service.serve_peer, writes.link_lost)
+        pool = self._service.accountant["mailboxes"]
+        link = PeerLink(core, self._service.serve_peer, writes.link_lost, pool)
         await self._loop.create_unix_connection(lambda: link, sock=end)
         writes.set_link(core, link)
 

@@ -27,8 +27,7 @@ from reddb.wire.frames import Frame, HalfFrame
 from reddb.wire.messages import Cancel, Execute, Query, Search
 from reddb.wire.values import decoded_bytes, value_bytes
 
-_WithParameters = Query | Search | Execute
-_KINDS_WITH_PARAMETERS = {message.KIND for message in (Query, Search, Execute)}
+_ALWAYS_LOOKED_AT = {Query.KIND, Execute.KIND}
 
 
 class Reading:
@@ -82,7 +81,11 @@ class Intake:
         if self.wire.half is not self._half:
             self._end_half()
             self._begin_half()
-        return [event for event in events if self._has_memory(event)]
+        for event in events:
+            # What a small search became is counted once it is read: looking at each before would cost too much.
+            if isinstance(event, Received) and type(event.message) is Search and event.message.where is not None:
+                return [event for event in events if self._has_memory(event)]
+        return events
 
     def answered(self, correlation: int) -> None:
         """The request has ended."""
@@ -103,21 +106,19 @@ class Intake:
         self._refuse(correlation, error)
 
     def _admit(self, frame: Frame) -> bool:
-        size = len(frame.body)
-        if frame.kind == Cancel.KIND:  # it has no answer, and is done at once
-            return True
-        if size > limits.SMALL_FRAME_BYTES and frame.kind in _KINDS_WITH_PARAMETERS:
+        kind, size = frame.kind, len(frame.body)
+        if kind in _ALWAYS_LOOKED_AT or (size > limits.SMALL_FRAME_BYTES and kind == Search.KIND):
             size = max(size, decoded_bytes(frame.body))
+        elif kind == Cancel.KIND:  # it has no answer, and is done at once
+            return True
         return self._charge(frame.correlation, size + limits.REQUEST_BYTES)
 
     def _has_memory(self, event: Event) -> bool:
-        """What a small message became is counted once it is read: looking at each before costs more than it holds."""
         message = event.message if isinstance(event, Received) else None
-        if not isinstance(message, _WithParameters) or not message.parameters:
+        if not isinstance(message, Search) or not message.parameters:
             return True
-        size = self._charged.get(event.correlation, 0)
-        more = value_bytes(message.parameters) if size <= limits.SMALL_FRAME_BYTES + limits.REQUEST_BYTES else 0
-        return self._charge(event.correlation, more)
+        is_counted = self._charged.get(event.correlation, 0) > limits.SMALL_FRAME_BYTES + limits.REQUEST_BYTES
+        return is_counted or self._charge(event.correlation, value_bytes(message.parameters))
 
     def _charge(self, correlation: int, size: int) -> bool:
         """Count it for a request; False if that was refused."""

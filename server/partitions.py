@@ -32,6 +32,7 @@ from reddb.disk import Disk
 from reddb.metrics import Metrics
 from reddb.partition.adoption import Differs
 from reddb.partition.clock import SteadyClock
+from reddb.partition.filters import FilterCache
 from reddb.partition.kinds import memory_shape
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.recovery import Recovery
@@ -86,6 +87,7 @@ class Partitions:
         ask: Callable[[dict[str, Any]], Awaitable[None]],
         archive_dir: Path | None,
         metrics: Metrics,
+        filters: FilterCache,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
         self._core = core
@@ -98,6 +100,7 @@ class Partitions:
         self._ask = ask
         self._archive_dir = archive_dir
         self._metrics = metrics
+        self._filters = filters
         self._collections: dict[int, Collection] = {}
         self._parts: dict[PartitionKey, PartitionReader] = {}
         self._readers: dict[int, Reader] = {}
@@ -380,7 +383,8 @@ class Partitions:
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]
         folder = partition_folder(self._data, *key)
-        self._parts[key] = PartitionReader(self._disk, folder, collection, key.number, memory, self._now_us)
+        of = self._disk, folder, collection, key.number
+        self._parts[key] = PartitionReader(*of, memory, self._now_us, self._filters)
         keys = _keys(collection)
         if all(item in self._parts for item in keys):
             self._readers[key.collection] = reader_of([self._parts[item] for item in keys])

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from reddb import errors, limits
 from reddb.server import tasks
-from reddb.session import SessionState, timed_out
+from reddb.session import SessionState, Statements, timed_out
 from reddb.wire.messages import Delete, Get, Insert, Message, Query, Search, Upsert
 
 Halt: TypeAlias = Callable[[errors.RedDBError], object]
@@ -68,8 +68,9 @@ class Connected:
 class Registry:
     """What runs on one core."""
 
-    def __init__(self, core: int) -> None:
+    def __init__(self, core: int, statements: Statements) -> None:
         self._core = core
+        self._statements = statements
         self._sessions: dict[int, Connected] = {}
         self._queries: dict[int, Running] = {}
         self._last = 0
@@ -84,7 +85,7 @@ class Registry:
 
     def new_session(self) -> Connected:
         """A session that is to be connected."""
-        return Connected(self._next_id(), datetime.now(UTC), SessionState())
+        return Connected(self._next_id(), datetime.now(UTC), SessionState(self._statements))
 
     def connect(self, session: Connected) -> None:
         """It is there, until `disconnect`."""
@@ -93,6 +94,7 @@ class Registry:
     def disconnect(self, session: Connected) -> None:
         """It is gone."""
         del self._sessions[session.id]
+        session.state.close()
 
     def begin(self, session: Connected, message: Message, halt: Halt | None) -> Running:
         """Register a query; after the session's statement_timeout it is stopped."""

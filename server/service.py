@@ -21,6 +21,7 @@ from reddb.introspection import shown
 from reddb.metrics import Metrics
 from reddb.names import Names
 from reddb.partition.figures import PartitionState
+from reddb.partition.filters import FilterCache
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table
 from reddb.query.plan import (
@@ -49,7 +50,7 @@ from reddb.server.registry import Registry
 from reddb.server.searches import Searches
 from reddb.server.workshop import BuilderLink
 from reddb.server.writes import Writes
-from reddb.session import SessionState
+from reddb.session import SessionState, Statements
 from reddb.settings import SettingValue
 from reddb.types import Collection
 from reddb.wire.messages import Message, Query, Stop, Tell, Written
@@ -82,15 +83,16 @@ class Service:
         self.accountant = Accountant(buffer_bytes)
         self.arrivals = Arrivals(self.accountant)
         self.searches = Searches(self.metrics)
-        self.registry = Registry(core)
+        self.registry = Registry(core, Statements(self.accountant["statements"]))
         self._send = send
         builder = BuilderLink(
             core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
         )
         self.partitions = Partitions(
-            core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics
+            *(core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics),
+            FilterCache(self.accountant["filters"]),
         )
-        self.writes = Writes(core, self.partitions, lambda: self.catalog)
+        self.writes = Writes(core, self.partitions, lambda: self.catalog, self.accountant["mailboxes"])
         of = core, cores, self.registry, self.metrics, self.accountant
         self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)
         self._asked: dict[int, asyncio.Future[None]] = {}

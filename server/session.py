@@ -21,6 +21,7 @@ import structlog
 
 from reddb import errors, limits
 from reddb._version import __version__
+from reddb.accountant import Spending
 from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
 from reddb.query.execute import found_table, query_vector
@@ -40,6 +41,7 @@ from reddb.requests import (
 )
 from reddb.server import tasks
 from reddb.server.intake import Intake, Reading
+from reddb.server.outbox import Outbox
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
@@ -81,16 +83,15 @@ class Session(asyncio.Protocol):
         self._closed = closed
         self._reading = Reading()
         self._intake = Intake(service.arrivals, service.accountant, self._reading, self._refuse_unread)
+        self._outbox = Outbox(service.accountant["results"])
         self._transport: asyncio.Transport | None = None
         self._running: dict[int, Running] = {}
         self._connected = service.registry.new_session()
         self._state = self._connected.state
-        self._transactions = Transactions()
+        self._transactions = Transactions(service.accountant["transactions"])
         self._metrics = service.metrics
         self._is_broken = False
         self._is_stopping = False
-        self._writable = asyncio.Event()
-        self._writable.set()
         self._idle = asyncio.Event()
         self._hello_deadline: asyncio.TimerHandle | None = None
 
@@ -100,9 +101,8 @@ class Session(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
         self._reading.connected(self._transport)
         self._service.registry.connect(self._connected)
-        self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
-        too_late = self._hello_too_late
-        self._hello_deadline = tasks.later("hello", limits.HELLO_TIMEOUT_S, too_late, failed=self._lost)
+        self._outbox.connected(self._transport)
+        self._hello_deadline = tasks.later("hello", limits.HELLO_TIMEOUT_S, self._hello_too_late, failed=self._lost)
 
     def data_received(self, data: bytes) -> None:
         self._metrics.bytes_received += len(data)
@@ -123,22 +123,22 @@ class Session(asyncio.Protocol):
             self._reading.pause("requests")
 
     def _refuse_unread(self, correlation: int, error: errors.RedDBError) -> None:
-        """Answer a request for which there was no memory."""
         self._connected.in_flight += 1
         self._refuse(correlation, error)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._outbox.pause()
         self._reading.pause("answers")
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._outbox.resume()
         self._reading.resume("answers")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._reading.connected(None)
-        self._writable.set()
+        self._outbox.close()
+        self._transactions.close()
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
         self._idle.set()
@@ -151,7 +151,7 @@ class Session(asyncio.Protocol):
     async def drain(self) -> None:
         """Take nothing more, finish what was received, close."""
         self._is_stopping = True
-        self._writable.set()
+        self._outbox.writable.set()
         self._reading.pause("stopping")
         while self._connected.in_flight and self._transport is not None:
             self._idle.clear()
@@ -195,7 +195,7 @@ class Session(asyncio.Protocol):
         collection = collection_named(message.collection, self._service.catalog)
         asked = search_of(message, collection)
         reader = self._service.reader_now(collection)
-        if reader is None or not self._writable.is_set():
+        if reader is None or not self._outbox.writable.is_set():
             self._start(correlation, message, self._search_later(correlation, message))
         else:
             self._search_now(correlation, message, reader, asked)
@@ -235,7 +235,7 @@ class Session(asyncio.Protocol):
             return
         if isinstance(step, SearchPlan):
             reader = self._service.reader_now(step.collection)
-            if reader is not None and self._writable.is_set():
+            if reader is not None and self._outbox.writable.is_set():
                 self._search_by_statement(correlation, message, step, reader, notices)
                 return
         work = self._run_plan(correlation, message, step, transaction, notices)
@@ -279,6 +279,9 @@ class Session(asyncio.Protocol):
             if transaction is not None:
                 transaction.fail(error)
             raise
+        finally:
+            if isinstance(bound, TransactionPlan) and transaction is not None:
+                transaction.over()
 
     def _write_soon(self, correlation: int, message: Insert | Upsert | Delete) -> None:
         if self._transactions.current is None:
@@ -304,22 +307,18 @@ class Session(asyncio.Protocol):
             self._refuse(correlation, outcome)
             return
         try:
-            made = answer(outcome)
-            self._answer(correlation, *(made if isinstance(made, list) else [made]))
+            with Spending(self._service.accountant["results"]):
+                made = answer(outcome)
+                self._answer(correlation, *(made if isinstance(made, list) else [made]))
         except Exception as error:
             self._fail(correlation, error)
 
     def _answer(self, correlation: int, *parts: Message) -> None:
-        # All parts before the first is sent: one that is too large makes the answer an error, not half an answer.
-        frames = [encode(part, correlation, more=number < len(parts)) for number, part in enumerate(parts, 1)]
+        self._metrics.bytes_sent += self._outbox.send(correlation, parts)
         self._connected.in_flight -= 1
         self._intake.answered(correlation)
         if self._running and (running := self._running.pop(correlation, None)) is not None:
             self._service.registry.end(running)
-        if self._transport is not None:
-            for frame in frames:
-                self._metrics.bytes_sent += len(frame)
-                self._transport.write(frame)
         if self._connected.in_flight < limits.REQUESTS_IN_FLIGHT_MAX:
             self._reading.resume("requests")
         if not self._connected.in_flight:
@@ -354,8 +353,8 @@ class Session(asyncio.Protocol):
 
     async def _wait_writable(self) -> None:
         """A peer that does not read its answers gets no more of them made."""
-        while not self._writable.is_set():
-            await self._writable.wait()
+        while not self._outbox.writable.is_set():
+            await self._outbox.writable.wait()
             if self._is_stopping:
                 raise errors.SHUTTING_DOWN.error(
                     "the server is stopping, and the answers before this one were not read"
@@ -364,7 +363,8 @@ class Session(asyncio.Protocol):
     async def _guard(self, correlation: int, work: Coroutine[None, None, None]) -> None:
         try:
             await self._wait_writable()
-            await work
+            with Spending(self._service.accountant["results"]):
+                await work
         except Exception as error:
             work.close()  # it may not have begun
             self._fail(correlation, error)

@@ -24,6 +24,7 @@ from typing import TypeAlias
 import numpy as np
 
 from reddb import errors
+from reddb.accountant import Charge, Pool
 from reddb.partition.changes import Change, Changed, concerned, merged, prepare_change
 from reddb.partition.placement import Share, of_batch, shares, stored_in_part
 from reddb.partition.transaction import prepare_transaction
@@ -93,8 +94,12 @@ class _Asked:
 class Writes:
     """The writes that sessions of this core and other cores ask for."""
 
-    def __init__(self, core: int, partitions: Partitions, catalog: Callable[[], Mapping[str, Collection]]) -> None:
+    def __init__(
+        self, core: int, partitions: Partitions, catalog: Callable[[], Mapping[str, Collection]], pool: Pool
+    ) -> None:
+        """`pool` has the memory of parts for several partitions."""
         self._core = core
+        self._pool = pool
         self._partitions = partitions
         self._catalog = catalog
         self._links: dict[int, PeerLink] = {}
@@ -108,11 +113,12 @@ class Writes:
             # An alias may mean another collection by the time that the owner reads the message.
             named = message if message.collection == collection.name else type(message)(collection.name, message.batch)
             return Written((await self._at(collection, 0, named)).count)
-        asked = [
-            _Asked(share.partition, type(message)(collection.name, b"".join(share.batch.encode())), share)
-            for share in shares(collection, OPERATIONS[type(message)], RowBatch.decode(message.batch))
-        ]
-        return Written(sum(part.count for part in await self._do(collection, asked)))
+        with Charge(self._pool, len(message.batch)):  # for the parts are copies
+            asked = [
+                _Asked(share.partition, type(message)(collection.name, b"".join(share.batch.encode())), share)
+                for share in shares(collection, OPERATIONS[type(message)], RowBatch.decode(message.batch))
+            ]
+            return Written(sum(part.count for part in await self._do(collection, asked)))
 
     async def change(self, bound: RowsPlan) -> Changed:
         """Do what the owners of the rows must do themselves."""
@@ -199,18 +205,18 @@ class Writes:
         owner = self._partitions.owner(collection, number)
         if owner == self._core:
             return await self._here(collection, job, number)
-        message = _message(job)
+        message, link = _message(job), self._link(owner)
         # The client's own bytes go on as they are where the collection says which partition is meant.
-        is_plain = message is job and collection.number("partitions") == 1
-        passed_on = message if is_plain else Part(number, False, message.KIND, encode_body(message))
-        return _changed(await self._link(owner).request(passed_on))
+        if message is job and collection.number("partitions") == 1:
+            return _changed(await link.request(message))
+        return _changed(await link.request_part(number, message, hold=False))
 
     async def _hold(self, collection: Collection, asked: _Asked) -> Held | _HeldAway:
         owner = self._partitions.owner(collection, asked.partition)
         if owner == self._core:
             return await self._hold_here(collection, asked.job, asked.partition)
-        link, message = self._link(owner), _message(asked.job)
-        answer = await link.request(Part(asked.partition, True, message.KIND, encode_body(message)))
+        link = self._link(owner)
+        answer = await link.request_part(asked.partition, _message(asked.job), hold=True)
         assert isinstance(answer, Holding)
         return _HeldAway(link, answer.hold)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from reddb import limits
+from reddb.accountant import Pool, held_bytes
 from reddb.query.candidates import candidates
 from reddb.query.families import concatenate, take
 from reddb.query.operands import decoded
@@ -30,6 +31,7 @@ from reddb.storage.segment_rows import INT_ID, Columns
 from reddb.types import Vectors
 
 _BLOCK_ROWS = 1024
+_MASK_BYTES = 400  # of a mask beside its rows: its key, its place in the cache
 
 
 class Mask(NamedTuple):
@@ -40,36 +42,94 @@ class Mask(NamedTuple):
 
 
 class FilterCache:
-    """The masks that a reader keeps, the least recently used thrown away first."""
+    """The masks that a core keeps, and the predicates they are kept by: the least recently used thrown away first."""
 
-    def __init__(self) -> None:
-        self._masks: OrderedDict[tuple[int, int, Predicate], Mask] = OrderedDict()
-        self._bytes = 0
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._masks: OrderedDict[_Key, Mask] = OrderedDict()
+        self._predicates: dict[Predicate, _Kept] = {}
+        self._readers = 0
 
-    def get(self, key: tuple[int, int, Predicate]) -> Mask | None:
+    def new_reader(self) -> int:
+        """A number for whoever numbers segments by itself."""
+        self._readers += 1
+        return self._readers
+
+    def get(self, key: _Key) -> Mask | None:
         mask = self._masks.get(key)
         if mask is not None:
             self._masks.move_to_end(key)
         return mask
 
-    def put(self, key: tuple[int, int, Predicate], mask: Mask) -> None:
+    def put(self, key: _Key, mask: Mask) -> None:
+        """Keep a mask, unless it and its predicate are more than all there may be."""
+        kept = self._predicates.get(key.predicate) or _Kept(held_bytes(key.predicate))
+        size = mask.rows.nbytes + _MASK_BYTES
+        if self._pool.is_too_large(size + kept.size):
+            return
+        while not self._pool.has_room(size + kept.size) and self._masks:
+            self._drop(next(iter(self._masks)))
+        if not kept.masks:
+            self._predicates[key.predicate] = kept
+            self._pool.take(kept.size)
+        kept.masks += 1
+        self._pool.take(size)
         self._masks[key] = mask
-        self._bytes += mask.rows.nbytes
-        while self._bytes > limits.FILTER_CACHE_BYTES:
-            _, old = self._masks.popitem(last=False)
-            self._bytes -= old.rows.nbytes
 
-    def forget(self, segments: set[int]) -> None:
+    def forget(self, reader: int, segments: Collection[int] = ()) -> None:
+        """Drop the masks of all other segments of a reader."""
+        for key in [key for key in self._masks if key.reader == reader and key.segment not in segments]:
+            self._drop(key)
+
+    def _drop(self, key: _Key) -> None:
+        self._pool.give_back(self._masks.pop(key).rows.nbytes + _MASK_BYTES)
+        kept = self._predicates[key.predicate]
+        kept.masks -= 1
+        if not kept.masks:
+            del self._predicates[key.predicate]
+            self._pool.give_back(kept.size)
+
+
+class _Key(NamedTuple):
+    """Of which reader's segment; of a growing one, of which block."""
+
+    reader: int
+    segment: int
+    block: int
+    predicate: Predicate
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A predicate of so many bytes, by which so many masks are kept."""
+
+    size: int
+    masks: int = 0
+
+
+class ReaderFilters:
+    """One reader's part of the cache, which knows its segments apart from others'."""
+
+    def __init__(self, cache: FilterCache) -> None:
+        self._cache = cache
+        self._number = cache.new_reader()
+
+    def get(self, segment: int, block: int, predicate: Predicate) -> Mask | None:
+        return self._cache.get(_Key(self._number, segment, block, predicate))
+
+    def put(self, segment: int, block: int, predicate: Predicate, mask: Mask) -> None:
+        self._cache.put(_Key(self._number, segment, block, predicate), mask)
+
+    def forget(self, segments: Collection[int] = ()) -> None:
         """Drop the masks of all other segments."""
-        for key in [key for key in self._masks if key[0] not in segments]:
-            self._bytes -= self._masks.pop(key).rows.nbytes
+        self._cache.forget(self._number, segments)
 
 
 class SealedFilter:
     """Masks of a sealed segment."""
 
     def __init__(
-        self, segment_id: int, segment: SealedSegment, cache: FilterCache, open_indexes: Callable[[], FieldIndexes]
+        self, segment_id: int, segment: SealedSegment, cache: ReaderFilters, open_indexes: Callable[[], FieldIndexes]
     ) -> None:
         """`open_indexes` is called at the first use of an index."""
         self.rows = segment.rows
@@ -89,14 +149,13 @@ class SealedFilter:
 
     def mask(self, predicate: Predicate, count: int) -> Mask:
         """Of the first `count` rows: all."""
-        key = (self._segment_id, -1, predicate)
-        mask = self._cache.get(key)
+        mask = self._cache.get(self._segment_id, -1, predicate)
         if mask is None:
             rows = self._among_candidates(predicate, count)
             if rows is None:
                 rows = predicate.evaluate(_Source(self._segment.columns, 0, count, self._segment.payload_columns()))
             mask = Mask(rows, int(np.count_nonzero(rows)))
-            self._cache.put(key, mask)
+            self._cache.put(self._segment_id, -1, predicate, mask)
         return mask
 
     def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
@@ -131,7 +190,7 @@ class SealedFilter:
 class GrowingFilter:
     """Masks of a growing segment, whose payloads are made columns block by block as they come."""
 
-    def __init__(self, segment_id: int, columns: Columns, cache: FilterCache) -> None:
+    def __init__(self, segment_id: int, columns: Columns, cache: ReaderFilters) -> None:
         self._segment_id = segment_id
         self._columns = columns
         self._cache = cache
@@ -193,12 +252,11 @@ class GrowingFilter:
         return self._names
 
     def _block_mask(self, predicate: Predicate, number: int) -> Mask:
-        key = (self._segment_id, number, predicate)
-        mask = self._cache.get(key)
+        mask = self._cache.get(self._segment_id, number, predicate)
         if mask is None:
             rows = predicate.evaluate(self._blocks[number])
             mask = Mask(rows, int(np.count_nonzero(rows)))
-            self._cache.put(key, mask)
+            self._cache.put(self._segment_id, number, predicate, mask)
         return mask
 
     def _source(self, first: int, last: int) -> _Source:

@@ -17,11 +17,12 @@ from weakref import WeakSet
 
 import numpy as np
 
+from reddb.accountant import Accountant
 from reddb.disk import Disk
 from reddb.expiry import NEVER_US
 from reddb.index.metrics import Distances
 from reddb.partition.expiry import Expired
-from reddb.partition.filters import FilterCache, GrowingFilter, SealedFilter
+from reddb.partition.filters import FilterCache, GrowingFilter, ReaderFilters, SealedFilter
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.kinds import codec_of
 from reddb.partition.known import KnownRows, Remembered
@@ -119,8 +120,12 @@ class PartitionReader(Reader):
         partition: int,
         memory: PartitionMemory,
         now_us: Callable[[], int],
+        filters: FilterCache | None = None,
     ) -> None:
-        """`now_us` says which rows have expired: microseconds since 1970 that never go back."""
+        """`now_us` says which rows have expired: microseconds since 1970 that never go back.
+
+        `filters` is the cache of this process; where there is none the reader has one of its own.
+        """
         super().__init__()
         self.now_us = now_us
         self.memory = memory
@@ -129,7 +134,7 @@ class PartitionReader(Reader):
         self._disk = disk
         self._folder = folder
         self._codec = codec_of(collection)
-        self._cache = FilterCache()
+        self._cache = ReaderFilters(filters or FilterCache(Accountant()["filters"]))
         self._generation = -1
         self._segments: tuple[SegmentView, ...] = ()
         self._entries: dict[SegmentEntry, SegmentView] = {}

@@ -213,6 +213,13 @@ class View:
             vectors[where] = self.segments[place].rows.columns.vectors[rows]
         return vectors
 
+    def payload_bytes(self, addresses: Addresses) -> int:
+        """Bytes of the payloads of rows together."""
+        total = 0
+        for place, _, rows in self._by_segment(addresses):
+            total += int(self.segments[place].rows.columns.payload_bytes[rows].sum(dtype=np.int64))
+        return total
+
     def payloads(self, addresses: Addresses) -> list[bytes]:
         """MessagePack bytes of each row's payload, empty where it has none."""
         segments = self.segments

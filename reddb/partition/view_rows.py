@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reddb import limits
+from reddb.accountant import spend
 from reddb.fields import unpack_payload
 from reddb.keys import value_at
 from reddb.types import Metric, Payload, Vectors
@@ -57,6 +59,7 @@ class ViewRows:
             case ("id",):
                 return list(self._view.row_ids(self._addresses))
             case ("vector",):
+                spend(len(self._addresses) * self._view.collection.dim * 4)
                 return list(self.vectors())
             case ("distance",):
                 return list(self._far().tolist())
@@ -79,5 +82,7 @@ class ViewRows:
 
     def _all_payloads(self) -> list[Payload]:
         if self._payloads is None:
+            if self.rows > limits.UNCOUNTED_ROWS:
+                spend(self._view.payload_bytes(self._addresses) * limits.VALUES_PER_BYTE)
             self._payloads = [unpack_payload(content) for content in self._view.payloads(self._addresses)]
         return self._payloads

@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from reddb import errors, limits
+from reddb.accountant import spend
 from reddb.query.families import Arrays, arrays, codes, concatenate, dense, identities, take, valid
 from reddb.query.operands import Operand, Source
 from reddb.storage.payload_columns import Family
@@ -127,6 +128,16 @@ class _Part:
     keys: list[Arrays]
     states: list[State]
 
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+        return sum(map(_bytes, self.keys)) + sum(map(_bytes, self.states))
+
+
+def _bytes(values: Mapping[str, Any]) -> int:
+    """Of arrays, and of mappings of arrays."""
+    return sum(_bytes(value) if isinstance(value, Mapping) else value.nbytes for value in values.values())
+
 
 class _Folded:
     """Parts that are brought together now and then."""
@@ -135,11 +146,13 @@ class _Folded:
         self.aggregates = aggregates
         self._parts = [_Part(0, [{} for _ in range(keys)], [_begin(item, {}, 0) for item in aggregates])]
         self._waiting = 0
+        self._spent = 0
 
     def add(self, keys: list[Arrays], arguments: list[Arrays], rows: int) -> None:
         states = [_begin(item, argument, rows) for item, argument in zip(self.aggregates, arguments, strict=True)]
         self._parts.append(self._fold([_Part(rows, keys, states)]))
         self._waiting += self._parts[-1].count
+        self._spend(self._spent + self._parts[-1].bytes)
         if self._waiting > max(self._parts[0].count, _JOIN_ROWS):
             self._join()
 
@@ -154,8 +167,13 @@ class _Folded:
     def _join(self) -> None:
         self._parts = [self._fold(self._parts)]
         self._waiting = 0
+        self._spend(self._parts[0].bytes)
         if self._parts[0].count > limits.GROUPS_MAX:
             raise errors.LIMIT_EXCEEDED.error(f"there are more than {limits.GROUPS_MAX} groups or distinct values")
+
+    def _spend(self, size: int) -> None:
+        spend(size - self._spent)
+        self._spent = size
 
     def _fold(self, parts: list[_Part]) -> _Part:
         counts = [part.count for part in parts]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors, limits
+from reddb.byte_cache import STATEMENTS, tree_bytes
 from reddb.coordinates import told, wrong_of
 from reddb.grammar import ast, is_written_vector, located, written_coordinates, written_numbers
 from reddb.types import RowId, Vectors
@@ -67,8 +68,12 @@ class Values:
         """
         if len(self.text) > limits.STATEMENT_CACHE_TEXT_BYTES_MAX:
             return work(node, *of)
-        kept: T = _kept(work, *map(_Same, (node, *of)))
-        return kept
+        key = (work, *map(_Same, (node, *of)))
+        kept: tuple[T] | None = STATEMENTS.get(key)
+        if kept is None:
+            kept = (work(node, *of),)
+            STATEMENTS.put(key, kept, tree_bytes(self.text))
+        return kept[0]
 
     def written(self, node: ast.Node) -> str:
         """The node as the statement has it, its white space in one piece."""
@@ -205,11 +210,6 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.thing)
-
-
-@lru_cache(3 * limits.STATEMENT_CACHE_ENTRIES)
-def _kept(work: Callable[..., Any], *things: _Same) -> Any:
-    return work(*(item.thing for item in things))
 
 
 def _parameter_keys(statement: ast.Node) -> frozenset[int | str]:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from reddb import errors
 from reddb.types import Buffer
-from reddb.wire.values import check_instants, pack, unpack
+from reddb.wire.values import check_instants, pack, unpack, value_bytes
 
 VERSION = 2
 MAGIC = "reddb"
@@ -349,6 +349,11 @@ _FIELDS = {message: _declared(message) for message in _ALL}
 _ACCEPTED = {message: set(itertools.product(*(allowed for _, allowed in _FIELDS[message]))) for message in _ALL}
 _WithParameters = Query | Search | Execute | Statement
 assert len(MESSAGES) == len(_ALL), "two messages share a kind"
+
+
+def message_bytes(message: Message) -> int:
+    """About the memory of a message, which is about its length on the wire too where it holds bytes."""
+    return sum(value_bytes(getattr(message, name)) for name, _ in _FIELDS[type(message)])
 
 
 def encode_body(message: Message) -> bytes:

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reddb import errors, limits
+from reddb.accountant import Accountant
 from reddb.database import Database
 from reddb.fields import NO_FIELDS
 from reddb.grammar import parse
-from reddb.partition.filters import FilterCache, SealedFilter
+from reddb.partition.filters import FilterCache, ReaderFilters, SealedFilter
 from reddb.query import candidates
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
@@ -87,7 +88,8 @@ def masks(payloads: list[Any], predicate: Predicate) -> tuple[np.ndarray, np.nda
     write_field_indexes(disk, FOLDER, DOCS, 0, 4, segment, 1)
     indexes = open_field_indexes(disk, FOLDER, DOCS, 0, 4, count, 1)
     assert set(indexes) == set(INDEXED)
-    both = [SealedFilter(4, segment, FilterCache(), lambda: indexes), SealedFilter(4, segment, FilterCache(), dict)]
+    cache = FilterCache(Accountant()["filters"])
+    both = [SealedFilter(4, segment, ReaderFilters(cache), opened) for opened in (lambda: indexes, dict)]
     fast, slow = (filter.mask(predicate, count) for filter in both)
     assert fast.matches == slow.matches == np.count_nonzero(fast.rows)
     return fast.rows, slow.rows

@@ -34,6 +34,7 @@ LAYERS = {
             "reddb.session_settings",
             "reddb.metrics",
             "reddb.accountant",
+            "reddb.byte_cache",
             "reddb.types",
             "reddb.names",
             "reddb.fields",

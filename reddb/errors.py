@@ -214,6 +214,13 @@ TIMEOUT = _declare(
 )
 DISK_FULL = _declare(4006, "DISK_FULL", _K.UNAVAILABLE, "The disk is full; the write was undone.", retryable=True)
 
+READ_ONLY = _declare(
+    4020,
+    "READ_ONLY",
+    _K.UNAVAILABLE,
+    "The core that writes these rows died again and again for want of memory: they are read, not written.",
+)
+
 CORRUPT_DATA = _declare(5001, "CORRUPT_DATA", _K.DATA, "A file does not hold what its checksum or header says.")
 DISK_FAILED = _declare(5002, "DISK_FAILED", _K.DATA, "The disk refused a write or a sync; writes stop until a restart.")
 UNSUPPORTED_FORMAT = _declare(5003, "UNSUPPORTED_FORMAT", _K.DATA, "A file was written by another format version.")

@@ -119,6 +119,7 @@ ALIVE_S = 1.0  # between two signs of life of a core
 HUNG_AFTER_S = 30  # without one, until a core is killed and started anew, unless the command line says otherwise
 REOPEN_S = 1.0  # until a partition that lacked memory or descriptors to be opened is tried again
 PROGRESS_S = 0.25  # between two reports of how far a recovery has come
+MEMORY_DEATHS_MAX = 3  # of one core in quick succession, killed for want of memory, until it only reads
 RESTART_FORGIVEN_AFTER_S = 30.0  # a core that lived this long starts the row above anew
 
 assert BATCH_ROWS_MAX <= SEGMENT_ROWS

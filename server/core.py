@@ -51,6 +51,7 @@ class CoreOptions:
     parent: int
     builder_bytes: int
     buffer_bytes: int
+    memory_deaths: int
     archive_dir: str | None
     settings: dict[str, int | str | None]
 
@@ -75,6 +76,7 @@ class Core:
             options.settings,
         )
         self._partitions = self._service.partitions
+        self._partitions.shortage.deaths = options.memory_deaths
         self._sessions: set[Session] = set()
         self._is_stopping = False
         self.stopped = self._loop.create_future()

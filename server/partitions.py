@@ -1,8 +1,7 @@
 """The partitions as one core knows them: how to read each, and how to write those that are its own.
 
     add            it exists; if it is ours, open or recover it, and tell the supervisor
-    set_memory     its rows are in this memory: it can be read here; if it is ours, a process before us left them, and
-                   they are adopted (`reddb.partition.adoption`)
+    set_memory     its rows are in this memory: it can be read here, or adopted if it is ours (`partition/adoption.py`)
     set_writable   every core reads our memory of it: it can be written here
     drop           it does not exist any more
 
@@ -40,6 +39,7 @@ from reddb.partition.writer import Partition
 from reddb.server import tasks
 from reddb.server.committer import Committer
 from reddb.server.settler import Settler
+from reddb.server.shortage import Shortage, read_only
 from reddb.server.sweeper import Sweeper
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
@@ -112,6 +112,7 @@ class Partitions:
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
         self._now_us = SteadyClock()
+        self.shortage = Shortage()
 
     # --- what sessions ask ---------------------------------------------------------------------------------
 
@@ -141,7 +142,9 @@ class Partitions:
     async def owned(self, collection: Collection, number: int) -> Owned:
         """What writes a partition of ours, after a bounded wait. Raises as `reader` does."""
         key = PartitionKey(collection.id, number)
-        await self._wait(collection, lambda: key in self._owned, [key])
+        if self.shortage.only_reads and collection.is_logged:
+            raise read_only(collection)
+        await self._wait(collection, lambda: key in self._owned and not self.shortage.is_sealing(key), [key])
         return self._owned[key]
 
     # --- what the supervisor says --------------------------------------------------------------------------
@@ -151,8 +154,11 @@ class Partitions:
         self._collections[collection.id] = collection
         self._changed[collection.id] = asyncio.Event()
         for key in _keys(collection):
-            # What no log knows cannot be compared with it: rows that were not sealed went with their owner.
-            if self._is_ours(key) and not (collection.is_logged and key.number in kept):
+            if not self._is_ours(key) or (collection.is_logged and key.number in kept):
+                continue
+            if self.shortage.only_reads and collection.is_logged:
+                self._refuse(key, read_only(collection))
+            else:
                 self._begin_opening(key, None)
 
     def set_memory(self, key: PartitionKey, descriptor: int) -> None:
@@ -167,7 +173,7 @@ class Partitions:
             self._changed[key.collection].set()  # its new owner adopted it, and we read it already
         else:
             self._read(key, PartitionMemory(descriptor, memory_shape(collection), writable=False))
-        if self._is_ours(key) and key not in self._opening and collection.is_logged:
+        if self._is_ours(key) and key not in self._opening and collection.is_logged and not self.shortage.only_reads:
             self._begin_opening(key, descriptor)
         else:
             os.close(descriptor)
@@ -197,6 +203,7 @@ class Partitions:
             lambda generation: self._ask({"type": "let_go", "partition": list(key), "generation": generation}),
         )
         self._owned[key] = Owned(committer, settler, Sweeper(committer), self._parts[key])
+        self.shortage.seal_first(key, settler, self._changed[key.collection].set)
         self._changed[key.collection].set()
 
     def change(self, collection: Collection) -> None:
@@ -291,6 +298,8 @@ class Partitions:
             return f"refused: {self._failures[key]}"
         if key in self._percent:
             return f"recovering, {self._percent[key]} % of its log read"
+        if (told := self.shortage.state(key)) and self._is_ours(key):
+            return told
         return "ready" if key in self._parts else "waiting for its core"
 
     async def _tell_progress(self, key: PartitionKey, recovery: Recovery) -> None:
@@ -303,7 +312,6 @@ class Partitions:
         return self.owner(self._collections[key.collection], key.number) == self._core
 
     def _begin_opening(self, key: PartitionKey, left: int | None) -> None:
-        """`left` is the memory of a process before us."""
         if key.collection in self._collections and key not in self._opening:
             self._opening[key] = tasks.start("opening a partition", self._open(key, left))
 
@@ -311,13 +319,11 @@ class Partitions:
         """The partition in the memory that a process before us left; None where that is not what files and log say."""
         collection = self._collections[key.collection]
         memory = PartitionMemory(left, memory_shape(collection), writable=True)
-        # What its newest list of segments does not name is given back: nobody may read it any more.
         await self._ask({"type": "let_go", "partition": list(key), "generation": memory.snapshot().generation})
         try:
             return await tasks.in_thread(None, partial(open_it, memory=memory))
         except Differs as difference:
-            told = {"collection": collection.name, "part": key.number, "because": str(difference)}
-            _log.warning("the memory of a dead core is not used: rows are read from the log", **told)
+            _log.warning("the memory of a dead core is not used, but the log", part=key, because=str(difference))
             return None
 
     async def _open(self, key: PartitionKey, left: int | None) -> None:
@@ -359,8 +365,7 @@ class Partitions:
         partition.change_collection(self._collections[key.collection])  # it may have changed meanwhile
         self._recovered[key] = partition
         self._failures.pop(key, None)
-        if not is_adopted:  # else we read it already
-            self._set_reader(key, partition.memory)
+        _ = is_adopted or self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
 
     def _refuse(self, key: PartitionKey, error: errors.RedDBError) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from typing import Protocol
@@ -21,6 +22,7 @@ import structlog
 
 from reddb import limits
 from reddb.accountant import core_limit
+from reddb.headroom import groups_of, oom_kills
 from reddb.server import tasks
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
 from reddb.server.options import ServeOptions
@@ -60,6 +62,7 @@ class CoreProcess:
         self._ready = asyncio.Event()
         self._drained = asyncio.Event()
         self._looks_in_vain = 0
+        self._memory_deaths = 0  # in quick succession
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -115,8 +118,9 @@ class CoreProcess:
 
     async def _keep(self) -> None:
         deaths = 0
+        groups = groups_of()
         while not self._supervisor.is_stopping:
-            began = self._loop.time()
+            began, kills = self._loop.time(), oom_kills(groups)
             try:
                 code: int | str = await self._run_once()
             except OSError as error:  # no memory, no processes, no descriptors: they may come back
@@ -124,9 +128,13 @@ class CoreProcess:
             if self._supervisor.is_stopping:
                 return
             lived_s = self._loop.time() - began
-            deaths = 1 if lived_s > limits.RESTART_FORGIVEN_AFTER_S else deaths + 1
+            is_forgiven = lived_s > limits.RESTART_FORGIVEN_AFTER_S
+            deaths = 1 if is_forgiven else deaths + 1
+            was_short = code == -signal.SIGKILL and kills is not None and kills != oom_kills(groups)
+            self._memory_deaths = (0 if is_forgiven else self._memory_deaths) + 1 if was_short else 0
             pause_s = limits.RESTART_BACKOFF_S[min(deaths, len(limits.RESTART_BACKOFF_S)) - 1]
-            _log.error("a core died", core=self.index, exit_code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s)
+            told = {"exit_code": code, "lived_s": round(lived_s, 1), "for_memory": was_short, "restart_in_s": pause_s}
+            _log.error("a core died", core=self.index, **told)
             await asyncio.sleep(pause_s)
 
     async def _run_once(self) -> int:
@@ -174,6 +182,7 @@ class CoreProcess:
             "parent": os.getpid(),
             "builder_bytes": self._options.builder_bytes,
             "buffer_bytes": core_limit(self._options.machine_bytes, self._options.cores),
+            "memory_deaths": self._memory_deaths,
             "archive_dir": None if self._options.archive_dir is None else str(self._options.archive_dir),
             "settings": self._options.described(),
         }

@@ -67,6 +67,10 @@ class Settler:
         self._checkpoint_time = self._loop.time()
         self._task = tasks.start("settler", self._run())
 
+    @property
+    def has_growing_rows(self) -> bool:
+        return self._partition.has_growing_rows
+
     def wake(self) -> None:
         """Something may be due."""
         self._wake.set()

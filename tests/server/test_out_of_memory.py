@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import reddb
 from reddb import limits
 from reddb.headroom import Group
-from tests.server.harness import Server, children, until_done
+from tests.server.harness import Server, children, client_on, until_done
 from tests.server.memory_groups import command_in, memory_group
 
 DIM = 1024
@@ -81,3 +83,35 @@ def test_rows_beyond_the_limit_are_refused(group: Group, tmp_path: Path) -> None
 
 def _oom_score(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score").read_text())
+
+
+def test_a_core_that_is_killed_again_and_again_seals_and_then_only_reads(tmp_path: Path) -> None:
+    with memory_group(2 * LIMIT) as group:
+        server = Server(tmp_path / "data", tmp_path, cores=2, command=command_in(group)).start()
+        try:
+            with client_on(server, 0) as db:
+                db.execute(f"CREATE COLLECTION c KIND vector DIM {DIM} METRIC l2")  # core 1 owns it
+                db.insert("c", *rows(0))
+                for batch in range(1, limits.MEMORY_DEATHS_MAX + 1):
+                    _count_a_kill(group)
+                    server.wait_core_restarted(1, server.kill_core(1))
+                    if batch < limits.MEMORY_DEATHS_MAX:
+                        until_done(lambda batch=batch: db.insert("c", *rows(batch)), 30)
+                        _, _, _, _, count, growing, *_ = db.execute("SHOW STATS")[0]
+                        assert (count, growing) == ((batch + 1) * BATCH, BATCH), "what had grown is sealed first"
+                with pytest.raises(reddb.RedDBError) as caught:
+                    until_done(lambda: db.insert("c", *rows(9)), 30)
+                assert caught.value.name == "READ_ONLY"
+                assert_right(db, limits.MEMORY_DEATHS_MAX)
+            server.stop()
+        finally:
+            server.close()
+
+
+def _count_a_kill(group: Group) -> None:
+    """Let the kernel kill one process of the group for want of memory, as it would have killed a core."""
+    before = group.kills
+    grow = f"{sys.executable} -c 'bytearray({8 * LIMIT})'"
+    script = f"echo $$ > {group.folder}/cgroup.procs; echo 1000 > /proc/self/oom_score_adj; exec {grow}"
+    subprocess.run(["sh", "-c", script], check=False)
+    assert group.kills != before

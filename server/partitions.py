@@ -317,8 +317,7 @@ class Partitions:
 
     async def _adopt(self, key: PartitionKey, left: int, open_it: Callable[..., Partition]) -> Partition | None:
         """The partition in the memory that a process before us left; None where that is not what files and log say."""
-        collection = self._collections[key.collection]
-        memory = PartitionMemory(left, memory_shape(collection), writable=True)
+        memory = PartitionMemory(left, memory_shape(self._collections[key.collection]), writable=True)
         await self._ask({"type": "let_go", "partition": list(key), "generation": memory.snapshot().generation})
         try:
             return await tasks.in_thread(None, partial(open_it, memory=memory))
@@ -365,7 +364,8 @@ class Partitions:
         partition.change_collection(self._collections[key.collection])  # it may have changed meanwhile
         self._recovered[key] = partition
         self._failures.pop(key, None)
-        _ = is_adopted or self._set_reader(key, partition.memory)
+        if not is_adopted:  # else we read it already
+            self._set_reader(key, partition.memory)
         self._send({"type": "opened", "partition": list(key)}, partition.memory.descriptor)
 
     def _refuse(self, key: PartitionKey, error: errors.RedDBError) -> None:

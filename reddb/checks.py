@@ -5,6 +5,7 @@ Invariant: a batch either passes whole, or an error names the first wrong row an
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from operator import is_
 from typing import Any, NoReturn
@@ -17,8 +18,12 @@ from reddb.expiry import may_expire
 from reddb.fields import check_row, check_unaltered, refused, unpack_payload
 from reddb.keys import check_keys, declared_keys, folded
 from reddb.plain import NotPlain, is_plain, plain
-from reddb.rows import RowBatch, payload_column
+from reddb.rows import PayloadColumn, RowBatch, payload_column
 from reddb.types import RESERVED_NAMES, Collection, IdColumn, Payload, RowId, Vectors
+
+_ROWS_AT_ONCE = 2_048
+_BYTES_AT_ONCE = 64 * limits.KIB  # of payloads that are checked in one step: 5 ms where they are many small values
+_VECTOR_BYTES_FOR_BYTE = 128  # of vectors that are checked in the time of a byte of payload
 
 
 def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True) -> RowBatch:
@@ -47,6 +52,58 @@ def check_batch(collection: Collection, batch: RowBatch, *, is_new: bool = True)
     for row, size in enumerate(column.lengths.tolist()):  # defaults make them larger
         _check_size(row, size)
     return RowBatch(batch.ids, batch.vectors, column)
+
+
+def is_long(batch: RowBatch) -> bool:
+    """Whether a batch takes too long to be checked in one step."""
+    payload_bytes = 0 if batch.payloads is None else len(batch.payloads.content)
+    return len(batch) > _ROWS_AT_ONCE or payload_bytes > _BYTES_AT_ONCE
+
+
+def check_steps(collection: Collection, batch: RowBatch) -> Generator[None, None, RowBatch]:
+    """`check_batch` of a new batch in slices of a few milliseconds: yields between them and returns what it gives."""
+    check_count(batch)
+    parts: list[RowBatch] = []
+    is_changed = False
+    for first, last in _ranges(batch):
+        if first:
+            yield
+        part = batch.part(first, last)
+        try:
+            parts.append(check_batch(collection, part))
+        except errors.RedDBError as error:
+            raise of_part(error, first) from None
+        is_changed |= parts[-1] is not part
+    if not is_changed:
+        return batch
+    yield
+    lengths = [part.payloads.lengths for part in parts if part.payloads is not None]
+    contents = [part.payloads.content for part in parts if part.payloads is not None]
+    return RowBatch(batch.ids, batch.vectors, PayloadColumn(np.concatenate(lengths), memoryview(b"".join(contents))))
+
+
+def of_part(error: errors.RedDBError, first: int) -> errors.RedDBError:
+    """An error about a row of a part that begins at row `first` of a batch, with the row's number in the batch."""
+    row = error.detail.get("row")
+    if row is None:
+        return error
+    message = error.message.replace(f"row {row}:", f"row {first + row}:", 1)
+    return errors.RedDBError(error.code, message, {**error.detail, "row": first + row})
+
+
+def _ranges(batch: RowBatch) -> Iterator[tuple[int, int]]:
+    """Cut a batch: first row and end of each part."""
+    sizes = np.full(len(batch), _BYTES_AT_ONCE // _ROWS_AT_ONCE, np.int64)
+    if batch.payloads is not None:
+        sizes += batch.payloads.lengths
+    sizes += batch.vectors.shape[1] * 4 // _VECTOR_BYTES_FOR_BYTE
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(batch):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _BYTES_AT_ONCE, side="right")))
+        yield first, last
+        first = last
 
 
 def check_count(batch: RowBatch) -> None:

@@ -58,7 +58,6 @@ from reddb.query.plan import (
 from reddb.query.table import NOTHING
 from reddb.query.views import VIEWS, Maker
 from reddb.query.write_plans import TransactionPlan
-from reddb.rows import RowBatch
 from reddb.session import SessionState, Statements, timed_out
 from reddb.settings import SettingValue
 from reddb.storage.catalog import check_definition
@@ -161,10 +160,11 @@ class Database:
                 notices = requests.notices_of(premises, reader)
                 report = SearchReport() if message.with_report else None
                 steps = reader.search_steps(queries, self._session.options(message, options), predicate, report)
-                return [requests.hits(message, self._found(steps, len(queries)), report, notices)]
+                found = self._found(steps, len(queries))
+                return [self._finish(requests.hits_steps(message, found, report, notices))]
             case Get():
                 collection = requests.collection_named(message.collection, self._catalog)
-                return [requests.rows_of(message, collection, self._opened[collection.id].reader)]
+                return [self._finish(requests.rows_steps(message, self._opened[collection.id].reader))]
             case Ping():
                 return [Pong()]
         raise errors.PROTOCOL.error(f"{type(message).__name__} is not for a database")
@@ -256,7 +256,7 @@ class Database:
     def _write(self, message: requests.Write) -> int:
         collection = requests.collection_named(message.collection, self._catalog)
         requests.check_deleted(message, collection, self.reader_now(collection))
-        batch = RowBatch.decode(message.batch)
+        batch = requests.given_batch(message)
         written = self._opened[collection.id].write(requests.OPERATIONS[type(message)], batch)
         self._metrics.rows_written += written
         return written

@@ -189,6 +189,9 @@ BUSY = _declare(
     retryable=True,
 )
 TOO_LARGE = _declare(3007, "TOO_LARGE", _K.LIMIT, "This needs more memory than there is for its kind.")
+QUERY_TOO_COSTLY = _declare(
+    3011, "QUERY_TOO_COSTLY", _K.LIMIT, "The request would hold up, or held up, all others of its core, and was ended."
+)
 STATEMENT_TIMEOUT = _declare(
     3010, "STATEMENT_TIMEOUT", _K.LIMIT, "The query took longer than statement_timeout and was stopped."
 )

@@ -24,8 +24,9 @@ from reddb.partition.figures import (
 )
 from reddb.partition.reader import Reader
 from reddb.query.execute import Table, show, show_one
+from reddb.query.patterns import matching
 from reddb.query.plan import ShowPlan
-from reddb.query.views import VIEWS, like_pattern
+from reddb.query.views import VIEWS
 from reddb.session import SessionState
 from reddb.session_settings import SERVER_SETTINGS, SESSION_SETTINGS, SHOWN_LIMITS
 from reddb.settings import SETTINGS, SettingValue, resolve, written
@@ -150,8 +151,10 @@ def _wanted_settings(known: Known, plan: ShowPlan, session: SessionState) -> _Ro
             hint = f"did you mean {shown}?" if near else "SHOW SETTINGS lists them, SHOW COLLECTIONS what there is"
             raise errors.INVALID_SETTING.error(f"there is no setting {plan.name!r}", hint=hint)
         return found
-    pattern = like_pattern("%" if plan.like is None else plan.like)
-    return [row for row in rows if pattern.fullmatch(row[0])]
+    if plan.like is None:
+        return rows
+    wanted = matching([row[0] for row in rows], plan.like, ignore_case=True)
+    return [row for row, is_wanted in zip(rows, wanted, strict=True) if is_wanted]
 
 
 def _settings(known: Known, session: SessionState) -> Iterator[list[Any]]:

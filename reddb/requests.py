@@ -5,7 +5,7 @@ Invariant: nothing here waits, writes or touches a socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -24,14 +24,14 @@ from reddb.partition.view import Addresses, View
 from reddb.query import binder
 from reddb.query.binding import Binding
 from reddb.query.columns import condition_called, condition_in
-from reddb.query.execute import Table
+from reddb.query.execute import Table, finish
 from reddb.query.plan import Plan
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.premises import Premises, check_id_types
 from reddb.query.returning import returned
 from reddb.query.values import Values
 from reddb.query.write_plans import Asked, ChangePlan, RowsPlan, WriteKind, WritePlan
-from reddb.rows import RowBatch
+from reddb.rows import RowBatch, joined
 from reddb.types import Collection, SearchOptions, Vectors
 from reddb.wire.messages import Delete, Get, Hits, Insert, Query, Result, Rows, Search, Statement, Upsert
 
@@ -45,6 +45,7 @@ WRITES: dict[WriteKind, type[Write]] = {
     WriteKind.DELETE: Delete,
 }
 _KINDS = {message: kind for kind, message in WRITES.items()}
+_ROWS_AT_ONCE = 1_024  # of an answer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -70,7 +71,12 @@ def statement_of(asked: Asked, target: Collection) -> Statement:
 
 def write_plan(message: Write, collection: Collection) -> WritePlan:
     """The rows of a message as a plan."""
-    return WritePlan(collection, _KINDS[type(message)], RowBatch.decode(message.batch))
+    return WritePlan(collection, _KINDS[type(message)], given_batch(message))
+
+
+def given_batch(message: Write | Get) -> RowBatch:
+    """The rows or ids of a request. Raises LIMIT_EXCEEDED for too many, before they are decoded."""
+    return RowBatch.decode(message.batch, limits.BATCH_ROWS_MAX)
 
 
 def write_message(plan: WritePlan) -> Write:
@@ -124,6 +130,9 @@ def search_of(message: Search, collection: Collection) -> CheckedSearch:
     queries = np.frombuffer(message.queries, np.float32).reshape(-1, message.dim)
     if len(queries) > limits.QUERIES_MAX:
         raise errors.LIMIT_EXCEEDED.error(f"a search has at most {limits.QUERIES_MAX} queries, not {len(queries)}")
+    if len(queries) * message.k > limits.SEARCH_ROWS_MAX:
+        text = f"{len(queries)} queries for {message.k} rows each: SEARCH_ROWS_MAX is {limits.SEARCH_ROWS_MAX} together"
+        raise errors.LIMIT_EXCEEDED.error(text, hint="send fewer queries at a time, or ask for fewer rows")
     if message.recall is not None and not 0 < message.recall <= 1:
         raise errors.INVALID_VALUE.error(f"recall is above 0, at most 1, not {message.recall}")
     if message.recall is not None and message.ef is not None:
@@ -163,24 +172,28 @@ def with_notices(parts: list[Result], notices: list[str]) -> list[Result]:
     return parts
 
 
-def hits(message: Search, found: list[Found], report: SearchReport | None = None, notices: Sequence[str] = ()) -> Hits:
-    """The answer to a search."""
+def hits(
+    message: Search, report: SearchReport | None, notices: Sequence[str], found: list[Found]
+) -> Hits | Generator[None, None, Hits]:
+    """The answer to a search; of many rows what makes it in slices."""
+    steps = hits_steps(message, found, report, notices)
+    return finish(steps) if sum(len(item.addresses) for item in found) <= _ROWS_AT_ONCE else steps
+
+
+def hits_steps(
+    message: Search, found: list[Found], report: SearchReport | None = None, notices: Sequence[str] = ()
+) -> Generator[None, None, Hits]:
+    """The answer to a search, in slices. Raises TOO_LARGE for more than an answer may have."""
     told = None if report is None else report.to_plain()
-    if len(found) == 1:
-        batch = _stored(found[0].view, found[0].addresses, message.with_payloads, message.with_vectors)
-        return Hits([len(found[0].addresses)], found[0].distances.tobytes(), batch, told, list(notices))
-    addresses = np.concatenate([np.empty(0, np.int64), *(item.addresses for item in found)])
-    distances = np.concatenate([np.empty(0), *(item.distances for item in found)])
     counts = [len(item.addresses) for item in found]
     if not found:
-        return Hits(counts, distances.tobytes(), b"".join(_NO_ROWS.encode()), told, list(notices))
-    return Hits(
-        counts,
-        distances.tobytes(),
-        _stored(found[0].view, addresses, message.with_payloads, message.with_vectors),
-        told,
-        list(notices),
-    )
+        return Hits(counts, b"", b"".join(_NO_ROWS.encode()), told, list(notices))
+    addresses, distances = found[0].addresses, found[0].distances
+    if len(found) > 1:
+        addresses = np.concatenate([item.addresses for item in found])
+        distances = np.concatenate([item.distances for item in found])
+    batch = yield from _stored_steps(found[0].view, addresses, message.with_payloads, message.with_vectors)
+    return Hits(counts, distances.tobytes(), batch, told, list(notices))
 
 
 _NO_ROWS = RowBatch(np.empty(0, np.int64), np.empty((0, 0), np.float32))
@@ -189,7 +202,7 @@ _NO_ROWS = RowBatch(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 def check_deleted(message: Write, collection: Collection, reader: Reader | None) -> None:
     """Raises INVALID_VALUE for a delete of ids of a type that no row has."""
     if isinstance(message, Delete) and reader is not None:
-        _check_id_types(collection, RowBatch.decode(message.batch), reader)
+        _check_id_types(collection, given_batch(message), reader)
 
 
 def _check_id_types(collection: Collection, batch: RowBatch, reader: Reader) -> None:
@@ -197,13 +210,19 @@ def _check_id_types(collection: Collection, batch: RowBatch, reader: Reader) -> 
     check_id_types(collection, few, reader.known)
 
 
-def rows_of(message: Get, collection: Collection, reader: Reader) -> Rows:
-    """The answer to a get. Raises INVALID_VALUE for ids of a type that no row has."""
-    ids, view = RowBatch.decode(message.batch), reader.view()
-    check_ids(ids.ids)
-    _check_id_types(collection, ids, reader)
-    found = view.get(ids.id_list())
-    return Rows(_stored(view, found[found >= 0], True, message.with_vectors))
+def rows_steps(message: Get, reader: Reader) -> Generator[None, None, Rows]:
+    """The answer to a get, in slices. Raises INVALID_VALUE for ids of a type that no row has, TOO_LARGE."""
+    batch, view = given_batch(message), reader.view()
+    check_ids(batch.ids)
+    _check_id_types(view.collection, batch, reader)
+    ids = batch.id_list()
+    found = []
+    for first in range(0, len(ids), _ROWS_AT_ONCE):
+        if first:
+            yield
+        found.append(view.get(ids[first : first + _ROWS_AT_ONCE]))
+    places = np.concatenate([np.empty(0, np.int64), *found])
+    return Rows((yield from _stored_steps(view, places[places >= 0], True, message.with_vectors)))
 
 
 def results(table: Table) -> list[Result]:
@@ -218,13 +237,26 @@ def affected(count: int | None) -> Result:
     return Result([], [], count)
 
 
-def _stored(view: View, addresses: Addresses, with_payloads: bool, with_vectors: bool) -> bytes:
-    if len(addresses) > limits.UNCOUNTED_ROWS:
-        spend(4 * len(addresses) * view.collection.dim if with_vectors else 0)
-        spend(view.payload_bytes(addresses) if with_payloads else 0)
-    vectors = view.vectors(addresses) if with_vectors else np.empty((len(addresses), 0), np.float32)
-    payloads = view.payload_column(addresses) if with_payloads else None
-    return b"".join(RowBatch(view.id_column(addresses), vectors, payloads).encode())
+def _stored_steps(
+    view: View, addresses: Addresses, with_payloads: bool, with_vectors: bool
+) -> Generator[None, None, bytes]:
+    parts: list[RowBatch] = []
+    size = 0
+    for first in range(0, max(len(addresses), 1), _ROWS_AT_ONCE):
+        if first:
+            yield
+        some = addresses[first : first + _ROWS_AT_ONCE]
+        if len(addresses) > limits.UNCOUNTED_ROWS:
+            spend(4 * len(some) * view.collection.dim if with_vectors else 0)
+            spend(view.payload_bytes(some) if with_payloads else 0)
+        vectors = view.vectors(some) if with_vectors else np.empty((len(some), 0), np.float32)
+        payloads = view.payload_column(some) if with_payloads else None
+        parts.append(RowBatch(view.id_column(some), vectors, payloads))
+        size += vectors.nbytes + (0 if payloads is None else len(payloads.content))
+        if size > limits.ANSWER_BYTES_MAX:
+            message = f"the rows of the answer have more than {limits.ANSWER_BYTES_MAX} bytes: ANSWER_BYTES_MAX"
+            raise errors.TOO_LARGE.error(message, hint="ask for fewer rows at a time, or without vectors or payloads")
+    return b"".join(joined(parts).encode())
 
 
 def _kept(parser: Callable[[str], T], text: str) -> T:

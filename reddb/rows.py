@@ -54,6 +54,12 @@ class PayloadColumn:
         ends = np.cumsum(self.lengths, dtype=np.int64).tolist()
         return [bytes(self.content[end - size : end]) for end, size in zip(ends, self.lengths.tolist(), strict=True)]
 
+    def part(self, first: int, last: int) -> PayloadColumn:
+        """Those of rows that follow each other, in place."""
+        start = int(self.lengths[:first].sum(dtype=np.int64))
+        size = int(self.lengths[first:last].sum(dtype=np.int64))
+        return PayloadColumn(self.lengths[first:last], self.content[start : start + size])
+
     def take(self, rows: NDArray[np.int64]) -> PayloadColumn:
         """A copy of those of the rows (n,)."""
         payloads = self.split()
@@ -82,6 +88,11 @@ class RowBatch:
         )
         return RowBatch(ids, self.vectors[rows], None if self.payloads is None else self.payloads.take(rows))
 
+    def part(self, first: int, last: int) -> RowBatch:
+        """Rows that follow each other, in place."""
+        payloads = None if self.payloads is None else self.payloads.part(first, last)
+        return RowBatch(self.ids[first:last], self.vectors[first:last], payloads)
+
     def id_text_bytes(self) -> int:
         """UTF-8 bytes of all string ids."""
         return 0 if isinstance(self.ids, np.ndarray) else sum(len(i.encode()) for i in self.ids if isinstance(i, str))
@@ -102,8 +113,11 @@ class RowBatch:
         return [header + id_block + padding, *vectors, *tail]
 
     @staticmethod
-    def decode(buffer: Buffer) -> RowBatch:
-        """Read the layout above. Raises PROTOCOL where the bytes are not a batch."""
+    def decode(buffer: Buffer, rows_max: int | None = None) -> RowBatch:
+        """Read the layout above. Raises PROTOCOL where the bytes are not a batch.
+
+        Raises LIMIT_EXCEEDED for more than `rows_max`, before any of them is looked at.
+        """
         view = memoryview(buffer).cast("B")
         if len(view) < _HEADER.size:
             raise errors.PROTOCOL.error(f"a row batch has at least {_HEADER.size} bytes, not {len(view)}")
@@ -114,6 +128,8 @@ class RowBatch:
         payloads_at = vectors_at + 4 * count * dim
         if payloads_at + payload_bytes != len(view):
             raise errors.PROTOCOL.error(f"a row batch of {len(view)} bytes does not have the lengths in its header")
+        if rows_max is not None and count > rows_max:
+            raise errors.LIMIT_EXCEEDED.error(f"a batch has at most {rows_max} rows, not {count}; send several")
         ids = _decode_ids(id_type, count, view[_HEADER.size : _HEADER.size + id_bytes])
         vectors = np.frombuffer(view[vectors_at:payloads_at], np.float32).reshape(count, dim)
         return RowBatch(ids, vectors, _decode_payloads(count, view[payloads_at:]) if payload_bytes else None)

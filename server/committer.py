@@ -27,12 +27,14 @@ import structlog
 
 from reddb import errors
 from reddb.metrics import Metrics
-from reddb.partition.changes import Change, Changed
+from reddb.partition.changes import Change, Changed, Preparing
 from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
 from reddb.rows import RowBatch
 from reddb.server import tasks
+from reddb.server.slices import in_slices
+from reddb.types import Collection
 
 _log = structlog.get_logger()
 
@@ -63,9 +65,10 @@ class Committer:
         self.last_write = self._loop.time()
         self._encode_soon()
 
-    async def submit(self, operation: Operation, batch: RowBatch) -> int:
+    async def submit(self, operation: Operation, batch: RowBatch, checked: Collection | None = None) -> int:
         """Store and apply; returns the rows affected once they are on disk.
 
+        `checked` is the collection for which the batch was checked, if it was.
         Raises what `prepare` raises, or a disk error.
         """
         while self._holding.locked():
@@ -73,7 +76,7 @@ class Committer:
                 pass  # behind what holds it
         self._refuse_if_closed()
         try:
-            prepared = self.partition.prepare(operation, batch)
+            prepared = self.partition.prepare(operation, batch, sound=checked)
         except errors.RedDBError:
             if self.partition.growing.is_short:
                 self._written()
@@ -82,22 +85,32 @@ class Committer:
             return 0
         return await self._write_soon(prepared)
 
-    async def change(self, prepare: Callable[[], Change]) -> Changed:
+    async def change(self, prepare: Callable[[], Preparing]) -> Changed:
         """The same for what must read first."""
         held = await self.hold(prepare)
         return await held.commit()
 
     async def sweep(self) -> int:
         """Delete some of the rows that have expired; returns how many. Raises a disk error."""
-        return (await self.change(lambda: Change.of(prepare_sweep(self.partition)))).count
+        return (await self.change(self._sweep_steps)).count
 
-    async def hold(self, prepare: Callable[[], Change]) -> Held:
-        """Prepare operations; nothing else is written until they are committed or aborted. Raises what it raises."""
+    def _sweep_steps(self) -> Preparing:
+        yield
+        return Change.of(prepare_sweep(self.partition))
+
+    async def hold(self, prepare: Callable[[], Preparing]) -> Held:
+        """Prepare operations, in slices; nothing else is written until they are committed or aborted.
+
+        Raises what it raises.
+        """
         await self._holding.acquire()
         try:
             await self._quiet.wait()
             self._refuse_if_closed()
-            change = prepare()
+            change = await in_slices(prepare())
+            if self._is_closed:
+                self._forget()
+            self._refuse_if_closed()
         except BaseException:
             self._holding.release()
             raise
@@ -114,9 +127,7 @@ class Committer:
         if commit:
             futures = [self._write_soon(item) for item in prepared]
         else:
-            group = self.partition.take_group()
-            if group is not None:
-                self.partition.abort(group)
+            self._forget()
             self._quiet.set()
         self._holding.release()
         return futures
@@ -130,6 +141,8 @@ class Committer:
         self._is_closed = True
         if self._held is not None:
             await self._held.abort()
+        async with self._holding:
+            pass  # what is being prepared is refused when it is
         if self._writing is not None:
             await self._writing
         if self._flushing is not None:
@@ -138,6 +151,12 @@ class Committer:
             self._flush_timer.cancel()
             await self._flush()
         self.partition.close()
+
+    def _forget(self) -> None:
+        """What is prepared will not happen."""
+        group = self.partition.take_group()
+        if group is not None:
+            self.partition.abort(group)
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

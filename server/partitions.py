@@ -195,7 +195,9 @@ class Partitions:
         partition = self._recovered.pop(key, None)
         if partition is None:
             return
-        committer = Committer(partition, self._sync_pool, self._metrics, lambda: self._owned[key].wake())
+        committer = Committer(
+            partition, self._sync_pool, self._metrics, lambda: self._owned[key].wake() if key in self._owned else None
+        )
         settler = Settler(
             committer,
             self._builder,

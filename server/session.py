@@ -14,8 +14,9 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import cast
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, cast
 
 import structlog
 
@@ -26,7 +27,6 @@ from reddb.partition.reader import Reader
 from reddb.partition.search import Found, SearchReport
 from reddb.query.execute import found_table, query_vector
 from reddb.query.plan import Plan, SearchPlan
-from reddb.query.premises import Premises
 from reddb.query.write_plans import TransactionPlan
 from reddb.requests import (
     CheckedSearch,
@@ -35,7 +35,7 @@ from reddb.requests import (
     hits,
     notices_of,
     results,
-    rows_of,
+    rows_steps,
     search_of,
     with_notices,
 )
@@ -45,9 +45,10 @@ from reddb.server.outbox import Outbox
 from reddb.server.registry import Halt, Running
 from reddb.server.searches import Outcome
 from reddb.server.service import Service
+from reddb.server.slices import in_slices
 from reddb.server.statements import may_be_left, run_statement
 from reddb.transactions import Collected, Transaction, Transactions
-from reddb.wire.connection import Broken, encode
+from reddb.wire.connection import Broken, Unread, encode
 from reddb.wire.messages import (
     MESSAGES,
     VERSION,
@@ -67,7 +68,6 @@ from reddb.wire.messages import (
     Search,
     Upsert,
     Welcome,
-    Written,
 )
 
 _log = structlog.get_logger()
@@ -117,7 +117,7 @@ class Session(asyncio.Protocol):
                 tasks.soon("cancel", self._cancel, event.message.correlation, failed=self._lost)
                 continue
             self._connected.in_flight += 1
-            self._metrics.requests[_KINDS[type(event.message)]] += 1
+            self._metrics.requests[_KINDS.get(type(event.message), "unread")] += 1
             self._handle(event.correlation, event.message)
         if self._connected.in_flight >= limits.REQUESTS_IN_FLIGHT_MAX:
             self._reading.pause("requests")
@@ -163,6 +163,8 @@ class Session(asyncio.Protocol):
 
     def _handle(self, correlation: int, message: Message) -> None:
         try:
+            if isinstance(message, Unread):
+                raise message.error
             if isinstance(message, Search):
                 self._search(correlation, message)
             elif isinstance(message, Query | Execute):
@@ -214,7 +216,7 @@ class Session(asyncio.Protocol):
             queries,
             self._state.options(message, options),
             predicate,
-            lambda outcome: self._found(correlation, outcome, lambda found: hits(message, found, report, notices)),
+            lambda outcome: self._found(correlation, message, outcome, partial(hits, message, report, notices)),
             lambda halt: self._begin(correlation, message, halt),
             report,
         )
@@ -223,15 +225,14 @@ class Session(asyncio.Protocol):
         transaction = self._transactions.current
         try:
             message, bound, premises = self._state.plan(request, self._service.catalog)
-            notices = self._notices(premises)
+            notices = [] if premises is None else notices_of(premises, self._service.reader_now(premises.collection))
             step = None if bound is None else self._transactions.step(bound)
         except Exception as error:
             if transaction is not None:
                 transaction.fail(error)
             raise
         if step is None or isinstance(step, Collected):
-            done = affected(None if step is None else step.affected)
-            self._answer(correlation, *with_notices([done], notices))
+            self._answer(correlation, *with_notices([affected(None if step is None else step.affected)], notices))
             return
         if isinstance(step, SearchPlan):
             reader = self._service.reader_now(step.collection)
@@ -240,10 +241,6 @@ class Session(asyncio.Protocol):
                 return
         work = self._run_plan(correlation, message, step, transaction, notices)
         self._start(correlation, message, work, stops=may_be_left(step))
-
-    def _notices(self, premises: Premises | None) -> list[str]:
-        """What is to be told beside an answer, as far as the rows are there to be asked."""
-        return [] if premises is None else notices_of(premises, self._service.reader_now(premises.collection))
 
     def _search_by_statement(
         self, correlation: int, message: Query, bound: SearchPlan, reader: Reader, notices: list[str]
@@ -256,7 +253,7 @@ class Session(asyncio.Protocol):
             query_vector(bound, reader.view()),
             bound.options,
             bound.predicate,
-            lambda outcome: self._found(correlation, outcome, answer),
+            lambda outcome: self._found(correlation, message, outcome, answer),
             lambda halt: self._begin(correlation, message, halt),
         )
 
@@ -290,28 +287,31 @@ class Session(asyncio.Protocol):
             self._answer(correlation, self._transactions.collect(message, self._service.catalog))
 
     async def _write(self, correlation: int, message: Insert | Upsert | Delete) -> None:
-        written: Written = await self._service.write(message)
-        self._answer(correlation, written)
+        self._answer(correlation, await self._service.write(message))
 
     async def _get(self, correlation: int, message: Get) -> None:
-        collection = collection_named(message.collection, self._service.catalog)
-        reader = await self._service.reader(collection)
-        self._answer(correlation, rows_of(message, collection, reader))
+        reader = await self._service.reader(collection_named(message.collection, self._service.catalog))
+        await self._answer_in_slices(correlation, rows_steps(message, reader))
 
     # --- answers -------------------------------------------------------------------------------------------
 
-    def _found(
-        self, correlation: int, outcome: Outcome, answer: Callable[[list[Found]], Message | list[Result]]
-    ) -> None:
+    def _found(self, correlation: int, message: Message, outcome: Outcome, answer: Callable[..., Any]) -> None:
+        """`answer` makes of what was found a message, the parts of a result, or what makes a message in slices."""
         if isinstance(outcome, errors.RedDBError):
             self._refuse(correlation, outcome)
             return
         try:
             with Spending(self._service.accountant["results"]):
                 made = answer(outcome)
+            if isinstance(made, Generator):
+                self._start(correlation, message, self._answer_in_slices(correlation, made))
+            else:
                 self._answer(correlation, *(made if isinstance(made, list) else [made]))
         except Exception as error:
             self._fail(correlation, error)
+
+    async def _answer_in_slices(self, correlation: int, steps: Generator[None, None, Message]) -> None:
+        self._answer(correlation, await in_slices(steps))
 
     def _answer(self, correlation: int, *parts: Message) -> None:
         self._metrics.bytes_sent += self._outbox.send(correlation, parts)
@@ -347,8 +347,7 @@ class Session(asyncio.Protocol):
         return running
 
     def _cancel(self, correlation: int) -> None:
-        running = self._running.get(correlation)
-        if running is not None:
+        if (running := self._running.get(correlation)) is not None:
             running.stop(errors.QUERY_CANCELLED.error("the query was stopped by its client"))
 
     async def _wait_writable(self) -> None:

@@ -25,15 +25,18 @@ import numpy as np
 
 from reddb import errors
 from reddb.accountant import Charge, Pool
-from reddb.partition.changes import Change, Changed, concerned, merged, prepare_change
+from reddb.checks import check_steps, is_long
+from reddb.partition.changes import Change, Changed, Preparing, change_steps, concerned, merged
+from reddb.partition.operations import Operation
 from reddb.partition.placement import Share, of_batch, shares, stored_in_part
-from reddb.partition.transaction import prepare_transaction
+from reddb.partition.transaction import transaction_steps
 from reddb.query.plan import WorkPlan
 from reddb.query.write_plans import RowsPlan, TransactionPlan, WritePlan
 from reddb.requests import (
     OPERATIONS,
     Write,
     collection_named,
+    given_batch,
     plan,
     plan_again,
     statement_of,
@@ -45,6 +48,7 @@ from reddb.server import tasks
 from reddb.server.committer import Held
 from reddb.server.mailbox import PeerLink
 from reddb.server.partitions import Owned, Partitions
+from reddb.server.slices import in_slices
 from reddb.types import Collection
 from reddb.wire import messages
 from reddb.wire.messages import (
@@ -116,7 +120,7 @@ class Writes:
         with Charge(self._pool, len(message.batch)):  # for the parts are copies
             asked = [
                 _Asked(share.partition, type(message)(collection.name, b"".join(share.batch.encode())), share)
-                for share in shares(collection, OPERATIONS[type(message)], RowBatch.decode(message.batch))
+                for share in shares(collection, OPERATIONS[type(message)], given_batch(message))
             ]
             return Written(sum(part.count for part in await self._do(collection, asked)))
 
@@ -228,11 +232,16 @@ class Writes:
             await owned.settler.work(bound.work)
             return Changed(0)
         if isinstance(job, Insert | Upsert | Delete):
-            return Changed(await owned.committer.submit(OPERATIONS[type(job)], RowBatch.decode(job.batch)))
+            batch, checked = await _checked(owned, job)
+            return Changed(await owned.committer.submit(OPERATIONS[type(job)], batch, checked))
         return await owned.committer.change(lambda: _prepare(owned, job))
 
     async def _hold_here(self, collection: Collection, job: Job, number: int) -> Held:
         owned = await self._partitions.owned(collection, number)
+        if isinstance(job, Insert | Upsert | Delete):
+            batch, checked = await _checked(owned, job)
+            return await owned.committer.hold(lambda: _batch_steps(owned, OPERATIONS[type(job)], batch, checked))
+        assert not isinstance(job, Query), "work on segments is not held"
         return await owned.committer.hold(lambda: _prepare(owned, job))
 
     def _job(self, message: Message, partition: int) -> tuple[Collection, Job]:
@@ -264,14 +273,24 @@ class Writes:
         return self._links[owner]
 
 
-def _prepare(owned: Owned, job: Job) -> Change:
+async def _checked(owned: Owned, job: Write) -> tuple[RowBatch, Collection | None]:
+    """The rows of a request; where they are many, checked in slices for the collection that is given too."""
+    batch, collection = given_batch(job), owned.committer.partition.collection
+    if isinstance(job, Delete) or not is_long(batch):
+        return batch, None
+    return await in_slices(check_steps(collection, batch)), collection
+
+
+def _batch_steps(owned: Owned, operation: Operation, batch: RowBatch, checked: Collection | None) -> Preparing:
+    yield
+    return Change.of([owned.committer.partition.prepare(operation, batch, sound=checked)])
+
+
+def _prepare(owned: Owned, job: RowsPlan | TransactionPlan) -> Preparing:
     partition = owned.committer.partition
-    if isinstance(job, Insert | Upsert | Delete):
-        return Change.of([partition.prepare(OPERATIONS[type(job)], RowBatch.decode(job.batch))])
-    assert not isinstance(job, Query), "work on segments is not held"
     if isinstance(job, TransactionPlan):
-        return prepare_transaction(partition, owned.reader.view(), job)
-    return prepare_change(partition, owned.reader.view(), job)
+        return transaction_steps(partition, owned.reader.view(), job)
+    return change_steps(partition, owned.reader.view(), job)
 
 
 def _message(job: Job) -> Message:

@@ -7,8 +7,9 @@ Invariant: what is prepared here goes into one group, so no reader sees a part o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,13 @@ from reddb.partition.operations import OPERATIONS, Prepared
 from reddb.partition.placement import Share, of_batch, partition_of
 from reddb.partition.view import Addresses, View
 from reddb.partition.writer import Partition
+from reddb.query.execute import finish
 from reddb.query.returning import Returning
 from reddb.query.write_plans import ChangePlan, RowsPlan, WritePlan
 from reddb.rows import RowBatch, joined
 from reddb.types import Collection, RowId
 
+_ROWS_IN_STEP = 256  # that are changed before others get their turn: 5 ms or so
 _ROWS_AT_ONCE = 8192  # of one WAL record: an update carries the vectors again
 
 
@@ -53,14 +56,26 @@ class Change:
         return cls(prepared, Changed(sum(item.result for item in prepared)))
 
 
-def prepare_change(partition: Partition, view: View, plan: RowsPlan) -> Change:
-    """Prepare what the plan says for the rows of this partition, as the newest view has them.
+Preparing: TypeAlias = Generator[None, None, Change]
 
-    Raises what `Partition.prepare` raises, with the rows' numbers in the whole batch.
+
+def prepare_change(partition: Partition, view: View, plan: RowsPlan) -> Change:
+    """`change_steps` in one go."""
+    return finish(change_steps(partition, view, plan))
+
+
+def change_steps(partition: Partition, view: View, plan: RowsPlan) -> Preparing:
+    """Prepare what the plan says for the rows of this partition, as the newest view has them: yields between slices.
+
+    Nothing may come on its way meanwhile. Raises what `Partition.prepare` raises, with the rows' numbers in the whole
+    batch.
     """
     assert partition.is_quiet
     try:
-        effects = _written(partition, view, plan) if isinstance(plan, WritePlan) else _changes(partition, view, plan)
+        if isinstance(plan, WritePlan):
+            effects = _written(partition, view, plan)
+        else:
+            effects = yield from _changes(partition, view, plan)
         if plan.returning is not None:
             _check_size(effects, plan.returning)
     except BaseException:
@@ -121,22 +136,50 @@ def _written(partition: Partition, view: View, plan: WritePlan) -> list[tuple[Pr
     return [(prepared, Effect(effect.operation, effect.batch, positions))]
 
 
-def _changes(partition: Partition, view: View, plan: ChangePlan) -> list[tuple[Prepared, Effect]]:
+def _changes(
+    partition: Partition, view: View, plan: ChangePlan
+) -> Generator[None, None, list[tuple[Prepared, Effect]]]:
     if plan.ids is None:
-        addresses = view.scan(view.live_rows, 0, plan.predicate)
+        found = [np.empty(0, np.int64)]
+        for block in view.blocks(plan.predicate):
+            found.append(block)
+            yield
+        addresses = np.concatenate(found)
         positions = np.arange(len(addresses))
     else:
-        found = view.get(plan.ids)
-        positions = np.flatnonzero(found >= 0)
-        addresses = found[positions]
+        places = view.get(plan.ids)
+        positions = np.flatnonzero(places >= 0)
+        addresses = places[positions]
     effects: list[tuple[Prepared, Effect]] = []
     size = limits.BATCH_ROWS_MAX if plan.deletes else _ROWS_AT_ONCE
     for first in range(0, len(addresses), size):
-        some = slice(first, first + size)
-        rows = batch_of(view, addresses[some], with_payloads=needs_payloads(plan), with_vectors=needs_vectors(plan))
-        effect = changed_rows(plan, partition.collection, rows, positions[some])
-        effects.append((partition.prepare(effect.operation, effect.batch, is_new=False), effect))
+        effect, checked = yield from _effect(partition, view, plan, addresses[first : first + size])
+        effect = replace(effect, positions=positions[first : first + size])
+        prepared = partition.prepare(effect.operation, effect.batch, is_new=False, sound=checked)
+        effects.append((prepared, effect))
+        yield
     return effects
+
+
+def _effect(
+    partition: Partition, view: View, plan: ChangePlan, addresses: Addresses
+) -> Generator[None, None, tuple[Effect, Collection]]:
+    """What a change does to rows that go into one operation, computed and checked some rows at a time."""
+    collection = partition.collection
+    parts: list[Effect] = []
+    for at in range(0, len(addresses), _ROWS_IN_STEP):
+        some = addresses[at : at + _ROWS_IN_STEP]
+        rows = batch_of(view, some, with_payloads=needs_payloads(plan), with_vectors=needs_vectors(plan))
+        effect = changed_rows(plan, collection, rows, np.arange(len(some)))
+        if not plan.deletes:
+            effect = replace(effect, batch=check_batch(collection, effect.batch, is_new=False))
+        parts.append(effect)
+        yield
+    if len(parts) == 1:
+        return parts[0], collection
+    before = [part.before for part in parts if part.before is not None]
+    batch = joined([part.batch for part in parts])
+    return Effect(parts[0].operation, batch, parts[0].positions, joined(before) if before else None), collection
 
 
 class Newest:

@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, cast
 
@@ -107,18 +107,18 @@ class _TracedView:
         trace.scan_us += 1e6 * (perf_counter() - began)
 
 
+@dataclass(slots=True)
 class _TracedCondition:
     """A condition that notes how long it takes and how many rows it keeps."""
 
-    def __init__(self, condition: Predicate, trace: _Trace) -> None:
-        self._condition = condition
-        self._trace = trace
+    condition: Predicate
+    trace: _Trace
 
     def evaluate(self, source: Any) -> NDArray[np.bool_]:
         began = perf_counter()
-        kept = self._condition.evaluate(source)
-        self._trace.condition_us += 1e6 * (perf_counter() - began)
-        self._trace.kept_rows += int(np.count_nonzero(kept))
+        kept = self.condition.evaluate(source)
+        self.trace.condition_us += 1e6 * (perf_counter() - began)
+        self.trace.kept_rows += int(np.count_nonzero(kept))
         return kept
 
 

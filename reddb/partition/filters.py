@@ -1,7 +1,10 @@
 """Which rows of a segment a predicate is true for, evaluated once and kept: rows never change.
 
     sealed segment      one mask, from its mapped columns; where an index of a field leaves few rows, from these alone
-    growing segment     a mask for each block of 1,024 rows that is full, and one for what comes behind
+    growing segment     a mask for each block of rows that is full, and one for what comes behind; a block is full with
+                        1,024 rows, or with as many bytes of payloads as become columns in a few milliseconds
+
+A mask is made in steps of a few milliseconds, whatever the predicate and the rows are.
 
 Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones too.
 """
@@ -9,19 +12,22 @@ Invariant: a mask knows nothing of deaths; whoever uses it asks the tombstones t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reddb import limits
 from reddb.accountant import Pool, held_bytes
 from reddb.query.candidates import candidates
+from reddb.query.execute import finish
 from reddb.query.families import concatenate, take
-from reddb.query.operands import decoded
+from reddb.query.operands import Source, decoded
+from reddb.query.pieces import pieces
 from reddb.query.predicate import Predicate
 from reddb.query.sources import taken
 from reddb.storage.field_index import FieldIndexes, SpelledIndexes
@@ -31,6 +37,7 @@ from reddb.storage.segment_rows import INT_ID, Columns
 from reddb.types import Vectors
 
 _BLOCK_ROWS = 1024
+_BLOCK_BYTES = 128 * limits.KIB  # of payloads: 5 ms where they are many small values
 _MASK_BYTES = 400  # of a mask beside its rows: its key, its place in the cache
 
 
@@ -39,6 +46,9 @@ class Mask(NamedTuple):
 
     rows: NDArray[np.bool_]
     matches: int
+
+
+MaskSteps: TypeAlias = Generator[None, None, Mask]
 
 
 class FilterCache:
@@ -147,14 +157,16 @@ class SealedFilter:
         columns = self._segment.payload_columns()
         return {path: index for path, index in opened.items() if set(columns.spellings(path)) <= {path}}
 
-    def mask(self, predicate: Predicate, count: int) -> Mask:
+    def mask_steps(self, predicate: Predicate, count: int) -> MaskSteps:
         """Of the first `count` rows: all."""
         mask = self._cache.get(self._segment_id, -1, predicate)
         if mask is None:
-            rows = self._among_candidates(predicate, count)
-            if rows is None:
-                rows = predicate.evaluate(_Source(self._segment.columns, 0, count, self._segment.payload_columns()))
-            mask = Mask(rows, int(np.count_nonzero(rows)))
+            chosen = candidates(predicate.condition, self.indexes, count)
+            if chosen is None:
+                columns, payloads = self._segment.columns, self._segment.payload_columns()
+                mask = yield from _mask_steps(predicate, count, _Source(columns, 0, count, payloads).part)
+            else:
+                mask = yield from self.mask_of_steps(predicate, count, chosen)
             self._cache.put(self._segment_id, -1, predicate, mask)
         return mask
 
@@ -162,11 +174,10 @@ class SealedFilter:
         """The arrays (n,) of a path, or of "id", for these rows (n,)."""
         return _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()).families(path)
 
-    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+    def mask_of_steps(self, predicate: Predicate, count: int, rows: NDArray[Any]) -> MaskSteps:
         """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
-        return _mask_of(
-            predicate, count, _ChosenRows(self._segment.columns, rows, self._segment.payload_columns()), rows
-        )
+        columns, payloads = self._segment.columns, self._segment.payload_columns()
+        return (yield from _mask_steps(predicate, count, lambda part: _ChosenRows(columns, rows[part], payloads), rows))
 
     def has_path(self, path: str, count: int) -> bool:
         """Whether any row has a value at a path, as names are compared; where paths are packed, nobody looks."""
@@ -174,17 +185,6 @@ class SealedFilter:
 
     def known_paths(self) -> Collection[str]:
         return self._segment.names or ()
-
-    def _among_candidates(self, predicate: Predicate, count: int) -> NDArray[np.bool_] | None:
-        """The mask by way of an index, None where there is none or a scan costs less."""
-        chosen = candidates(predicate.condition, self.indexes, count)
-        if chosen is None:
-            return None
-        mask = np.zeros(count, np.bool_)
-        if len(chosen):
-            source = _ChosenRows(self._segment.columns, chosen, self._segment.payload_columns())
-            mask[chosen[predicate.evaluate(source)]] = True
-        return mask
 
 
 class GrowingFilter:
@@ -195,30 +195,36 @@ class GrowingFilter:
         self._columns = columns
         self._cache = cache
         self._blocks: list[_Source] = []
+        self._ends: NDArray[np.int64] = np.empty(0, np.int64)  # of the blocks
         self._tail: _Source | None = None
         self._names: set[str] = set()  # of the paths of the first rows, `_named_rows` of them
         self._named_rows = 0
 
-    def mask(self, predicate: Predicate, count: int) -> Mask:
+    def mask_steps(self, predicate: Predicate, count: int) -> MaskSteps:
         """Of the first `count` rows."""
-        self._prepare(count)
-        parts = [self._block_mask(predicate, number).rows for number in range(count // _BLOCK_ROWS)]
-        if count % _BLOCK_ROWS:
-            assert self._tail is not None
-            parts.append(predicate.evaluate(self._tail))
-        rows: NDArray[np.bool_] = np.concatenate([np.empty(0, np.bool_), *parts])
+        yield from self._prepare_steps(count)
+        sources = self._sources(count)
+        rows: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        for number, source in enumerate(sources):
+            is_full = number < self._full(count)
+            mask = self._cache.get(self._segment_id, number, predicate) if is_full else None
+            if mask is None:
+                mask = yield from _mask_steps(predicate, source.rows, source.part)
+                if is_full:
+                    self._cache.put(self._segment_id, number, predicate, mask)
+            rows[source.first : source.first + source.rows] = mask.rows
         return Mask(rows, int(np.count_nonzero(rows)))
 
     def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]:
         """The arrays (n,) of a path, or of "id", for these rows (n,) of the first `count`."""
         if path == "id":
             return _id_families(self._columns, rows)
-        self._prepare(count)
+        finish(self._prepare_steps(count))
+        sources = self._sources(count)
         parts, counts, places = [], [], [np.empty(0, np.int64)]
-        numbers = rows // _BLOCK_ROWS
+        numbers = np.searchsorted(self._ends[: self._full(count)], rows, side="right")
         for number in np.unique(numbers).tolist():
-            block = self._tail if number == count // _BLOCK_ROWS else self._blocks[number]
-            assert block is not None
+            block = sources[number]
             where = np.flatnonzero(numbers == number)
             wanted = pa.array(rows[where] - block.first)
             parts.append({family: taken(array, wanted) for family, array in block.families(path).items()})
@@ -226,20 +232,48 @@ class GrowingFilter:
             places.append(where)
         return take(concatenate(parts, counts), np.argsort(np.concatenate(places)))
 
-    def _prepare(self, count: int) -> None:
-        """Make columns of the first `count` rows."""
-        full = count // _BLOCK_ROWS
-        while len(self._blocks) < full:
-            first = len(self._blocks) * _BLOCK_ROWS
-            self._blocks.append(self._source(first, first + _BLOCK_ROWS))
-        first = full * _BLOCK_ROWS
-        if first < count and (self._tail is None or self._tail.first != first or self._tail.rows != count - first):
-            self._tail = self._source(first, count)
-
-    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask:
+    def mask_of_steps(self, predicate: Predicate, count: int, rows: NDArray[Any]) -> MaskSteps:
         """The same where only some rows, (n,), are asked: the others do not match, and can raise no error."""
-        payloads = PayloadColumns.from_payloads([self._columns.payload(row) for row in range(count)])
-        return _mask_of(predicate, count, _ChosenRows(self._columns, rows, payloads), rows)
+        yield from self._prepare_steps(count)
+        return (yield from _mask_steps(predicate, count, lambda part: _GrowingRows(self, rows[part], count), rows))
+
+    def vectors(self, rows: NDArray[np.int64]) -> Vectors:
+        """A copy of the vectors of these rows (n,)."""
+        chosen: Vectors = self._columns.vectors[rows]
+        return chosen
+
+    def _full(self, count: int) -> int:
+        """How many blocks of the first `count` rows are full."""
+        return int(np.searchsorted(self._ends, count, side="right"))
+
+    def _sources(self, count: int) -> list[_Source]:
+        """Columns of the first `count` rows, which are prepared: the full blocks, and what comes behind."""
+        full = self._full(count)
+        blocks, first = self._blocks[:full], int(self._ends[full - 1]) if full else 0
+        if first == count:
+            return blocks
+        if self._tail is None or self._tail.first != first or self._tail.rows != count - first:
+            self._tail = self._source(first, count)
+        return [*blocks, self._tail]
+
+    def _prepare_steps(self, count: int) -> Generator[None, None, None]:
+        """Make columns of the full blocks of the first `count` rows."""
+        while True:  # others may have made some between two steps
+            first = int(self._ends[-1]) if len(self._ends) else 0
+            last = self._end_of_block(first, count) if first < count else None
+            if last is None:
+                return
+            self._blocks.append(self._source(first, last))
+            self._ends = np.append(self._ends, last)
+            yield
+
+    def _end_of_block(self, first: int, count: int) -> int | None:
+        """Where the block that begins here ends, None where it is not full."""
+        sizes = np.cumsum(self._columns.payload_bytes[first : min(first + _BLOCK_ROWS, count)], dtype=np.int64)
+        rows = int(np.searchsorted(sizes, _BLOCK_BYTES)) + 1
+        if rows <= len(sizes):
+            return first + rows
+        return first + _BLOCK_ROWS if len(sizes) == _BLOCK_ROWS else None
 
     def has_path(self, path: str, count: int) -> bool:
         """Whether any of the first `count` rows has a value at a path, as names are compared."""
@@ -250,14 +284,6 @@ class GrowingFilter:
 
     def known_paths(self) -> Collection[str]:
         return self._names
-
-    def _block_mask(self, predicate: Predicate, number: int) -> Mask:
-        mask = self._cache.get(self._segment_id, number, predicate)
-        if mask is None:
-            rows = predicate.evaluate(self._blocks[number])
-            mask = Mask(rows, int(np.count_nonzero(rows)))
-            self._cache.put(self._segment_id, number, predicate, mask)
-        return mask
 
     def _source(self, first: int, last: int) -> _Source:
         payloads = [self._columns.payload(row) for row in range(first, last)]
@@ -284,6 +310,43 @@ class _Source:
     def vectors(self) -> Vectors:
         return self._columns.vectors[self.first : self.first + self.rows]
 
+    def part(self, rows: slice) -> Source:
+        """Some of the rows, in place."""
+        whole = rows.start == 0 and rows.stop == self.rows
+        return self if whole else _Slice(self, rows)
+
+
+class _Slice:
+    """Rows of a source that follow each other, in place."""
+
+    def __init__(self, source: _Source, rows: slice) -> None:
+        self.rows = rows.stop - rows.start
+        self._source = source
+        self._first = rows.start
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        families = self._source.families(path)
+        return {family: array.slice(self._first, self.rows) for family, array in families.items()}
+
+    def vectors(self) -> Vectors:
+        return self._source.vectors()[self._first : self._first + self.rows]
+
+
+class _GrowingRows:
+    """Some rows of a growing segment, (n,) of their numbers, whose columns are made."""
+
+    def __init__(self, filter: GrowingFilter, chosen: NDArray[Any], count: int) -> None:
+        self.rows = len(chosen)
+        self._filter = filter
+        self._chosen = chosen
+        self._count = count
+
+    def families(self, path: str) -> Mapping[str, pa.Array]:
+        return self._filter.families(path, self._chosen, self._count)
+
+    def vectors(self) -> Vectors:
+        return self._filter.vectors(self._chosen)
+
 
 class _ChosenRows:
     """The same for some rows of a segment, (n,) of their numbers."""
@@ -293,8 +356,14 @@ class _ChosenRows:
         self._columns = columns
         self._chosen = chosen
         self._payloads = payloads
+        self._families: dict[str, Mapping[str, pa.Array]] = {}
 
     def families(self, path: str) -> Mapping[str, pa.Array]:
+        if path not in self._families:
+            self._families[path] = self._taken(path)
+        return self._families[path]
+
+    def _taken(self, path: str) -> Mapping[str, pa.Array]:
         if path == "id":
             return _id_families(self._columns, self._chosen)
         return {family: decoded(array) for family, array in self._payloads.families(path, self._chosen).items()}
@@ -304,9 +373,19 @@ class _ChosenRows:
         return chosen
 
 
-def _mask_of(predicate: Predicate, count: int, source: _ChosenRows, rows: NDArray[np.int64]) -> Mask:
+def _mask_steps(
+    predicate: Predicate, count: int, source_of: Callable[[slice], Source], rows: NDArray[Any] | None = None
+) -> MaskSteps:
+    """The mask over so many rows, evaluated piece by piece; where only some rows, (n,), are asked, among these."""
     mask = np.zeros(count, np.bool_)
-    mask[rows] = predicate.evaluate(source)
+    for part, source in pieces(predicate.condition, count if rows is None else len(rows), source_of):
+        if part.start:
+            yield
+        truths = predicate.evaluate(source)
+        if rows is None:
+            mask[part] = truths
+        else:
+            mask[rows[part][truths]] = True
     return Mask(mask, int(np.count_nonzero(mask)))
 
 

@@ -143,7 +143,7 @@ class _Search:
                 yield
             mask, began = None, perf_counter()
             if predicate is not None:
-                mask = self._view.mask(place, predicate)
+                mask = yield from self._view.mask_steps(place, predicate)
                 self._report.filter_us += 1e6 * (perf_counter() - began)
             is_empty = not segment.count or (mask is not None and not mask.matches)
             search = None if is_empty else SegmentSearch(self._view, place, self._queries, self._options, mask)

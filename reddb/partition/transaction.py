@@ -15,18 +15,27 @@ from numpy.typing import NDArray
 
 from reddb import errors
 from reddb.checks import check_batch, check_distinct, check_ids
-from reddb.partition.changes import Change, Changed, Newest
+from reddb.partition.changes import Change, Changed, Newest, Preparing
 from reddb.partition.effects import Effect, changed_rows, conflict_effect
 from reddb.partition.operations import OPERATIONS, Operation, ids_batch
 from reddb.partition.view import View
 from reddb.partition.writer import Partition
+from reddb.query.execute import finish
 from reddb.query.write_plans import ChangePlan, RowsPlan, TransactionPlan, WritePlan
 from reddb.rows import RowBatch, joined
 from reddb.types import Collection, RowId
 
 
 def prepare_transaction(partition: Partition, view: View, plan: TransactionPlan) -> Change:
-    """Prepare the transaction. Raises what its first wrong statement raises, naming it."""
+    """`transaction_steps` in one go."""
+    return finish(transaction_steps(partition, view, plan))
+
+
+def transaction_steps(partition: Partition, view: View, plan: TransactionPlan) -> Preparing:
+    """Prepare the transaction: yields between its statements. Raises what its first wrong one raises, naming it.
+
+    Nothing may come on its way meanwhile.
+    """
     assert partition.is_quiet
     rows = _Rows(Newest(view))
     count = 0
@@ -37,6 +46,7 @@ def prepare_transaction(partition: Partition, view: View, plan: TransactionPlan)
             message = f"statement {number} of the transaction: {error.message}; nothing of it was stored"
             raise errors.RedDBError(error.code, message, {**error.detail, "statement": number}) from error
         rows.take(effect)
+        yield
         count += len(effect.batch)
     deleted, written = rows.deleted(), rows.written(partition.collection)
     prepared = [partition.prepare_transaction(deleted, written, count)] if deleted or len(written) else []

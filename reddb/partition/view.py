@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from reddb import errors
 from reddb.index.metrics import Distances, exact_distances
 from reddb.partition.expiry import Expired
-from reddb.partition.filters import Mask
+from reddb.partition.filters import Mask, MaskSteps
 from reddb.partition.growing_codes import GrowingCodes
 from reddb.partition.settled import SettledIndex
 from reddb.partition.view_rows import ViewRows
+from reddb.query.execute import finish
 from reddb.query.families import arrays, concatenate, take
 from reddb.query.predicate import Predicate
 from reddb.rows import PayloadColumn
@@ -39,11 +40,11 @@ _SCAN_BLOCK_ROWS = 4096
 
 
 class Filter(Protocol):
-    def mask(self, predicate: Predicate, count: int) -> Mask: ...
+    def mask_steps(self, predicate: Predicate, count: int) -> MaskSteps: ...
 
     def families(self, path: str, rows: NDArray[np.int64], count: int) -> Mapping[str, pa.Array]: ...
 
-    def mask_of(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> Mask: ...
+    def mask_of_steps(self, predicate: Predicate, count: int, rows: NDArray[np.int64]) -> MaskSteps: ...
 
     def has_path(self, path: str, count: int) -> bool:
         """Whether any of the first `count` rows has a value at a path, as names are compared."""
@@ -122,16 +123,16 @@ class View:
         expired = segment.rows.expiries.expired_rows(self.expired.now_us, segment.count)
         return int(np.count_nonzero(segment.tombstones.live(expired, self.lsns[place])))
 
-    def mask(self, place: int, predicate: Predicate) -> Mask:
+    def mask_steps(self, place: int, predicate: Predicate) -> MaskSteps:
         """Which rows of the segment at this place match. Raises INVALID_VALUE if it cannot be said of a live one."""
         segment = self.segments[place]
         try:
-            return segment.filter.mask(predicate, segment.count)
+            return (yield from segment.filter.mask_steps(predicate, segment.count))
         except errors.RedDBError as error:
             if error.code is not errors.INVALID_VALUE or self.all_live(place):
                 raise
         live = np.flatnonzero(self.live(place, slice(0, segment.count)))
-        return segment.filter.mask_of(predicate, segment.count, live)
+        return (yield from segment.filter.mask_of_steps(predicate, segment.count, live))
 
     def get(self, ids: Sequence[RowId]) -> Addresses:
         """Where each id's live row is, -1 where there is none: (n,)."""
@@ -150,9 +151,14 @@ class View:
         return found
 
     def blocks(self, predicate: Predicate | None = None) -> Iterator[Addresses]:
-        """The live rows that match, a few thousand at a time, perhaps none; each partition in its rows' order."""
+        """The live rows that match, a few thousand at a time; each partition in its rows' order.
+
+        None at a time while it is found out which match, so that whoever asks can do something else in between.
+        """
         for place, segment in enumerate(self.segments):
-            mask = None if predicate is None else self.mask(place, predicate).rows
+            mask = None
+            if predicate is not None:
+                mask = yield from _as_blocks(self.mask_steps(place, predicate))
             for first in range(0, segment.count, _SCAN_BLOCK_ROWS):
                 block = slice(first, min(first + _SCAN_BLOCK_ROWS, segment.count))
                 keep = self.live(place, block)
@@ -173,11 +179,16 @@ class View:
 
     def count(self, predicate: Predicate | None = None) -> int:
         """Live rows, or those that match."""
+        return finish(self.count_steps(predicate))
+
+    def count_steps(self, predicate: Predicate | None = None) -> Generator[None, None, int]:
+        """The same in slices: yields between them."""
         if predicate is None:
             return self.live_rows
         total = 0
         for place, segment in enumerate(self.segments):
-            mask = self.mask(place, predicate)
+            mask = yield from self.mask_steps(place, predicate)
+            yield
             if mask.matches and not self.all_live(place):
                 total += int(np.count_nonzero(mask.rows & self.live(place, slice(0, segment.count))))
             else:
@@ -271,6 +282,17 @@ class View:
             where = np.flatnonzero(places == place)
             parts.append((place, where, rows[where]))
         return parts
+
+
+def _as_blocks(steps: MaskSteps) -> Generator[Addresses, None, NDArray[np.bool_]]:
+    """A block of no rows between two steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            mask: Mask = stop.value
+            return mask.rows
+        yield np.empty(0, np.int64)
 
 
 def address(place: int, rows: NDArray[np.int64]) -> Addresses:

@@ -37,6 +37,7 @@ class ViewRows:
         self._families: dict[str, Mapping[str, pa.Array]] = {}
         self._vectors: Vectors | None = None
         self._payloads: list[Payload] | None = None
+        self.bytes_read = 0  # of payloads and vectors
 
     def families(self, path: str) -> Mapping[str, pa.Array]:
         """The arrays (n,) of a path by their family."""
@@ -51,6 +52,7 @@ class ViewRows:
         """A copy, (n, dim)."""
         if self._vectors is None:
             self._vectors = self._view.vectors(self._addresses)
+            self.bytes_read += self._vectors.nbytes
         return self._vectors
 
     def plain(self, path: tuple[str, ...]) -> list[Any]:
@@ -84,5 +86,7 @@ class ViewRows:
         if self._payloads is None:
             if self.rows > limits.UNCOUNTED_ROWS:
                 spend(self._view.payload_bytes(self._addresses) * limits.VALUES_PER_BYTE)
-            self._payloads = [unpack_payload(content) for content in self._view.payloads(self._addresses)]
+            contents = self._view.payloads(self._addresses)
+            self.bytes_read += sum(map(len, contents))
+            self._payloads = [unpack_payload(content) for content in contents]
         return self._payloads

@@ -162,10 +162,11 @@ class Partition:
 
     # --- writes --------------------------------------------------------------------------------------------
 
-    def prepare(self, operation: Operation, batch: RowBatch, *, is_new: bool = True) -> Prepared:
+    def prepare(self, operation: Operation, batch: RowBatch, *, is_new: bool = True, sound: object = None) -> Prepared:
         """Check the operation and give it a place in the next group. Raises an error that names the wrong row.
 
-        Rows that are not new are stored ones that were changed (`reddb.checks`).
+        Rows that are not new are stored ones that were changed (`reddb.checks`). `sound` is the collection for which
+        the batch was checked already.
 
         A delete takes a batch with dim 0; ids that are not there, or have expired, are left out of it. An insert in
         the place of expired rows is logged as the upsert that it is, for they are still there.
@@ -177,7 +178,7 @@ class Partition:
             undeleted = self._undeleted(list(dict.fromkeys(batch.id_list())))
             return self.prepare_deletion([row_id for row_id, is_there in undeleted.items() if is_there])
         self._check_room()
-        batch = check_batch(self.collection, batch, is_new=is_new)
+        batch = batch if sound is self.collection else check_batch(self.collection, batch, is_new=is_new)
         ids = batch.id_list()
         check_distinct(ids)
         if operation is Operation.INSERT and self._check_absent(ids):

@@ -28,6 +28,10 @@ class BatchRows:
     def vectors(self) -> Vectors:
         return self._batch.vectors
 
+    @property
+    def bytes_read(self) -> int:
+        return 0  # its size was checked before the rows were written
+
     def plain(self, path: tuple[str, ...]) -> list[Any]:
         """The values of a column exactly as they were given, (n,)."""
         match path:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.fields import NO_FIELDS, TIMESTAMP_HINT, Fields, FieldType, is_int, parse_timestamp
 from reddb.grammar import ast
 from reddb.keys import nearest
@@ -126,12 +126,26 @@ class Binder(ABC):
                 # numpy's float64 is a float too; and one zero, for equal operands give the same.
                 family, value = Family.FLOAT, float(value) + 0.0
             case str() if _is_unicode(value):
+                self._check_length(value, node)
                 family = Family.TEXT
             case datetime() if value.utcoffset() is not None:
                 family, value = Family.TIMESTAMP, parse_timestamp(value)
             case _:
                 self._refuse_value(value, node)
         return Bound(Constant(family, value), node, frozenset({family}), family.name)
+
+    def items(self, array: Any, node: ast.Node) -> list[Bound]:
+        """The items of a list that is a value. Raises LIMIT_EXCEEDED for too many."""
+        if len(array) > limits.LIST_ITEMS_MAX:
+            message = f"a list to compare with has at most {limits.LIST_ITEMS_MAX} values, not {len(array)}"
+            self.refuse(errors.LIMIT_EXCEEDED, message, node, "ask several times, with a part of the list each time")
+        return [self.constant(item, node) for item in plain_items(array)]
+
+    def _check_length(self, text: str, node: ast.Node) -> None:
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > limits.TEXT_BYTES_MAX:
+            message = f"a text of {size} bytes; TEXT_BYTES_MAX is {limits.TEXT_BYTES_MAX}"
+            self.refuse(errors.TOO_LARGE, message, node)
 
     # --- types ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Each argument may have any family in a row; what is chosen keeps its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query.bound import ANY, Binder, Bound, in_words
 from reddb.query.evaluate import compare
@@ -106,7 +106,21 @@ class Concat:
         for operand in self.operands:
             given = operand.values(source).get(Family.TEXT, nothing)
             texts.append(pc.coalesce(_typed(given, Family.TEXT), nothing))
+        self._check_lengths(texts)
         return {Family.TEXT: pc.binary_join_element_wise(*texts, nothing)}
+
+    def _check_lengths(self, texts: Sequence[Any]) -> None:
+        """Raises TOO_LARGE before the memory is taken."""
+        length: Any = 0
+        for text in texts:
+            length = pc.add(length, pc.binary_length(text))
+        longest = pc.max(length).as_py() or 0
+        if longest > limits.TEXT_BYTES_MAX:
+            message = f"a text of {longest} bytes in {self._described()}; TEXT_BYTES_MAX is {limits.TEXT_BYTES_MAX}"
+            raise errors.TOO_LARGE.error(message)
+
+    def _described(self) -> str:
+        return f"concat of {len(self.operands)} texts"
 
     def __str__(self) -> str:
         return f"concat({_listed(self.operands)})"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.grammar import ast
 from reddb.query import evaluate
-from reddb.query.bound import ANY, VECTOR_HINT, Binder, Bound, plain_items
+from reddb.query.bound import ANY, VECTOR_HINT, Binder, Bound
 from reddb.query.operands import ITEMS_OF, NULL, VECTOR, Column, Constant, Operand
+from reddb.query.patterns import check_pattern
 from reddb.storage.payload_columns import Family
 
 _NEVER = Constant(Family.BOOL, False)
@@ -91,6 +92,9 @@ def _compared(operator: str, left: Bound, right: Bound) -> Operand:
 
 def _row_comparison(binder: Binder, node: ast.RowComparison) -> Operand:
     """`(a, b) > (1, 2)` as `a >= 1 AND (a > 1 OR a = 1 AND b > 2)`, whose first condition an index can answer."""
+    if len(node.left) > limits.STATEMENT_DEPTH_MAX:
+        message = f"rows to compare have at most {limits.STATEMENT_DEPTH_MAX} values, not {len(node.left)}"
+        binder.refuse(errors.LIMIT_EXCEEDED, message, node)
     pairs = [_pair(binder, left, right) for left, right in zip(node.left, node.right, strict=True)]
     if node.operator == "=":
         return evaluate.All(tuple(_compared("=", *pair) for pair in pairs))
@@ -154,11 +158,7 @@ def _like(binder: Binder, node: ast.Like) -> Operand:
     if not isinstance(value, str):
         binder.refuse(errors.INVALID_VALUE, f"a pattern is a string, and this is {pattern.type}", node.pattern)
     binder.note_ids(bound, pattern)
-    try:
-        evaluate.like_regex(value)
-    except ValueError as error:
-        hint = r"\\ stands for one backslash, \% and \_ for the sign itself"
-        binder.refuse(errors.INVALID_VALUE, str(error), node.pattern, hint)
+    check_pattern(binder.values, value, node.pattern)
     return evaluate.Match(bound.operand, value, node.case_insensitive)
 
 
@@ -182,7 +182,7 @@ def _listed(binder: Binder, nodes: tuple[ast.Expression, ...]) -> list[Bound]:
     for node in nodes:
         value = binder.values.value(node) if isinstance(node, ast.Parameter) else None
         if isinstance(value, list | tuple | np.ndarray):
-            items += [binder.constant(item, node) for item in plain_items(value)]
+            items += binder.items(value, node)
         else:
             items.append(binder.bind(node))
     return items
@@ -197,7 +197,7 @@ def _array(binder: Binder, node: ast.VectorLiteral | ast.ListLiteral | ast.Param
         return None
     if not isinstance(value, list | tuple):
         binder.refuse(errors.INVALID_VALUE, "a list is expected here", node, "x IN $1 with a list, or x = $1")
-    return [binder.constant(item, node) for item in plain_items(value)]
+    return binder.items(value, node)
 
 
 def _negated(operand: Operand, negated: bool) -> Operand:

@@ -11,6 +11,7 @@ from reddb.index.metrics import INDEXABLE
 from reddb.keys import folded
 from reddb.query.binding import Binding, choices
 from reddb.query.json_values import json_value
+from reddb.query.patterns import check_pattern
 from reddb.query.plan import (
     AliasChange,
     AliasPlan,
@@ -151,6 +152,8 @@ def bind_show(binding: Binding, statement: ast.Show) -> ShowPlan:
     view = VIEWS[statement.subject]
     if view.name == "settings":
         like = None if statement.like is None else str(statement.like.value)
+        if statement.like is not None:
+            check_pattern(binding.values, str(statement.like.value), statement.like)
         return ShowPlan(view, name=None if statement.name is None else statement.name.text, like=like)
     return ShowPlan(view, None if statement.name is None else binding.collection(statement.name))
 

@@ -36,6 +36,7 @@ from reddb.query.operands import (
     is_true,
     truth,
 )
+from reddb.query.patterns import matches
 from reddb.query.sources import ChosenRows
 from reddb.storage.payload_columns import ARROW_TYPES, Family
 
@@ -140,8 +141,7 @@ class Match(Condition):
         texts = self.operand.values(source).get(Family.TEXT)
         if texts is None:
             return UNKNOWN
-        regex = like_regex(self.pattern)
-        return each(lambda array: pc.match_substring_regex(array, regex, ignore_case=self.ignore_case), texts)
+        return each(lambda array: matches(array, self.pattern, ignore_case=self.ignore_case), texts)
 
     def __str__(self) -> str:
         pattern = Constant(Family.TEXT, self.pattern)
@@ -219,21 +219,6 @@ def _listed(constants: tuple[Constant, ...]) -> str:
     shown = ", ".join(map(str, constants[:_SHOWN_ITEMS]))
     more = len(constants) - _SHOWN_ITEMS
     return f"{shown}, … {more} more" if more > 0 else shown
-
-
-def like_regex(pattern: str) -> str:
-    """The regular expression (RE2) of a LIKE pattern. Raises ValueError if it ends within an escape."""
-    parts = []
-    characters = iter(pattern)
-    for character in characters:
-        if character in "%_":
-            parts.append(".*" if character == "%" else ".")
-            continue
-        literal = next(characters, "") if character == "\\" else character
-        if not literal:
-            raise ValueError("the pattern ends with a backslash")
-        parts.append(literal if literal.isalnum() else f"\\x{{{ord(literal):x}}}")
-    return rf"(?s)\A{''.join(parts)}\z"
 
 
 # --- over arrays -------------------------------------------------------------------------------------------

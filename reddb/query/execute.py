@@ -24,7 +24,7 @@ from reddb.query.read_plans import (
     ViewPlan,
 )
 from reddb.query.recommend import vector_of
-from reddb.query.select import Addresses, Rows, Steps, Trace, project, select_steps
+from reddb.query.select import Addresses, Rows, Steps, Trace, project_steps, select_steps
 from reddb.query.show import show as show
 from reddb.query.show import show_one as show_one
 from reddb.query.table import NOTHING, TableOrigin
@@ -47,7 +47,7 @@ class View(Protocol):
 
     def blocks(self, predicate: Predicate | None) -> Iterator[NDArray[np.int64]]: ...
 
-    def count(self, predicate: Predicate | None) -> int: ...
+    def count_steps(self, predicate: Predicate | None) -> Generator[None, None, int]: ...
 
     def vectors(self, addresses: NDArray[np.int64]) -> Vectors: ...
 
@@ -84,6 +84,11 @@ def query_vector(plan: SearchPlan, view: View) -> Vectors:
 
 def found_table(plan: SearchPlan, found: Found) -> Table:
     """The result of a search."""
+    return finish(found_steps(plan, found))
+
+
+def found_steps(plan: SearchPlan, found: Found) -> Steps:
+    """The same in slices: yields between them."""
     addresses, distances = found.addresses, found.distances
     if isinstance(plan.query, Examples):
         others = ~np.isin(addresses, found.view.get(plan.query.ids))
@@ -91,8 +96,12 @@ def found_table(plan: SearchPlan, found: Found) -> Table:
     end = len(distances)
     if plan.distance_max is not None:
         end = int(np.searchsorted(distances, plan.distance_max, side="right"))
-    rows = slice(plan.offset, end)
-    return project(plan.projection, found.view.row_source(addresses[rows], distances=distances[rows]))
+    addresses, distances = addresses[plan.offset : end], distances[plan.offset : end]
+
+    def rows(part: slice) -> Rows:
+        return found.view.row_source(addresses[part], distances=distances[part])
+
+    return (yield from project_steps(plan.projection, len(addresses), rows))
 
 
 def run_steps(
@@ -105,19 +114,22 @@ def run_steps(
     match plan:
         case SearchPlan():
             (found,) = yield from search(query_vector(plan, view), plan.options, plan.predicate)
-            return found_table(plan, found)
+            return (yield from found_steps(plan, found))
         case SelectPlan():
             return (yield from _select_steps(plan, view, search, trace))
         case CountPlan():
-            count = view.count(plan.predicate) if plan.ids is None else np.count_nonzero(view.get(plan.ids) >= 0)
-            return Table([plan.name], [[int(count)]])
+            if plan.ids is None:
+                count = yield from view.count_steps(plan.predicate)
+            else:
+                count = int(np.count_nonzero(view.get(plan.ids) >= 0))
+            return Table([plan.name], [[count]])
         case ScanPlan():
             selection = Selection(plan.projection, plan.limit, plan.offset)
             return (yield from select_steps(selection, _Stored(view, None, plan.predicate), trace))
         case GetPlan():
             found_at = view.get(plan.ids)
             addresses = found_at[found_at >= 0][plan.offset :][: plan.limit]
-    return project(plan.projection, view.row_source(addresses))
+    return (yield from project_steps(plan.projection, len(addresses), lambda part: view.row_source(addresses[part])))
 
 
 def view_steps(plan: ViewPlan, table: Table = NOTHING) -> Steps:

@@ -98,6 +98,15 @@ class GroupRows:
     def vectors(self) -> Vectors:
         raise AssertionError("a group has no vector")
 
+    def part(self, rows: slice) -> GroupRows:
+        """Groups that follow each other, in place."""
+        first, last = rows.start, min(rows.stop, self.rows)
+        columns = {
+            name: {family: array.slice(first, last - first) for family, array in values.items()}
+            for name, values in self.columns.items()
+        }
+        return GroupRows(last - first, columns)
+
     def taken(self, rows: NDArray[np.int64]) -> GroupRows:
         return GroupRows(len(rows), {name: take(values, rows) for name, values in self.columns.items()})
 

@@ -137,8 +137,10 @@ NULL = Constant(None, None)
 
 
 def each(kernel: Callable[..., Any], values: Any, *rest: Any) -> Any:
-    """What the kernel gives for every value; for a dictionary it works on the distinct ones only."""
+    """What the kernel gives for every value; of a dictionary it works on the distinct ones, if fewer."""
     if isinstance(values, pa.DictionaryArray):
+        if len(values.dictionary) > len(values):  # a piece of a column has all of its dictionary
+            return kernel(values.dictionary_decode(), *rest)
         return kernel(values.dictionary, *rest).take(values.indices)
     return kernel(values, *rest)
 

@@ -56,6 +56,10 @@ class TableRows:
     def vectors(self) -> Vectors:
         raise AssertionError("a view has no vectors")
 
+    @property
+    def bytes_read(self) -> int:
+        return 0  # what is shown is there already
+
     def plain(self, path: tuple[str, ...]) -> list[Any]:
         return self._column(column_path(path))
 

@@ -20,6 +20,7 @@ from reddb.grammar import ast, is_written_vector, located, written_coordinates, 
 from reddb.types import RowId, Vectors
 from reddb.wording import shown
 
+_SHOWN_NAMES = 8  # of parameters
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 T = TypeVar("T")
@@ -49,8 +50,9 @@ class Values:
         if self._named:
             unused = self._named.keys() - self.once(_parameter_keys, statement)
             if unused:
-                names = ", ".join(written_parameter(key) for key in sorted(unused, key=str))
-                raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}")
+                names = ", ".join(written_parameter(key) for key in sorted(unused, key=str)[:_SHOWN_NAMES])
+                more = f" and {len(unused) - _SHOWN_NAMES} more" if len(unused) > _SHOWN_NAMES else ""
+                raise errors.INVALID_PARAMETER.error(f"the statement does not use the parameter {names}{more}")
 
     @cached_property
     def now(self) -> datetime:

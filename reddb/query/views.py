@@ -13,7 +13,6 @@ Invariant: a view's rows have its columns, in their order.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -219,9 +218,3 @@ VIEWS: dict[str, View] = {
         ),
     )
 }
-
-
-def like_pattern(pattern: str) -> re.Pattern[str]:
-    """The expression for a pattern of LIKE: `%` any text, `_` one character; of names, so upper and lower are alike."""
-    steps = {"%": ".*", "_": "."}
-    return re.compile("".join(steps.get(char, re.escape(char)) for char in pattern), re.IGNORECASE | re.DOTALL)

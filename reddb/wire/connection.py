@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from reddb import errors, limits
@@ -34,6 +35,14 @@ class Broken(NamedTuple):
     """The peer broke the protocol; the error is to be sent, then the connection closed."""
 
     correlation: int
+    error: errors.RedDBError
+
+
+@dataclass(slots=True)
+class Unread(Message):
+    """Stands for a request beyond a limit, which was not read: the error is its answer, and the connection goes on."""
+
+    KIND = 0
     error: errors.RedDBError
 
 
@@ -96,7 +105,12 @@ class WireConnection:
 
     def _read(self, frame: Frame) -> Message:
         if not self._expects_hello:
-            return decode_message(frame.kind, frame.body)
+            try:
+                return decode_message(frame.kind, frame.body)
+            except errors.RedDBError as error:
+                if error.code is not errors.LIMIT_EXCEEDED:
+                    raise
+                return Unread(error)
         if frame.kind != Hello.KIND:
             raise errors.PROTOCOL.error("a connection begins with Hello")
         message = decode_message(frame.kind, frame.body)

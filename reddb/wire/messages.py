@@ -16,7 +16,7 @@ import typing
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.types import Buffer
 from reddb.wire.values import check_instants, pack, unpack, value_bytes
 
@@ -347,6 +347,8 @@ MESSAGES: dict[int, type[Message]] = {message.KIND: message for message in _ALL}
 _FIELDS = {message: _declared(message) for message in _ALL}
 # Every combination of types that a message's fields may have, so that one look-up accepts a good one.
 _ACCEPTED = {message: set(itertools.product(*(allowed for _, allowed in _FIELDS[message]))) for message in _ALL}
+_REQUEST_KINDS_END = 0x40  # the kinds before it are what clients send
+_BRINGS_ROWS = (Insert, Upsert)
 _WithParameters = Query | Search | Execute | Statement
 assert len(MESSAGES) == len(_ALL), "two messages share a kind"
 
@@ -362,12 +364,21 @@ def encode_body(message: Message) -> bytes:
 
 
 def decode_message(kind: int, body: Buffer) -> Message:
-    """Read a message. Raises PROTOCOL naming the field that is wrong, and for parameters that would be cut."""
+    """Read a message. Raises PROTOCOL naming the field that is wrong, and for parameters that would be cut.
+
+    Raises LIMIT_EXCEEDED for a request that is larger than its kind may be, before it is decoded.
+    """
     message = MESSAGES.get(kind)
     if message is None:
         raise errors.PROTOCOL.error(f"unknown message kind {kind:#04x}")
     declared = _FIELDS[message]
-    values = unpack(body)
+    is_request = kind < _REQUEST_KINDS_END
+    if is_request and len(body) > limits.REQUEST_BYTES_MAX and message not in _BRINGS_ROWS:
+        raise errors.LIMIT_EXCEEDED.error(
+            f"a {message.__name__} has at most {limits.REQUEST_BYTES_MAX} bytes, not {len(body)}: REQUEST_BYTES_MAX",
+            hint="send less at a time; many rows go by insert and upsert",
+        )
+    values = unpack(body, limits.PARAMETER_ITEMS_MAX if is_request else None)
     if type(values) is not list or len(values) != len(declared):
         raise errors.PROTOCOL.error(f"{message.__name__} is an array of {len(declared)} fields")
     if tuple(map(type, values)) in _ACCEPTED[message]:

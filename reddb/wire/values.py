@@ -38,6 +38,9 @@ _CODES: dict[str | None, int | None] = {
 _TIMESTAMP_64, _TIMESTAMP_96 = b"\xd7\xff", b"\xc7\x0c\xff"
 
 
+_ITEMS_OF_ARRAY = 16  # that an array of numbers counts for: so much longer it takes than a number
+
+
 def pack(value: Any) -> bytes:
     """Encode. Raises INVALID_VALUE for what has no place on the wire, naming its type."""
     try:
@@ -46,13 +49,50 @@ def pack(value: Any) -> bytes:
         raise errors.INVALID_VALUE.error(f"a value cannot be sent: {error}") from error
 
 
-def unpack(buffer: Buffer) -> Any:
-    """Decode. Raises PROTOCOL for anything but one complete value within the limits."""
+def unpack(buffer: Buffer, items_max: int | None = None) -> Any:
+    """Decode. Raises PROTOCOL for anything but one complete value within the limits.
+
+    With `items_max` it raises LIMIT_EXCEEDED as soon as there are more values than that in all lists and maps.
+    """
+    if items_max is None or len(buffer) <= items_max:  # each takes a byte at least
+        return _unpack(buffer, ext_hook=_unpack_extension, timestamp=3)
+    left = items_max
+
+    def count(items: Any) -> Any:
+        nonlocal left
+        left -= len(items)
+        if left < 0:
+            raise _too_many(items_max)
+        return items
+
+    def count_array(code: int, data: bytes) -> Any:
+        nonlocal left
+        left -= _ITEMS_OF_ARRAY
+        return _unpack_extension(code, data)
+
+    # A list is counted when it is complete, so its length alone must not be beyond what is left.
+    bounds = {"max_array_len": items_max, "max_map_len": items_max}
     try:
-        return msgpack.unpackb(buffer, ext_hook=_unpack_extension, timestamp=3)
+        return _unpack(buffer, ext_hook=count_array, timestamp=3, list_hook=count, object_hook=count, **bounds)
+    except errors.RedDBError as error:
+        if any(name in error.message for name in bounds):  # MessagePack names what was exceeded, and no more
+            raise _too_many(items_max) from error
+        raise
+
+
+def _unpack(buffer: Buffer, **how: Any) -> Any:
+    try:
+        return msgpack.unpackb(buffer, **how)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise errors.PROTOCOL.error(f"the body of a message is not valid MessagePack: {reason}") from error
+
+
+def _too_many(items_max: int) -> errors.RedDBError:
+    return errors.LIMIT_EXCEEDED.error(
+        f"a request has at most {items_max} values, those in lists and maps counted: PARAMETER_ITEMS_MAX",
+        hint="send fewer at a time; many rows go by insert and upsert, many numbers as a numpy array",
+    )
 
 
 def check_instants(buffer: Buffer) -> None:
@@ -60,7 +100,7 @@ def check_instants(buffer: Buffer) -> None:
     content = bytes(buffer)
     if _TIMESTAMP_64 not in content and _TIMESTAMP_96 not in content:
         return
-    pending = [msgpack.unpackb(content, ext_hook=msgpack.ExtType, timestamp=0)]
+    pending = [_unpack(content, ext_hook=msgpack.ExtType, timestamp=0)]
     while pending:
         value = pending.pop()
         if isinstance(value, msgpack.Timestamp) and value.nanoseconds % 1000:

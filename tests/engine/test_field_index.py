@@ -18,6 +18,7 @@ from reddb.fields import NO_FIELDS
 from reddb.grammar import parse
 from reddb.partition.filters import FilterCache, ReaderFilters, SealedFilter
 from reddb.query import candidates
+from reddb.query.execute import finish
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.values import Values
 from reddb.rows import make_batch
@@ -90,7 +91,7 @@ def masks(payloads: list[Any], predicate: Predicate) -> tuple[np.ndarray, np.nda
     assert set(indexes) == set(INDEXED)
     cache = FilterCache(Accountant()["filters"])
     both = [SealedFilter(4, segment, ReaderFilters(cache), opened) for opened in (lambda: indexes, dict)]
-    fast, slow = (filter.mask(predicate, count) for filter in both)
+    fast, slow = (finish(filter.mask_steps(predicate, count)) for filter in both)
     assert fast.matches == slow.matches == np.count_nonzero(fast.rows)
     return fast.rows, slow.rows
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from reddb.metrics import BUCKETS_S, METRICS, Histogram, Metrics, Sample, metric_of
-from reddb.query.views import like_pattern
 
 
 def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
@@ -38,19 +37,3 @@ def test_every_sample_stands_in_the_table_with_its_label() -> None:
 def test_bounds_go_up() -> None:
     assert sorted(set(BUCKETS_S)) == list(BUCKETS_S)
     assert len(Histogram().counts) == len(BUCKETS_S) + 1
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "matches"),
-    [
-        ("%ef%", "red.collection.c.ef_construction", True),
-        ("red.collection.c_.kind", "red.collection.c1.kind", True),
-        ("red.collection.c_.kind", "redXcollection.c1.kind", False),
-        ("EF", "ef", True),
-        ("ef", "ef_construction", False),
-        ("%", "", True),
-        ("a.b", "aXb", False),
-    ],
-)
-def test_a_pattern_of_names(pattern: str, text: str, matches: bool) -> None:
-    assert (like_pattern(pattern).fullmatch(text) is not None) == matches

@@ -72,6 +72,17 @@ def loads_pickles(node: ast.AST) -> bool:
     return any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords)
 
 
+_RE_NAMES = ("compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
+
+
+def is_foreign_pattern(node: ast.AST) -> bool:
+    """A call of Python's re whose pattern is no text of the program: it might be a user's."""
+    if not isinstance(node, ast.Call) or dotted(node.func) not in [f"re.{name}" for name in _RE_NAMES]:
+        return False
+    pattern = node.args[0]
+    return not isinstance(pattern, ast.Constant) and not calls("re.escape")(pattern)
+
+
 def is_bare_except(node: ast.AST) -> bool:
     return isinstance(node, ast.ExceptHandler) and node.type is None
 
@@ -97,6 +108,10 @@ def in_storage(path: str) -> bool:
 
 def starts_by_itself(path: str) -> bool:
     return not_in_tests(path) and path != "server/tasks.py"
+
+
+def serves_users(path: str) -> bool:
+    return path.startswith(("reddb/", "server/"))
 
 
 def not_for_a_terminal(path: str) -> bool:
@@ -167,6 +182,14 @@ BANS = [
         is_silent_except,
         bad="try:\n    f()\nexcept OSError:\n    pass",
         good="with suppress(OSError):  # the peer has gone already\n    f()",
+    ),
+    Ban(
+        "a pattern that is made",
+        "reddb.query.patterns: Python's re goes back and tries again, for hours if a user's pattern wants it",
+        is_foreign_pattern,
+        bad="re.compile(pattern)",
+        good='re.compile(r"[0-9]+")',
+        where=serves_users,
     ),
     Ban(
         "print",

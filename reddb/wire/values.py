@@ -125,6 +125,8 @@ def decoded_bytes(buffer: Buffer) -> int:
         if width:
             size += int.from_bytes(body[at : at + width])
             at += width
+        if size * max(items, 1) > len(body) - at:  # more than there is: `unpack` says what is wrong
+            return total
         if items:
             pending += items * size
             total += limits.CONTAINER_BYTES + (_PAIR_BYTES if items == 2 else _PLACE_BYTES) * size

@@ -193,3 +193,10 @@ def test_bytes_that_are_no_value_are_sized_without_an_error():
     rng = random.Random(7)
     for _ in range(2_000):
         assert decoded_bytes(rng.randbytes(rng.randrange(1, 200))) >= 0
+
+
+@pytest.mark.parametrize(
+    "begins", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"], ids=["list", "map", "text", "bytes", "extension"]
+)
+def test_a_length_beyond_what_came_is_not_believed(begins):
+    assert decoded_bytes(begins + b"\xff\xff\xff\xff" + bytes(10)) == 0

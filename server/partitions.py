@@ -356,8 +356,7 @@ class Partitions:
         if key.collection not in self._collections:
             partition.close()  # dropped meanwhile
             return
-        if partition.wal.torn_tail is not None:
-            tail = partition.wal.torn_tail
+        if (tail := partition.wal.torn_tail) is not None:
             _log.warning("cut an unfinished write", file=tail.path.name, offset=tail.offset, bytes=tail.bytes_cut)
         for refused in partition.refused_caches:
             _log.warning("an index is built anew, for it cannot be used", reason=str(refused))
@@ -389,8 +388,7 @@ class Partitions:
 
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]
-        folder = partition_folder(self._data, *key)
-        of = self._disk, folder, collection, key.number
+        of = self._disk, partition_folder(self._data, *key), collection, key.number
         self._parts[key] = PartitionReader(*of, memory, self._now_us, self._filters)
         keys = _keys(collection)
         if all(item in self._parts for item in keys):

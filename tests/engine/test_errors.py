@@ -15,6 +15,7 @@ from reddb.errors import CATALOGUE, ErrorKind, RedDBError
 
 # Clients try again by themselves after these, and after no others: each addition is a promise.
 RETRYABLE = {
+    "BUSY",
     "CONNECTION_LOST",
     "DISK_FULL",
     "NOT_READY",

@@ -52,9 +52,7 @@ def timed_out(message: messages.Message, statement: str | None, timeout_s: float
 
 def may_repeat(message: messages.Message, error: errors.RedDBError, losses: int) -> bool:
     """Whether a request that failed so, having lost its connection so many times, may be sent again."""
-    if (
-        error.code is errors.NOT_READY
-    ):  # nothing happened; but a transaction is ended by its COMMIT, whatever comes of it
+    if error.code is errors.NOT_READY:  # nothing happened; but servers before this one end a transaction by its COMMIT
         return not (isinstance(message, messages.Query) and sessions.first_word(message.text) == "COMMIT")
     is_read = isinstance(message, messages.Search | messages.Get | messages.Ping)
     return error.code is errors.CONNECTION_LOST and is_read and losses < _READS_MAX

@@ -2,6 +2,7 @@
 
     BEGIN       from here on writes are collected: bound at once, so that a mistake is told at once, and stored later
     COMMIT      the owner runs them in order over the newest rows (`reddb.partition.transaction`): one log record
+                A COMMIT that meets NOT_READY has done nothing: the transaction stays open, and it may be sent again
     ROLLBACK    forgets them; so does the end of the connection
 
 A transaction is about the rows of one partition, because one record of one log is what makes it whole. Reads see what
@@ -132,10 +133,12 @@ class Transactions:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._is_closed = False
         self.current: Transaction | None = None
 
     def close(self) -> None:
         """The session has ended."""
+        self._is_closed = True
         if self.current is not None:
             self.current.over()
             self.current = None
@@ -156,6 +159,22 @@ class Transactions:
             message = "a transaction has no statements that define or change a collection"
             raise errors.NOT_SUPPORTED.error(message, hint="they stand before BEGIN or behind COMMIT")
         return plan
+
+    def failed(self, transaction: Transaction, step: Step, error: BaseException) -> None:
+        """A step of the transaction failed.
+
+        Raises TRANSACTION_ABORTED where its COMMIT could be sent again, but another one has begun meanwhile.
+        """
+        is_unready = isinstance(error, errors.RedDBError) and error.code is errors.NOT_READY
+        if not isinstance(step, TransactionPlan) or not is_unready:
+            transaction.fail(error)
+        elif self._is_closed:
+            transaction.over()
+        elif self.current is None:
+            self.current = transaction
+        else:
+            message = f"the transaction was rolled back, for another has begun: {error}"
+            raise errors.TRANSACTION_ABORTED.error(message) from error
 
     def collect(self, message: Write, catalog: Mapping[str, Collection]) -> Written:
         """Rows that came as a message, within a transaction. Raises what is wrong with them, which makes it fail."""

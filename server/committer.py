@@ -28,6 +28,7 @@ import structlog
 from reddb import errors
 from reddb.metrics import Metrics
 from reddb.partition.changes import Change, Changed, Preparing
+from reddb.partition.checkpoint import note_end
 from reddb.partition.operations import Group, Operation, Prepared
 from reddb.partition.sweep import prepare_sweep
 from reddb.partition.writer import Partition
@@ -136,8 +137,8 @@ class Committer:
         """Return when nothing is on its way."""
         await self._quiet.wait()
 
-    async def close(self) -> None:
-        """Finish what was submitted, sync it and close the partition."""
+    async def close(self, *, is_dropped: bool = False) -> None:
+        """Finish what was submitted, sync it, note how far the log reaches, and close the partition."""
         self._is_closed = True
         if self._held is not None:
             await self._held.abort()
@@ -150,6 +151,8 @@ class Committer:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             await self._flush()
+        if not is_dropped:
+            await tasks.in_thread(self._pool, note_end, self.partition)
         self.partition.close()
 
     def _forget(self) -> None:

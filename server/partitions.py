@@ -252,7 +252,7 @@ class Partitions:
         for key in keys:
             if key in self._opening:  # its files may go only when nobody reads them
                 await self._opening[key]
-            await self._close(key)
+            await self._close(key, is_dropped=True)
 
     async def close(self) -> None:
         """Finish every write and close every partition."""
@@ -267,7 +267,7 @@ class Partitions:
 
     # -------------------------------------------------------------------------------------------------------
 
-    async def _close(self, key: PartitionKey) -> None:
+    async def _close(self, key: PartitionKey, *, is_dropped: bool = False) -> None:
         recovered = self._recovered.pop(key, None)
         if recovered is not None:
             recovered.close()
@@ -275,7 +275,7 @@ class Partitions:
         if owned is not None:
             await owned.sweeper.close()
             await owned.settler.close()
-            await owned.committer.close()
+            await owned.committer.close(is_dropped=is_dropped)
 
     async def _wait(self, collection: Collection, is_there: Callable[[], bool], keys: list[PartitionKey]) -> None:
         if is_there():

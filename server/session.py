@@ -274,10 +274,10 @@ class Session(asyncio.Protocol):
                 self._answer(correlation, *with_notices(parts, notices))
         except Exception as error:
             if transaction is not None:
-                transaction.fail(error)
+                self._transactions.failed(transaction, bound, error)
             raise
         finally:
-            if isinstance(bound, TransactionPlan) and transaction is not None:
+            if isinstance(bound, TransactionPlan) and transaction and transaction is not self._transactions.current:
                 transaction.over()
 
     def _write_soon(self, correlation: int, message: Insert | Upsert | Delete) -> None:

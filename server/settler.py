@@ -25,7 +25,7 @@ import structlog
 from reddb import errors, limits
 from reddb.partition.checkpoint import CodesCheckpoint
 from reddb.partition.jobs import Job
-from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
+from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_due
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.sweep import SWEEP_ROWS_MAX
 from reddb.query.plan import Work
@@ -85,6 +85,10 @@ class Settler:
                 await self.work(Work.SEAL)  # rows that no log knows
             await self._checkpoint_soon()
             return
+        if work is Work.COMPACT:  # only what is dead in files is left out
+            await self.work(Work.SEAL)
+            if can_checkpoint(self._partition):
+                await self._checkpoint_soon()
         while not self._partition.freeze():
             await self._committer.quiet()
         if work is Work.REBUILD:
@@ -199,7 +203,7 @@ class Settler:
 
     def _checkpoint_is_due(self) -> bool:
         partition = self._partition
-        if self._checkpointed or (log_is_long(partition) and can_checkpoint(partition)):
+        if self._checkpointed or (log_is_due(partition) and can_checkpoint(partition)):
             return True
         every_s = partition.collection.number("checkpoint_s")
         is_time = bool(every_s) and self._loop.time() - self._checkpoint_time >= every_s
@@ -250,7 +254,7 @@ class Settler:
         idle_s = self._partition.collection.number("seal_idle_s")
         is_idle = bool(idle_s) and self._loop.time() - self._committer.last_write >= idle_s
         partition = self._partition
-        if partition.has_growing_rows and (is_idle or partition.growing.is_short or log_is_long(partition)):
+        if partition.has_growing_rows and (is_idle or partition.growing.is_short or log_is_due(partition)):
             partition.growing.is_short = not partition.freeze()
 
     async def _sleep(self, seconds: float | None) -> None:

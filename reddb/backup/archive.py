@@ -38,7 +38,7 @@ class LogArchive:
 
         Raises DISK_FULL or DISK_FAILED; CORRUPT_DATA for one that cannot be read, or is of another history.
         """
-        part = read_whole_records(self._disk, path, self._identity, first_lsn_of(path.name), is_last=True)
+        part = read_whole_records(self._disk, path, self._identity, first_lsn_of(path.name), stored_lsn=0)
         content = part.content
         if part.is_torn:  # all of it was synced: this is no write that was cut short
             raise errors.CORRUPT_DATA.error(f"{path} is damaged behind LSN {part.next_lsn - 1}", path=str(path))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from reddb import errors
 from reddb.disk import Disk
+from reddb.storage.manifest import Manifest
 from reddb.storage.wal_file import Record, WalIdentity, first_lsn_of, log_files, lost_log, read_log_file
 
 
@@ -36,33 +37,35 @@ class LogPart:
 
 
 def read_log(
-    disk: Disk, folder: Path, identity: WalIdentity, sealed_lsn: int, *, is_written: bool
+    disk: Disk, folder: Path, identity: WalIdentity, manifest: Manifest, *, is_written: bool
 ) -> tuple[list[LogPart], int]:
-    """The files that hold what is behind `sealed_lsn`, and the last LSN. Raises CORRUPT_DATA or a disk error."""
+    """The files that hold what is behind what is sealed, and the last LSN. Raises CORRUPT_DATA or a disk error."""
+    sealed_lsn = manifest.sealed_lsn
     _, names = log_files(disk, folder, sealed_lsn)
     if is_written and not names:
         raise lost_log(folder, sealed_lsn)
     next_lsn = min(sealed_lsn + 1, first_lsn_of(names[0]) if names else sealed_lsn + 1)
     parts: list[LogPart] = []
     for position, name in enumerate(names):
-        is_last = position == len(names) - 1
-        part = read_whole_records(disk, folder / name, identity, next_lsn, is_last=is_last)
+        stored_lsn = max(sealed_lsn, manifest.durable_lsn) if position == len(names) - 1 else None
+        part = read_whole_records(disk, folder / name, identity, next_lsn, stored_lsn=stored_lsn)
         next_lsn = part.next_lsn
         parts.append(part)
-    if next_lsn <= sealed_lsn:
-        raise errors.CORRUPT_DATA.error(
-            f"{folder} ends with LSN {next_lsn - 1}, but {sealed_lsn} was stored", path=str(folder)
-        )
     return parts, next_lsn - 1
 
 
-def read_whole_records(disk: Disk, path: Path, identity: WalIdentity, next_lsn: int, *, is_last: bool) -> LogPart:
-    """A file that begins with `next_lsn`, up to its last whole record. Raises CORRUPT_DATA or a disk error."""
+def read_whole_records(
+    disk: Disk, path: Path, identity: WalIdentity, next_lsn: int, *, stored_lsn: int | None
+) -> LogPart:
+    """A file that begins with `next_lsn`, up to its last whole record. Raises CORRUPT_DATA or a disk error.
+
+    `stored_lsn` is what the log must reach, given with its last file.
+    """
     damaged_at: int | None = None
     while True:
         content = disk.read_file(path)
         try:
-            found = read_log_file(path, content, identity, next_lsn, _ignore, is_last=is_last)
+            found = read_log_file(path, content, identity, next_lsn, _ignore, stored_lsn=stored_lsn)
         except errors.RedDBError as error:
             offset = error.detail.get("offset")
             if offset is None or offset == damaged_at:

@@ -100,7 +100,7 @@ class PartitionCopy:
         if not self._stage_segments(manifest):
             return None
         identity = WalIdentity(self._collection.id, self._number)
-        of = self._disk, self._data / self._folder / "wal", identity, manifest.sealed_lsn
+        of = self._disk, self._data / self._folder / "wal", identity, manifest
         log, last_lsn = read_log(*of, is_written=self._collection.is_logged)
         files += self._write_log(log)
         if self._manifest_bytes() != manifest_bytes:

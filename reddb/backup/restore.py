@@ -14,17 +14,20 @@ Invariant: DATA is there whole, synced and sound, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from reddb import errors
-from reddb.backup.description import Description, FileRecord, read_description
+from reddb.backup.description import Description, FileRecord, PartitionRecord, read_description
 from reddb.backup.files import copy_file, is_gone, new_folder, refuse_existing
 from reddb.backup.restore_point import LogOfPartition, Target, target_of
 from reddb.check.data_folder import check_folder
 from reddb.check.findings import Status, Tally
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.disk import Disk, OsDisk
+from reddb.storage.catalog import Catalog
 from reddb.storage.folder import check_version, partition_folder
+from reddb.storage.manifest import read_manifest, write_manifest
 from reddb.wording import counted
 
 
@@ -84,7 +87,18 @@ def _bring_logs(
         if archive is not None or target != Target({}):
             log = LogOfPartition(disk, staged, partition, archive, description.ended_us)
             last_lsns[partition.name] = log.bring_to(target)
+            _expect(disk, staged, partition, last_lsns[partition.name])
     return last_lsns
+
+
+def _expect(disk: Disk, staged: Path, partition: PartitionRecord, last_lsn: int) -> None:
+    """Let the manifest know that the log was cut."""
+    with closing(Catalog(staged / "catalog.sqlite")) as catalog:
+        of = next(item for item in catalog.collections() if item.id == partition.collection_id)
+    folder = partition_folder(staged, partition.collection_id, partition.partition)
+    manifest = read_manifest(disk, folder, of, partition.partition)
+    if manifest.durable_lsn > last_lsn:
+        write_manifest(disk, folder, of, partition.partition, manifest.next(durable_lsn=last_lsn))
 
 
 def _check(disk: Disk, staged: Path) -> int:

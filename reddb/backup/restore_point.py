@@ -115,7 +115,7 @@ class LogOfPartition:
         folders = [self._folder] if self._archive is None else [self._folder, self._archive]
         of = self._partition.identity, self._next_lsn
         found = [
-            read_whole_records(self._disk, folder / name, *of, is_last=is_last)
+            read_whole_records(self._disk, folder / name, *of, stored_lsn=0 if is_last else None)
             for folder in folders
             if name in self._disk.list_folder(folder)
         ]

@@ -26,16 +26,20 @@ from reddb.storage.wal_file import (
     read_log_file,
     records_behind,
 )
+from reddb.types import RowId
 from reddb.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Where it lies, whose it is, up to which LSN it is not needed any more, and whether there must be a file."""
+    """Where it lies, whose it is, up to which LSN it is not needed any more, up to which other files say that it was
+    stored, and whether there must be a file.
+    """
 
     folder: Path
     identity: WalIdentity
     sealed_lsn: int
+    stored_lsn: int
     is_written: bool
 
 
@@ -52,20 +56,22 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """Whole records that the chain does not reach."""
+    """Whole records that the chain does not reach, and what they come to: ids whose last record writes a row, or one
+    that deletes it. An id that is written ten times is one row.
+    """
 
     records: int
     first_lsn: int
     last_lsn: int
-    rows: int
-    deleted: int
+    written: frozenset[RowId]
+    deleted: frozenset[RowId]
 
     def __str__(self) -> str:
         if not self.records:
             return "no whole record"
         return (
             f"{counted(self.records, 'whole record')}, LSN {self.first_lsn} to {self.last_lsn}, "
-            f"{counted(self.rows, 'row')} written, {self.deleted:,} deleted"
+            f"{counted(len(self.written), 'row')} written, {len(self.deleted):,} deleted"
         )
 
 
@@ -90,7 +96,8 @@ def check_log(
 
         content = disk.read_file(path)
         try:
-            file = read_log_file(path, content, log.identity, next_lsn, take, is_last=position == len(names) - 1)
+            stored_lsn = max(log.sealed_lsn, log.stored_lsn) if position == len(names) - 1 else None
+            file = read_log_file(path, content, log.identity, next_lsn, take, stored_lsn=stored_lsn)
         except errors.RedDBError as error:
             _, reason = damage_of(disk, error)
             damage = Damage(name, error.detail.get("offset"), lsns[-1] + 1)
@@ -104,10 +111,6 @@ def check_log(
             text += f", torn tail of {counted(file.torn_bytes, 'byte')}, never acknowledged"
         report(Finding(Status.OK, path, text))
         next_lsn = file.next_lsn
-    if next_lsn <= log.sealed_lsn:
-        reason = f"ends with LSN {next_lsn - 1}, but {log.sealed_lsn} was stored"
-        report(Finding(Status.DAMAGED, log.folder, reason))
-        return Damage(names[0], None, next_lsn)
     return None
 
 
@@ -115,16 +118,19 @@ def unreachable(disk: Disk, log: Log, damage: Damage, from_lsn: int) -> Readable
     """The whole records from an LSN on, behind the damage and in later files."""
     _, names = log_files(disk, log.folder, log.sealed_lsn)
     lsns: list[int] = []
-    rows = deleted = 0
+    is_written: dict[RowId, bool] = {}
     for name in names[names.index(damage.name) :]:
         offset = damage.offset or 0 if name == damage.name else 0
         first = max(from_lsn, first_lsn_of(name))
         for _, record in records_behind(disk.read_file(log.folder / name), first, offset):
             contents = contents_of(record)
-            rows += len(contents.written)
-            deleted += len(contents.deleted)
+            is_written.update(dict.fromkeys(contents.deleted, False))
+            is_written.update(dict.fromkeys(contents.written.id_list(), True))
             lsns.append(record.lsn)
-    return Readable(len(lsns), min(lsns, default=0), max(lsns, default=0), rows, deleted)
+    written = frozenset(row_id for row_id, last in is_written.items() if last)
+    return Readable(
+        len(lsns), min(lsns, default=0), max(lsns, default=0), written, frozenset(is_written.keys() - written)
+    )
 
 
 def _described(content: bytes, name: str) -> str:

@@ -34,7 +34,7 @@ from reddb.storage.field_index import FieldIndexes, index_file, open_field_index
 from reddb.storage.folder import partition_folder
 from reddb.storage.manifest import Manifest, SegmentRecord, find_garbage, live_path, read_live, read_manifest
 from reddb.storage.sealed import FILES, SealedSegment, keys_of, open_file, segment_folder
-from reddb.storage.wal_file import Record, WalIdentity
+from reddb.storage.wal_file import WalIdentity
 from reddb.types import Collection, RowId
 from reddb.wording import counted
 
@@ -55,9 +55,8 @@ class SegmentState:
 
 @dataclass(slots=True)
 class PartitionState:
-    """What is known of a partition; `codes` says that its growing.tv is damaged, `codes_lsn` up to where it knows rows,
-    `log_end` where a log ends that is whole but lacks some of those. Without a manifest nothing is known but that it
-    `is_missing`, which is no guess.
+    """What is known of a partition; `codes` says that its growing.tv is damaged, `codes_lsn` up to where it knows rows.
+    Without a manifest nothing is known but that it `is_missing`, which is no guess.
     """
 
     collection: Collection
@@ -69,14 +68,14 @@ class PartitionState:
     log_damage: Damage | None = None
     codes: bool = False
     codes_lsn: int = 0
-    log_end: int | None = None
     rows: int = 0
 
     @property
     def log(self) -> Log:
         assert self.manifest is not None
-        identity = WalIdentity(self.collection.id, self.number)
-        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn, self.collection.is_logged)
+        identity, is_logged = WalIdentity(self.collection.id, self.number), self.collection.is_logged
+        stored_lsn = max(self.manifest.durable_lsn, self.codes_lsn) if is_logged else 0
+        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn, stored_lsn, is_logged)
 
 
 def check_partition(
@@ -193,16 +192,7 @@ class _PartitionCheck:
         self._ok(path, f"codes of {counted(sum(item.rows for item in segments), 'row')} at LSN {moment.lsn}")
 
     def _check_log(self) -> None:
-        state, end = self.state, self.state.log.sealed_lsn
-
-        def replay(record: Record) -> None:
-            nonlocal end
-            end = max(end, record.lsn)
-
-        state.log_damage = check_log(self._disk, state.log, self._note, replay)
-        if state.log_damage is None and end < state.codes_lsn:
-            state.log_end = end
-            self._damaged(state.log.folder, f"ends with LSN {end}, but {state.codes_lsn} was stored")
+        self.state.log_damage = check_log(self._disk, self.state.log, self._note)
 
     # --- segments ------------------------------------------------------------------------------------------
 

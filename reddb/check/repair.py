@@ -10,11 +10,12 @@
     live.*                       moved aside; every row of the segment lives again but     deletes
                                  those whose id has another row
     the log                      copied aside, then cut where the chain breaks; files      the records behind it
-                                 behind that are moved aside. Where the chain can be
-                                 joined again, the file begins anew there                  nothing
+                                 behind that are moved aside: the partition is as it was
+                                 at the LSN before. Where the chain can be joined again,
+                                 the file begins anew there                                nothing
     all of the log is missing    begun empty behind what is sealed                         what it held
-    the log lacks its end, as    copied aside and left; growing.tv is moved aside          what was behind its end
-    growing.tv proves
+    the log lacks its end, as    the same; growing.tv is moved aside, and the manifest     what was behind its end
+    growing.tv or MANIFEST say   expects no more than there is
     a partition's folder         begun empty                                               its rows, if it had any
     VERSION                      written anew, if the catalog can be read                  nothing
     MANIFEST, catalog.sqlite     left alone: only a backup knows                           -
@@ -28,6 +29,7 @@ Invariants:
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -35,17 +37,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.check.aside import Aside
 from reddb.check.data_folder import FolderState
 from reddb.check.findings import Finding, Report, Status, unread
 from reddb.check.log import check_log
-from reddb.check.log_repair import repair_log
+from reddb.check.log_repair import LostRecords, last_lsn, repair_log
 from reddb.check.partition import INDEX_STEMS, PartitionState, SegmentState
 from reddb.check.read_only import ReadOnlyDisk
 from reddb.disk import Disk
 from reddb.partition import code_snapshot
-from reddb.partition.operations import Operation
-from reddb.rows import RowBatch
+from reddb.partition.operations import Contents, contents_of
+from reddb.partition.segments import undeleted_ids
+from reddb.partition.writer import Partition
 from reddb.storage.field_index import index_file
 from reddb.storage.folder import write_version
 from reddb.storage.manifest import (
@@ -59,7 +63,7 @@ from reddb.storage.manifest import (
     write_manifest,
 )
 from reddb.storage.sealed import FILTERS, SealedSegment, rebuild_filters, segment_folder
-from reddb.storage.wal_file import Record, log_files
+from reddb.storage.wal_file import Record
 from reddb.types import RowId
 from reddb.wording import counted
 
@@ -95,24 +99,39 @@ class _PartitionRepair:
             text = "left as it is: which files belong to the partition only it knows; restore a backup"
             self._say(state.folder / NAME, text)
             return
+        lost, durable_lsn = LostRecords(), state.manifest.durable_lsn
         if state.log_damage is not None:
-            repair_log(self._disk, state.log, state.log_damage, self._aside, self._report, secrets.randbits(32))
-        if state.log_end is not None:
-            for name in log_files(self._disk, state.log.folder, state.log.sealed_lsn)[1][-1:]:
-                kept = self._aside.copy(state.log.folder / name)
-                self._say(state.log.folder / name, f"lost are LSN {state.log_end + 1} to {state.codes_lsn}; {kept}")
-        log_was_changed = state.log_damage is not None or state.log_end is not None
-        if state.codes or (state.codes_lsn and log_was_changed):
+            salt = secrets.randbits(32)
+            lost = repair_log(self._disk, state.log, state.log_damage, self._aside, self._report, salt)
+            durable_lsn = min(durable_lsn, last_lsn(self._disk, state.log))
+        if state.codes or (state.codes_lsn and state.log_damage is not None):
             path = state.folder / code_snapshot.NAME
             self._say(path, f"{self._aside.move(path)}; codes are made anew, nothing is lost by that")
-        records = self._repair_segments(state.manifest)
-        if records != state.manifest.segments:
+        repaired = replace(state.manifest, segments=self._repair_segments(state.manifest), durable_lsn=durable_lsn)
+        if repaired != state.manifest:
             kept = self._aside.copy(state.folder / NAME)
-            manifest = state.manifest.next(segments=records)
-            write_manifest(self._disk, state.folder, state.collection, state.number, manifest)
-            self._say(
-                state.folder / NAME, f"generation {manifest.generation} names what is left; {kept} of the one before"
-            )
+            write_manifest(self._disk, state.folder, state.collection, state.number, repaired.next())
+            text = f"generation {repaired.generation + 1} names what is left; {kept} of the one before"
+            self._say(state.folder / NAME, text)
+        if lost.last_lsn:
+            self._say(state.folder, self._loss(lost))
+
+    def _loss(self, lost: LostRecords) -> str:
+        """What the rows are now, and how they differ from what they were."""
+        state, ids = self._state, [*lost.written, *lost.deleted]
+        of = ReadOnlyDisk(self._disk), state.folder, state.collection, state.number
+        partition = Partition.open(*of, lambda: secrets.randbits(32))
+        try:
+            there = undeleted_ids(partition.segments, ids, 0).keys()
+        finally:
+            partition.close()
+        gone, older, back = lost.written - there, lost.written & there, lost.deleted & there
+        text = (
+            f"is as it was at LSN {lost.first_lsn - 1}; without LSN {lost.first_lsn} to {lost.last_lsn}, "
+            f"{counted(len(gone), 'row')} lost, {counted(len(older), 'row')} in an older version, "
+            f"{counted(len(back), 'deleted row')} back"
+        )
+        return text + (f"; {counted(lost.unread, 'record')} could not be read and counted" if lost.unread else "")
 
     def _say(self, path: Path, text: str) -> None:
         self._report(Finding(Status.REPAIR, path, text))
@@ -138,9 +157,25 @@ class _PartitionRepair:
 
     def _move_segment(self, segment: SegmentState) -> None:
         path = segment_folder(self._state.folder, segment.record.id)
-        rows = counted(segment.record.rows if segment.live else segment.live_rows, "row")
-        lost = f"up to {rows} are" if segment.live else f"{rows} {'is' if segment.live_rows == 1 else 'are'}"
+        live_rows = self._count_live(segment)
+        if live_rows is None:
+            rows = segment.record.rows if segment.live else segment.live_rows
+            lost = f"up to {counted(rows, 'row')} are"
+        else:
+            lost = f"{counted(live_rows, 'row')} {'is' if live_rows == 1 else 'are'}"
         self._say(path, f"{self._aside.move(path)}; {lost} lost, for {', '.join(segment.truth)} cannot be read")
+
+    def _count_live(self, segment: SegmentState) -> int | None:
+        """Rows that neither the segment's file nor the log ended; None if that cannot be read."""
+        if segment.live or "ids" in segment.truth:
+            return None
+        state = self._state
+        try:
+            live = read_live(self._disk, state.folder, state.collection, state.number, segment.record)
+            ids = self._rows_of(segment).columns.row_ids(np.flatnonzero(live))
+        except errors.RedDBError:  # which the check has told
+            return None
+        return len(set(ids) - self._in_log(lambda contents: contents.ended))
 
     def _make_filters(self, segment: SegmentState) -> None:
         folder = segment_folder(self._state.folder, segment.record.id)
@@ -185,7 +220,8 @@ class _PartitionRepair:
                 of = self._disk, self._state.folder, self._state.collection, self._state.number, other.record
                 found = self._rows_of(other).find(ids, other.record.rows)
                 live &= (found < 0) | ~read_live(*of)[found]
-        inserted = self._inserted()
+        # An id had no row when it was inserted, and an insert makes none dead.
+        inserted = self._in_log(lambda contents: [] if contents.replaces else contents.written.id_list())
         return live & np.fromiter((row_id not in inserted for row_id in ids), np.bool_, len(ids))
 
     def _rows_of(self, segment: SegmentState) -> SealedSegment:
@@ -193,13 +229,13 @@ class _PartitionRepair:
         of = self._state.collection, self._state.number, segment.record.id, segment.record.rows
         return SealedSegment(self._disk, folder, *of, verify=False)
 
-    def _inserted(self) -> set[RowId]:
-        """Ids that the log inserts: they had no row then, and an insert makes none dead."""
+    def _in_log(self, chosen: Callable[[Contents], list[RowId]]) -> set[RowId]:
+        """Ids of the records behind what is sealed."""
         ids: set[RowId] = set()
 
         def replay(record: Record) -> None:
-            if record.lsn > self._state.log.sealed_lsn and record.operation == Operation.INSERT:
-                ids.update(RowBatch.decode(record.body).id_list())
+            if record.lsn > self._state.log.sealed_lsn:
+                ids.update(chosen(contents_of(record)))
 
-        check_log(ReadOnlyDisk(self._disk), self._state.log, unread, replay)
+        check_log(ReadOnlyDisk(self._disk), replace(self._state.log, stored_lsn=0), unread, replay)
         return ids

@@ -13,11 +13,11 @@ import structlog
 from reddb import errors
 from reddb.disk import Disk
 from reddb.partition.changes import Change, Changed, concerned, merged, prepare_change
-from reddb.partition.checkpoint import CodesCheckpoint
+from reddb.partition.checkpoint import CodesCheckpoint, note_end
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.operations import Operation
 from reddb.partition.placement import of_batch, shares, stored_in_part
-from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_long
+from reddb.partition.policy import can_checkpoint, compaction, due_job, log_is_due
 from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader, Reader, reader_of
 from reddb.partition.sweep import SWEEP_PAUSE_S, SWEEP_ROWS_MAX, prepare_sweep
@@ -181,6 +181,8 @@ class EmbeddedPartition:
     def compact(self) -> None:
         """Leave as few segments and dead rows as there can be."""
         self.seal()
+        if can_checkpoint(self.owner):
+            self._publish(TombstoneCheckpoint(self.owner))  # only what is dead in files is left out
         while (job := compaction(self.owner)) is not None:
             self._do(job)
 
@@ -210,10 +212,11 @@ class EmbeddedPartition:
         self.reader.change_collection(collection)
 
     def close(self) -> None:
-        """Sync what was written without, and let go of the files. Raises DISK_FAILED."""
+        """Sync what was written without, note how far the log reaches, and let go of the files. Raises DISK_FAILED."""
         try:
             if self.owner.collection.settings["durability"] == "flush":
                 self.owner.sync()
+            note_end(self.owner)
         finally:
             self.owner.close()
 
@@ -257,7 +260,7 @@ class EmbeddedPartition:
 
     def _settle(self) -> None:
         self._sweep()
-        if log_is_long(self.owner):
+        if log_is_due(self.owner):
             if can_checkpoint(self.owner):
                 self._publish(TombstoneCheckpoint(self.owner))
             self.owner.freeze()

@@ -5,8 +5,9 @@ written anew about once for each power of `limits.MERGE_SEGMENTS_MIN` that its s
 segments stays a logarithm of the rows, up to `segment_rows_max` rows a segment. Neighbours only, so that rows keep
 their order. A segment with many dead rows is written anew by itself.
 
-Where the log grows long before a segment is full (wide rows written again and again, or nothing but deletes), growing
-rows are sealed early, and deletes go to files.
+Where the log grows long before a segment is full (wide rows written again and again, or nothing but deletes), or many
+sealed rows are dead by the log alone, growing rows are sealed early, and deletes go to files. Only what is dead in
+files is left out of a merge: files stay the state at the manifest's `sealed_lsn`.
 
 Invariant: deciding changes nothing but the number of the next segment.
 """
@@ -51,6 +52,15 @@ def log_is_long(partition: Partition) -> bool:
     return partition.wal.bytes > partition.collection.number("checkpoint_wal_mib") * limits.MIB
 
 
+def log_is_due(partition: Partition) -> bool:
+    """Whether what only the log says should go to files: it is long, or many sealed rows died by it."""
+    return log_is_long(partition) or any(
+        segment.tombstones.count > limits.DEAD_SHARE_MAX * segment.count and segment.dead_share <= limits.DEAD_SHARE_MAX
+        for segment in partition.segments
+        if segment.record is not None
+    )
+
+
 def can_checkpoint(partition: Partition) -> bool:
     """Whether a checkpoint would make the log superfluous as it is: no row grows, but some have died."""
     return (
@@ -68,10 +78,10 @@ def compaction(partition: Partition) -> Job | None:
         if segment is not None and segment.record is not None and _live(run) + _live([segment]) <= cap:
             run.append(segment)
             continue
-        if len(run) > 1 or any(item.tombstones.count for item in run):
+        if len(run) > 1 or any(item.live_file_dead for item in run):
             break
         run = [segment] if segment is not None and segment.record is not None else []
-    if len(run) > 1 or any(item.tombstones.count for item in run):
+    if len(run) > 1 or any(item.live_file_dead for item in run):
         return _job(partition, JobKind.MERGE, run, partition.take_segment_id(), SETTLED_INDEX)
     return None
 
@@ -96,13 +106,14 @@ def _to_merge(partition: Partition) -> list[OwnedSegment]:
 
 
 def _tier(segment: OwnedSegment, unit: int) -> int:
-    live = segment.count - segment.tombstones.count
-    return max(0, round(math.log(max(live, 1) / unit, limits.MERGE_SEGMENTS_MIN)))
+    return max(0, round(math.log(max(_live([segment]), 1) / unit, limits.MERGE_SEGMENTS_MIN)))
 
 
 def _live(segments: Sequence[OwnedSegment]) -> int:
-    return sum(segment.count - segment.tombstones.count for segment in segments)
+    """Rows that a merge would take."""
+    return sum(segment.count - segment.live_file_dead for segment in segments)
 
 
 def _job(partition: Partition, kind: JobKind, sources: Sequence[OwnedSegment], segment_id: int, index: int) -> Job:
-    return Job(kind, segment_id, tuple(segment.entry for segment in sources), index, partition.lsn)
+    sealed_lsn = partition.manifest.sealed_lsn
+    return Job(kind, segment_id, tuple(segment.entry for segment in sources), index, sealed_lsn)

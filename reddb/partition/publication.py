@@ -16,8 +16,10 @@
 A failure before the manifest was written undoes the publication; the job is due again.
 
 Invariants:
-  * The manifest's `sealed_lsn` is the last LSN of a segment whose rows, and all before it, are in sealed files, and all
-    deletes up to it are in the `live` files that the same manifest names.
+  * The manifest's `sealed_lsn` is the last LSN of a segment whose rows, and all before it, are in sealed files. The
+    `live` files that the same manifest names hold the deaths up to it and none behind it, and a merge leaves out no row
+    that lived then: the files are the state at that LSN. Rejected: all deaths so far, which is smaller by a moment, and
+    loses for good what a damaged record had replaced.
   * Nothing is removed or given back before every core has let go of it, and before that no other job begins.
 """
 
@@ -78,6 +80,8 @@ class Publication(ABC):
         """Make it durable; for the thread that writes the log. Raises DISK_FULL or DISK_FAILED."""
         partition = self._partition
         partition.sync()  # the log must not end before what the manifest says, whatever the power does
+        if partition.collection.is_logged:
+            self._manifest = replace(self._manifest, durable_lsn=partition.wal.durable_lsn)
         of = partition.disk, partition.folder, partition.collection, partition.number
         for file in self._live_files:
             write_live(*of, file.record, file.live)
@@ -113,21 +117,21 @@ class Publication(ABC):
     @abstractmethod
     def _show(self) -> int: ...
 
-    def _decide(self, records: list[SegmentRecord], last_lsn: int) -> None:
-        before = self._partition.manifest
-        self._manifest = before.next(
-            sealed_lsn=max(before.sealed_lsn, last_lsn),
-            next_segment=self._partition.next_segment,
-            segments=tuple(records),
+    def _decide(self, records: list[SegmentRecord], sealed_lsn: int) -> None:
+        self._manifest = self._partition.manifest.next(
+            sealed_lsn=sealed_lsn, next_segment=self._partition.next_segment, segments=tuple(records)
         )
 
-    def _note_live(self, segment: OwnedSegment, record: SegmentRecord) -> SegmentRecord:
-        """Write which rows live anew, if fewer do than the segment's file says."""
-        dead = segment.tombstones.count
+    def _note_live(self, segment: OwnedSegment, record: SegmentRecord, sealed_lsn: int) -> SegmentRecord:
+        """Write which rows lived at `sealed_lsn` anew, if fewer did than the segment's file says."""
+        if segment.tombstones.count == segment.live_file_dead:
+            return record
+        live = segment.tombstones.live(slice(0, segment.count), sealed_lsn)
+        dead = segment.count - int(np.count_nonzero(live))
         if dead == segment.live_file_dead:
             return record
         record = replace(record, dead=record.dead + 1)
-        self._live_files.append(_LiveFile(segment, record, segment.tombstones.lsn[: segment.count] == 0, dead))
+        self._live_files.append(_LiveFile(segment, record, live, dead))
         return record
 
 
@@ -154,6 +158,7 @@ class Replacement(Publication):
 
     def prepare(self) -> None:
         partition = self._partition
+        sealed_lsn = max(partition.manifest.sealed_lsn, self._sources[-1].last_lsn)
         records: list[SegmentRecord] = []
         for segment in partition.segments:
             if segment is self._sources[0] and self._made is not None:
@@ -161,10 +166,10 @@ class Replacement(Publication):
                 self._target = partition.add_sealed(record, sealed)
                 partition.succession = Succession(self._kept(), self._target)
                 partition.succession.copy_tombstones()
-                records.append(self._note_live(self._target, record))
+                records.append(self._note_live(self._target, record, sealed_lsn))
             elif segment not in self._sources and segment.record is not None:
-                records.append(self._note_live(segment, segment.record))
-        self._decide(records, self._sources[-1].last_lsn)
+                records.append(self._note_live(segment, segment.record, sealed_lsn))
+        self._decide(records, sealed_lsn)
 
     def undo(self) -> None:
         partition = self._partition
@@ -212,13 +217,14 @@ class Reindexing(Publication):
         open_field_indexes(*of, self._index)
 
     def prepare(self) -> None:
+        sealed_lsn = self._partition.manifest.sealed_lsn
         records: list[SegmentRecord] = []
         for segment in self._partition.segments:
             if segment.record is not None:
                 is_ours = segment is self._sources[0]
                 record = replace(segment.record, index=self._index) if is_ours else segment.record
-                records.append(self._note_live(segment, record))
-        self._decide(records, 0)
+                records.append(self._note_live(segment, record, sealed_lsn))
+        self._decide(records, sealed_lsn)
 
     def undo(self) -> None:
         pass  # no memory was given to it
@@ -243,7 +249,9 @@ class TombstoneCheckpoint(Publication):
         partition = self._partition
         assert all(segment.record is not None for segment in partition.segments)
         records = [
-            self._note_live(segment, segment.record) for segment in partition.segments if segment.record is not None
+            self._note_live(segment, segment.record, partition.lsn)
+            for segment in partition.segments
+            if segment.record is not None
         ]
         self._decide(records, partition.lsn)
 

@@ -34,7 +34,7 @@ class OwnedSegment:
     count: int
     last_lsn: int = 0
     record: SegmentRecord | None = None
-    live_file_dead: int = 0  # dead rows when its `live` file was written
+    live_file_dead: int = 0  # rows that its `live` file says were dead at the manifest's `sealed_lsn`
 
     @property
     def entry(self) -> SegmentEntry:
@@ -49,7 +49,8 @@ class OwnedSegment:
 
     @property
     def dead_share(self) -> float:
-        return self.tombstones.count / max(self.count, 1)
+        """Of the rows that a merge would leave out."""
+        return self.live_file_dead / max(self.count, 1)
 
 
 def locate(

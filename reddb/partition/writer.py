@@ -111,8 +111,7 @@ class Partition:
         `archive` gets each file of the log before it goes, `now_us` says when its records were written and which rows
         have expired, `recovery` is told how far this has come. `memory` is of an owner that died: raises Differs then.
         """
-        is_left = memory is not None
-        of = disk, folder, collection, number
+        is_left, of = memory is not None, (disk, folder, collection, number)
         partition = cls(*of, now_us, memory or PartitionMemory.create(memory_shape(collection)))
         partition._recovery = recovery or Recovery()
         partition._recovery.bytes_total = disk.folder_bytes(folder / "wal")
@@ -120,13 +119,14 @@ class Partition:
             undo.callback(partition.memory.close)
             partition._open_segments(is_left=is_left)
             found, refused = codes_if_sound(*of, codec_of(collection))
-            partition.refused_caches += [] if refused is None else [refused]
+            stored_lsn = max(partition.manifest.durable_lsn, found[0].lsn if found else 0)
+            partition.refused_caches += [refused] if refused else []
             partition.growing.begin_recovery()
             partition.wal = Wal.open(
                 *(disk, folder / "wal", WalIdentity(collection.id, number), partition._replay, random_u32),
                 *(partition.manifest.sealed_lsn, archive, now_us),
                 is_written=collection.is_logged,
-                stored_lsn=found[0].lsn if found is not None and collection.is_logged else 0,
+                stored_lsn=stored_lsn if collection.is_logged else 0,
             )
             undo.callback(partition.wal.close)
             partition.lsn = partition.wal.next_lsn - 1

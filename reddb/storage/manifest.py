@@ -1,13 +1,20 @@
 """Which segments of a partition are sealed, in one small file that is replaced whole.
 
     MANIFEST    a checked file (`storage/checked_file.py`, "mani") of one MessagePack map:
-                generation, sealed_lsn, next_segment, segments: [{id, rows, dead, index}, …] in order
+                generation, sealed_lsn, durable_lsn, next_segment, segments: [{id, rows, dead, index}, …] in order
 
+    durable_lsn the log was synced up to here when the manifest was written, so a log that ends before has lost records;
+                0 where that was not noted, as in folders of earlier builds and where nobody writes a log
     dead        number of the segment's `live.<n>` file, 0 while none of its rows is dead
     index       number of the segment's index files (`index.<n>`, `codes.<n>.tv`, `graph.<n>.ckpt`, `lists.<n>.ivf`,
                 `fields.<n>`); 0 for none but the last
 
-Everything that the log said up to `sealed_lsn` is in these segments or dead; the log is needed from there on.
+The segments with their `live` files are the rows at `sealed_lsn`, exactly; the log is needed from there on. So wherever
+the log is cut, what is left is a state that was: a row that ended behind `sealed_lsn` still lives in the files, and
+comes back if the record that ended it is lost. (Folders of earlier builds may have later deaths in their files.)
+
+A manifest is also written at an orderly stop, for `durable_lsn` alone: damage to the last record is then told from a
+write that was cut short. It says what was, and a log only grows, so nothing has to be taken back before the next write.
 
     live.<n>    a checked file ("live"): bit r is 1 where row r lived, in the order of `numpy.packbits`
 
@@ -57,6 +64,7 @@ class Manifest:
     sealed_lsn: int = 0
     next_segment: int = 1
     segments: tuple[SegmentRecord, ...] = ()
+    durable_lsn: int = 0
 
     def next(self, **changes: Any) -> Manifest:
         return replace(self, generation=self.generation + 1, **changes)

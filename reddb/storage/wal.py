@@ -153,6 +153,11 @@ class Wal:
         return wal
 
     @property
+    def durable_lsn(self) -> int:
+        """All records up to here are on the device."""
+        return self._durable_lsn
+
+    @property
     def bytes(self) -> int:
         """Of all files that are needed, without what is merely reserved."""
         return sum(self._sizes.values())
@@ -276,11 +281,7 @@ class Wal:
         """`stored_lsn` is what the log must reach, given with its last file."""
         is_last = stored_lsn is not None
         content = self._disk.map_file(path)  # a copy would need memory that a core died for
-        found = read_log_file(path, content, self._identity, self.next_lsn, replay, is_last=is_last)
-        if stored_lsn is not None and found.next_lsn <= stored_lsn:
-            raise errors.CORRUPT_DATA.error(
-                f"{path.name} ends with LSN {found.next_lsn - 1}, but {stored_lsn} was stored", path=str(path)
-            )
+        found = read_log_file(path, content, self._identity, self.next_lsn, replay, stored_lsn=stored_lsn)
         self._salt, self.next_lsn = found.salt, found.next_lsn
         if found.torn_bytes:
             self.torn_tail = TornTail(path, found.end, found.torn_bytes)

@@ -35,6 +35,8 @@ of the record before. The log ends at the first place that holds no valid record
     a later valid record, whose durable      corruption of acknowledged data: CORRUPT_DATA, nothing is touched
     LSN reaches the missing one
     anything, in any file but the last       the same, for the next file was begun only after a sync of this one
+    anything, zeros too, where another file  the same: a manifest, or codes that were kept, say up to which LSN the log
+    says that the missing one was stored     was synced; after an orderly stop that is all of it
     anything else                            a torn tail: the last group was being written when the machine stopped,
                                              nobody was told it was stored; it is cut away and reported
 
@@ -122,9 +124,11 @@ def read_log_file(
     next_lsn: int,
     replay: Callable[[Record], None],
     *,
-    is_last: bool,
+    stored_lsn: int | None,
 ) -> LogFile:
     """Give `replay` every record of a file that begins with `next_lsn`, and judge what follows them.
+
+    `stored_lsn` is what another file proves that the log must reach, 0 where none does, given with its last file.
 
     Raises CORRUPT_DATA or UNSUPPORTED_FORMAT, naming file and offset.
     """
@@ -139,8 +143,8 @@ def read_log_file(
         replay(record)
         next_lsn = record.lsn + 1
     torn_bytes = len(bytes(content[end:]).rstrip(b"\0"))
-    if torn_bytes:
-        _refuse_corruption(path, bytes(content), next_lsn, end, is_last=is_last)
+    if torn_bytes or next_lsn <= (stored_lsn or 0):
+        _refuse_corruption(path, bytes(content), next_lsn, end, stored_lsn)
     return LogFile(salt, end, next_lsn, torn_bytes, unproven[0][1] if unproven else end)
 
 
@@ -193,11 +197,14 @@ def is_unwritten(disk: Disk, folder: Path) -> bool:
     return begun.issuperset(names) and all(len(disk.map_file(folder / name)) <= _FILE_HEADER.size for name in names)
 
 
-def _refuse_corruption(path: Path, content: bytes, lsn: int, end: int, *, is_last: bool) -> None:
+def _refuse_corruption(path: Path, content: bytes, lsn: int, end: int, stored_lsn: int | None) -> None:
     """Bytes at `end`, where `lsn` was to stand, are no record. Raises CORRUPT_DATA unless they are a torn tail."""
     later = records_behind(content, lsn + 1, end + _ALIGNMENT)
     proof = next((place for place, record in later if lsn <= record.durable_lsn), None)
-    if proof is None and is_last:
+    if proof is None and stored_lsn is not None:
+        if lsn <= stored_lsn:
+            lacks = f"ends with LSN {lsn - 1}, but {stored_lsn} was stored: there is no valid record at byte {end}"
+            raise errors.CORRUPT_DATA.error(f"{path.name} {lacks}", path=str(path), offset=end)
         return
     why = "a later file exists" if proof is None else f"the record at byte {proof} was written after its sync"
     raise errors.CORRUPT_DATA.error(

@@ -17,10 +17,13 @@ from pathlib import Path
 import pytest
 
 import reddb
+from reddb.accountant import Pool, PoolKind
 from reddb.client.calls import may_repeat
-from reddb.transactions import Transaction
+from reddb.query.write_plans import TransactionCommand, TransactionPlan
+from reddb.transactions import Transaction, Transactions
 from reddb.wire.connection import encode
 from reddb.wire.messages import Failure, Get, Query
+from tests.engine.partitions import collection
 from tests.server.harness import Server, wait_for
 
 
@@ -207,19 +210,40 @@ async def test_a_write_that_was_sent_is_never_repeated_by_itself(own_server: Ser
         assert [row is not None for row in db.get("c", [40, 41])] == [is_done, is_done]
 
 
+POOL = Pool(PoolKind("transactions", 0, ""), 1_000)
+
+
 def test_what_is_sent_again_after_which_failure() -> None:
-    """A COMMIT has ended its transaction, so that a second one would meet none; a statement before it has not."""
+    """A COMMIT is its caller's to repeat: the transaction of an older server has ended with it."""
     insert, commit, read = Query("INSERT …", []), Query("/* x */ commit", []), Get("c", b"", False)
     not_ready, lost = reddb.errors.NOT_READY.error("wait"), reddb.errors.CONNECTION_LOST.error("lost")
     assert [may_repeat(message, not_ready, 0) for message in (insert, commit, read)] == [True, False, True]
     assert [may_repeat(message, lost, 1) for message in (insert, commit, read)] == [False, False, True]
     assert not may_repeat(read, lost, 3), "what loses its connection each time may be what kills the core"
-    transaction = Transaction()
+    transaction = Transaction(POOL)
     transaction.fail(not_ready)
     transaction.check()
     transaction.fail(lost)
     with pytest.raises(reddb.RedDBError, match="TRANSACTION_ABORTED"):
         transaction.check()
+
+
+def test_a_commit_that_did_nothing_leaves_the_transaction_open() -> None:
+    not_ready, other = reddb.errors.NOT_READY.error("wait"), reddb.errors.DISK_FULL.error("full")
+    transactions = Transactions(POOL)
+    transactions.step(TransactionCommand.BEGIN)
+    begun = transactions.current
+    commit = TransactionPlan(collection(dim=2), 0, ())
+    transactions.current = None  # as COMMIT leaves it
+    transactions.failed(begun, commit, not_ready)
+    assert transactions.current is begun
+    begun.check()
+    transactions.current = None
+    transactions.failed(begun, commit, other)
+    assert transactions.current is None
+    transactions.step(TransactionCommand.BEGIN)
+    with pytest.raises(reddb.RedDBError, match="for another has begun"):
+        transactions.failed(begun, commit, not_ready)
 
 
 def test_a_closed_client_says_so(own_server: Server) -> None:

@@ -10,8 +10,6 @@ and everything is read; then every file is put back. What comes of it is
 
     detected   an error of the catalogue that names the file
     harmless   all answers are right: the byte means nothing, or a cache was refused and not used
-    torn       the log is whole up to a group, from which on it looks as if power was lost while that was written; the
-               engine says so and has what is before. No log can tell this from damage to its last group
     unseen     all answers are right, but by luck: the byte means something, and its index was used as before
     wrong      anything else: another answer, an error that does not name the file, an exception nobody foresaw
     died       the process ended, or did not end within a minute
@@ -19,7 +17,7 @@ and everything is read; then every file is put back. What comes of it is
 The engine runs in a forked child, for native code may end the process over a wrong byte. If a child dies, the damage it
 was at killed it, and the next child goes on behind that.
 
-Rule: the folder is closed while it is damaged.
+Rule: the folder is closed while it is damaged, and was closed in order, so that no damage can pass for a torn write.
 """
 
 from __future__ import annotations
@@ -43,9 +41,9 @@ import structlog
 
 from reddb import errors
 from tests.crash.faults import temporary_folder
-from tests.crash.flips_specimens import Specimen, Torn, every_specimen
+from tests.crash.flips_specimens import Specimen, every_specimen
 
-DETECTED, HARMLESS, TORN, *BAD = OUTCOMES = "detected", "harmless", "torn", "unseen", "wrong", "died"
+DETECTED, HARMLESS, *BAD = OUTCOMES = "detected", "harmless", "unseen", "wrong", "died"
 UNSEEN, WRONG, DIED = BAD
 _CUTS = 64  # lengths that a file is cut to
 _HANGING_S = 60
@@ -171,10 +169,6 @@ def _outcome(specimen: Specimen, damage: Damage, usual: list[str]) -> Outcome:
         of_disk = error.code is errors.DISK_FAILED and damage.way == "missing"
         is_meant = is_named and (of_disk or error.code in (errors.CORRUPT_DATA, errors.UNSUPPORTED_FORMAT))
         outcome = (DETECTED if is_meant else WRONG), str(error)[:300]
-    except Torn as torn:
-        said, is_reported = torn.args
-        is_meant = kind_of(damage.file) == "n.wal" and (is_reported or damage.way == "cut")
-        outcome = (TORN if is_meant else WRONG), said
     except Exception as error:
         outcome = WRONG, f"{type(error).__name__}: {error}"[:300]
     specimen.restore()

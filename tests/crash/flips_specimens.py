@@ -20,7 +20,7 @@ import numpy as np
 import reddb
 from reddb import limits
 from reddb.partition import encoder
-from reddb.partition.checkpoint import CodesCheckpoint
+from reddb.partition.checkpoint import CodesCheckpoint, note_end
 from reddb.query import candidates
 from reddb.storage.catalog import Catalog
 from reddb.types import Collection, Kind
@@ -44,10 +44,6 @@ _QUESTIONS = (
     "SELECT id, distance FROM docs ORDER BY vector <-> [1, 2] LIMIT 10",
     "SELECT id, distance FROM notes ORDER BY vector <=> [1, 2] LIMIT 10",
 )
-
-
-class Torn(Exception):
-    """The log is whole up to a group, and nothing behind it is there: what it says, and whether that was reported."""
 
 
 @dataclass
@@ -95,14 +91,14 @@ def every_specimen(folder: Path) -> Iterator[Specimen]:
 def _partition(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], Any]) -> Specimen:
     """A segment of each size, and rows and deletes in the log."""
     of, other = of.with_index("n").with_index("t"), folder.with_suffix(".twin")
-    states = _fill(folder, of, sizes, name)
+    rows = _fill(folder, of, sizes, name)
     _fill(other, replace(of, id=2), sizes, name)
     least: list[float] = []  # recall of each search, in the folder as it is
 
     def examine() -> list[str]:
         life = Life(of, folder)
         try:
-            recalls = _read_all(life, states)
+            recalls = _read_all(life, rows)
             _, report = life.search(life.readers[0], _QUERIES, 10, ef=12)
         finally:
             life.close()
@@ -114,8 +110,8 @@ def _partition(folder: Path, of: Collection, sizes: list[int], name: Callable[[i
     return Specimen(folder.name, folder, examine, contents, [*contents, "segments", "wal"], contents_of(other))
 
 
-def _fill(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], Any]) -> list[Rows]:
-    """Write the rows; what there is after each group of the log."""
+def _fill(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], Any]) -> Rows:
+    """Write the rows, and stop in order; what there is then."""
     generator = np.random.default_rng(7)
     life = Life(of, folder)
 
@@ -130,25 +126,22 @@ def _fill(folder: Path, of: Collection, sizes: list[int], name: Callable[[int], 
         life.delete([name(first + 1)])
         life.seal()
         first += size
-    states = [dict(life.rows)]
-    for change in (lambda: insert(100, 140), lambda: life.delete([name(0)]), lambda: insert(140, 142)):
-        change()
-        states.append(dict(life.rows))
-        if len(states) == 2:
-            life.encode()
-            CodesCheckpoint(life.owner).write()
+    insert(100, 140)
+    life.encode()
+    CodesCheckpoint(life.owner).write()
+    life.delete([name(0)])
+    insert(140, 142)
     assert life.states() == [*["sealed"] * len(sizes), "growing"]
+    note_end(life.owner)
     life.close()
-    return states
+    return dict(life.rows)
 
 
-def _read_all(life: Life, states: list[Rows]) -> list[float]:
-    """Recall of each search. Raises AssertionError for a wrong answer, Torn where the log ended too early."""
+def _read_all(life: Life, rows: Rows) -> list[float]:
+    """Recall of each search. Raises AssertionError for a wrong answer."""
     del life.readers[1:]
     view = life.readers[0].view()
-    ids = view.row_ids(view.scan(limits.SCAN_ROWS_MAX))
-    group = next((number for number, rows in enumerate(states) if list(rows) == ids), len(states) - 1)
-    life.rows = states[group]
+    life.rows = dict(rows)
     life.check()
     recalls: list[float] = []
     for where in (None, *_FILTERS):
@@ -159,8 +152,6 @@ def _read_all(life: Life, states: list[Rows]) -> list[float]:
             right = [row_id for row_id, (_, payload) in life.rows.items() if where.holds(row_id, payload)]
             assert view.row_ids(view.scan(len(right) + 1, 0, predicate)) == right
             assert view.count(predicate) == len(right)
-    if group < len(states) - 1:
-        raise Torn(f"the log ends with group {group} of {len(states) - 1}", life.owner.wal.torn_tail is not None)
     return recalls
 
 

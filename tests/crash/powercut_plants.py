@@ -225,8 +225,8 @@ def _(patch: Patch) -> None:
 
 @plant("any later record proves that a torn one was acknowledged")
 def _(patch: Patch) -> None:
-    def refuse_any(path: Path, content: bytes, lsn: int, end: int, *, is_last: bool) -> None:
-        if not is_last or any(wal_file.records_behind(content, lsn + 1, end + 8)):
+    def refuse_any(path: Path, content: bytes, lsn: int, end: int, stored_lsn: int | None) -> None:
+        if stored_lsn is None or any(wal_file.records_behind(content, lsn + 1, end + 8)):
             raise errors.CORRUPT_DATA.error(f"{path.name}: a record before another one is damaged")
 
     patch.setattr(wal_file, "_refuse_corruption", refuse_any)
@@ -254,6 +254,11 @@ def _(patch: Patch) -> None:
         decide(change, records, last_lsn + 1 if 0 < last_lsn < change._partition.lsn else last_lsn)
 
     patch.setattr(Publication, "_decide", decide_more)
+
+
+@plant("the manifest says that the log was synced where it was only written")
+def _(patch: Patch) -> None:
+    patch.setattr(Wal, "durable_lsn", property(lambda wal: wal.next_lsn - 1))
 
 
 @plant("the newest file of the log is removed when nothing of it is needed")
@@ -332,15 +337,17 @@ def _(patch: Patch) -> None:
 
 @plant("deletes from sealed segments are in no live file")
 def _(patch: Patch) -> None:
-    patch.setattr(Publication, "_note_live", lambda change, segment, record: record)
+    patch.setattr(Publication, "_note_live", lambda change, segment, record, sealed_lsn: record)
 
 
 @plant("a live file is written over")
 def _(patch: Patch) -> None:
     note = Publication._note_live
 
-    def note_one(change: Publication, segment: Any, record: manifest.SegmentRecord) -> manifest.SegmentRecord:
-        noted = note(change, segment, record)
+    def note_one(
+        change: Publication, segment: Any, record: manifest.SegmentRecord, sealed_lsn: int
+    ) -> manifest.SegmentRecord:
+        noted = note(change, segment, record, sealed_lsn)
         if noted is record:
             return record
         noted = replace(noted, dead=1)

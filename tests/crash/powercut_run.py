@@ -6,8 +6,9 @@
 What must be there after a crash is one of `allowed`: the rows after the last acknowledged operation, or after any
 number of the operations that were being written, in order, each with its LSN. Where durability is flush, a power cut
 may also leave one of `unsynced`: the rows at the last sync or after any operation since; so may a disk whose calls
-failed. What was read once stays: after each opening `allowed` is the one state that was seen. Errors of the disk are
-part of the game; any other exception, and any answer that is not in the model, is a violation.
+failed. What was read once stays: after each opening `allowed` is the one state that was seen. What an orderly stop
+notes of the log's end refuses no log that lost nothing synced. Errors of the disk are part of the game; any other
+exception, and any answer that is not in the model, is a violation.
 
 Everything is drawn from the seed, so a run is the same whenever it is repeated.
 """
@@ -25,7 +26,7 @@ from typing import Any
 import pytest
 
 from reddb import errors
-from reddb.partition.checkpoint import CodesCheckpoint
+from reddb.partition.checkpoint import CodesCheckpoint, note_end
 from reddb.partition.jobs import Workshop
 from reddb.partition.operations import Operation
 from reddb.partition.policy import can_checkpoint, compaction, due_job
@@ -198,8 +199,11 @@ class Run:
             self._settle()
         elif draw < 0.84:
             self._check()
-        elif draw < 0.85:
+        elif draw < 0.845:
             self._sync()
+        elif draw < 0.85 and self._partition.is_quiet:  # an orderly stop, or all of it but the end
+            self._sync()
+            note_end(self._partition)
         elif draw < 0.87:
             self._partition.encode_step()
         elif draw < 0.91:

@@ -15,7 +15,7 @@ CHECKED = {
     *("index.n", "codes.n.tv", "graph.n.ckpt", "lists.n.ivf", "fields.n", "growing.tv"),
 }
 KINDS = {*CHECKED, "VERSION", "LOCK", "catalog.sqlite", "n.wal"}
-HEADER = ["way", "file", "bytes", "tried", "detected", "harmless", "torn", "unseen", "wrong", "died"]
+HEADER = ["way", "file", "bytes", "tried", "detected", "harmless", "unseen", "wrong", "died"]
 
 
 @pytest.fixture(scope="module")

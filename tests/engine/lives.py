@@ -2,8 +2,7 @@
 
 A `Life` is an owner, two readers (as two cores would have them) and the folder on a real disk. Every write goes to
 the partition and to the dict `rows`, from which a row goes when the clock passes its `expires_at`. A `Course` is one
-job from its beginning to its last step, each step a call of its own, so that a test can write, restart or look in
-between.
+job from its beginning to its last step, each step a call of its own, so that a test can write or look in between.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from reddb.partition.changes import prepare_change
 from reddb.partition.clock import SteadyClock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.operations import Operation
-from reddb.partition.policy import compaction, due_job
-from reddb.partition.publication import publication
+from reddb.partition.policy import can_checkpoint, compaction, due_job
+from reddb.partition.publication import TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader
 from reddb.partition.search import Found, SearchReport
 from reddb.partition.sweep import prepare_sweep
@@ -221,8 +220,16 @@ class Life:
         self.freeze()
         return self.settle()
 
+    def checkpoint(self) -> None:
+        """Let the files say who died by the log; no row grows."""
+        change = TombstoneCheckpoint(self.owner)
+        for step in (change.prepare, change.write, change.complete, change.clean):
+            step()
+
     def compact(self) -> None:
         self.seal()
+        if can_checkpoint(self.owner):
+            self.checkpoint()
         while (course := self.compaction()) is not None:
             course.finish()
 

@@ -10,7 +10,7 @@ from reddb.backup.files import Stock
 from reddb.backup.log import read_log
 from reddb.backup.partition import PartitionCopy
 from reddb.disk import OsDisk
-from reddb.storage.manifest import NAME
+from reddb.storage.manifest import NAME, Manifest
 from tests.engine.backups import Course, create
 from tests.engine.folders import collection_in, files_below
 from tests.storage.disks import MemoryDisk
@@ -73,6 +73,6 @@ def test_a_group_that_a_reading_missed_is_no_damage() -> None:
     written = write_groups(disk, [[b"%08d" % number] for number in range(9)])
     whole = disk.read_file(LOG / f"{1:020d}.wal")
     disk.missing = range(40 + 3 * 40, 40 + 5 * 40)  # records are of 40 bytes, behind a header as long
-    (part,), last_lsn = read_log(disk, LOG, IDENTITY, 0, is_written=True)
+    (part,), last_lsn = read_log(disk, LOG, IDENTITY, Manifest(), is_written=True)
     assert (last_lsn, part.content) == (len(written), whole.rstrip(b"\0")[: 40 * 10])
     assert disk.missing == range(0)

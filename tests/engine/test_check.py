@@ -269,7 +269,8 @@ def test_a_record_that_its_owner_could_not_apply_is_damage(data):
 def test_a_log_that_ends_before_what_is_sealed_is_damage(data):
     manifest = read_manifest(OsDisk(), partition_of(data), folders.collection_in(data, TURBO), 0)
     write_manifest(OsDisk(), partition_of(data), folders.collection_in(data, TURBO), 0, manifest.next(sealed_lsn=99))
-    assert "ends with LSN 10, but 99 was stored" in look(data).having("damaged")["collections/1/0/wal"]
+    told = look(data).having("damaged")[str(folders.log_of(data).relative_to(data))]
+    assert "ends with LSN 10, but 99 was stored" in told
 
 
 # --- files that are sound, but do not fit together ---------------------------------------------------------

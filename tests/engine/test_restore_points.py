@@ -177,7 +177,7 @@ def test_every_time_gives_what_was_written_until_then(archived: Archived, tmp_pa
 def test_a_time_is_written_with_each_record(archived: Archived) -> None:
     times = []
     path = archive_of(archived, archived.archived[0])
-    read_log_file(path, path.read_bytes(), IDENTITY, 1, lambda record: times.append(record.time_us), is_last=True)
+    read_log_file(path, path.read_bytes(), IDENTITY, 1, lambda record: times.append(record.time_us), stored_lsn=0)
     assert times == [lsn * SECOND_US for lsn in range(1, len(times) + 1)]
     assert times
 
@@ -242,7 +242,7 @@ def test_what_is_archived_is_every_record_that_was_released(archived: Archived) 
     found: list[int] = []
     for lsn in archived.archived:
         content = archive_of(archived, lsn).read_bytes()
-        read_log_file(Path("x"), content, IDENTITY, lsn, lambda record: found.append(record.lsn), is_last=False)
+        read_log_file(Path("x"), content, IDENTITY, lsn, lambda record: found.append(record.lsn), stored_lsn=None)
     assert found == list(range(1, 58))
 
 
@@ -258,7 +258,7 @@ def test_a_killed_server_that_wrote_more_to_an_archived_file_archives_it_again(t
     life.close()
     found: list[int] = []
     content = archive_of(life, 1).read_bytes()
-    read_log_file(path, content, IDENTITY, 1, lambda record: found.append(record.lsn), is_last=False)
+    read_log_file(path, content, IDENTITY, 1, lambda record: found.append(record.lsn), stored_lsn=None)
     assert found == [1, 2, 3]
 
 

@@ -139,7 +139,7 @@ def test_a_log_that_ends_too_early_is_corruption():
     with pytest.raises(errors.RedDBError, match="ends with LSN 24, but 30 was stored") as caught:
         open_log(disk, after_lsn=30)
     assert caught.value.code is errors.CORRUPT_DATA
-    assert caught.value.detail == {"path": str(FOLDER / disk.list_folder(FOLDER)[-1])}
+    assert caught.value.detail["path"] == str(FOLDER / disk.list_folder(FOLDER)[-1])
 
 
 @pytest.mark.parametrize("after_lsn", [0, 7, 24])

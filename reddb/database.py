@@ -186,7 +186,7 @@ class Database:
     def leave_to_parent(self) -> None:
         """In a process forked from the one that opened it: forget the lock, so that it ends with its owner."""
         if self._is_open:
-            os.close(self._folder.lock)
+            self._folder.lock.close()
 
     # --- what views ask ------------------------------------------------------------------------------------
 

@@ -229,6 +229,13 @@ DISK_FAILED = _declare(5002, "DISK_FAILED", _K.DATA, "The disk refused a write o
 UNSUPPORTED_FORMAT = _declare(5003, "UNSUPPORTED_FORMAT", _K.DATA, "A file was written by another format version.")
 PROTOCOL = _declare(5004, "PROTOCOL", _K.DATA, "The peer broke the wire protocol; the connection is closed.")
 
+LOCK_LOST = _declare(
+    5005,
+    "LOCK_LOST",
+    _K.DATA,
+    "The data folder's LOCK was removed or replaced; nothing more is written to the folder until a restart.",
+)
+
 INTERNAL = _declare(9001, "INTERNAL", _K.BUG, "An invariant is broken; please report it.")
 
 

@@ -114,6 +114,12 @@ DECODED_NODES_MAX = 16_384  # values of a body that are looked at before it is d
 WAL_SEGMENT_BYTES = 64 * MIB  # a new file is begun at the first record that starts beyond it
 WAL_PREALLOCATE_BYTES = 4 * MIB  # reserved ahead, so that most syncs need not write a new file size
 WAL_RECORD_BYTES_MAX = 1 * GIB
+WAL_FILE_BYTES_MAX = 2 * GIB  # a group that would make a file longer is refused: files are read whole
+
+# --- files that others may have made: a larger one is refused, unread ---------------------------------------
+CATALOG_BYTES_MAX = 1 * GIB
+BACKUP_BYTES_MAX = 64 * MIB  # of the file that describes a backup: half a million files
+MANIFEST_BYTES_MAX = 1 * MIB  # 1,024 segments take 40 KiB
 
 # --- processes ---------------------------------------------------------------------------------------------
 CORES_MAX = 64
@@ -141,6 +147,7 @@ assert max(TRANSACTION_BYTES_MAX, RETURNING_BYTES_MAX) <= FRAME_BYTES_MAX // 2, 
 assert WAL_RECORD_BYTES_MAX >= FRAME_BYTES_MAX, "what a frame brings must fit a record"
 assert DIM_MAX * (2 * COORDINATE_MAX) ** 2 < 3e38, "a squared l2 distance must fit float32"
 assert WAL_PREALLOCATE_BYTES <= WAL_SEGMENT_BYTES
+assert WAL_SEGMENT_BYTES + WAL_RECORD_BYTES_MAX + WAL_PREALLOCATE_BYTES <= WAL_FILE_BYTES_MAX
 assert STATEMENT_BYTES_MAX <= PREPARED_CHARS_MAX
 assert QUERIES_MAX * DIM_MAX * 4 + STATEMENT_BYTES_MAX // 4 <= REQUEST_BYTES_MAX, "a full batch of queries must fit"
 assert PARAMETER_ITEMS_MAX >= BATCH_ROWS_MAX + STATEMENT_VALUES_MAX

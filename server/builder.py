@@ -28,7 +28,8 @@ from typing import Any
 import structlog
 
 from reddb import errors
-from reddb.disk import OsDisk
+from reddb.disk import Disk, OsDisk
+from reddb.folder_lock import FolderLock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import memory_shape
 from reddb.server import logs
@@ -45,17 +46,21 @@ _PROGRESS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class BuilderOptions:
-    """What its core tells a builder at its start. `control` is an inherited descriptor."""
+    """What its core tells a builder at its start. `control`, `folder` and `lock` are inherited descriptors."""
 
     core: int
+    data: str
     control: int
+    folder: int
+    lock: int
     parent: int
     memory_bytes: int
 
 
 class _Builder:
-    def __init__(self, channel: BlockingChannel) -> None:
+    def __init__(self, channel: BlockingChannel, disk: Disk) -> None:
         self._channel = channel
+        self._disk = disk
         self._told = 0.0
 
     def run(self) -> None:
@@ -88,7 +93,7 @@ class _Builder:
         collection = Collection.from_plain(message["collection"])
         job = Job.from_plain(message["job"])
         memory = PartitionMemory(descriptor, memory_shape(collection), writable=False)
-        workshop = Workshop(OsDisk(), Path(message["folder"]), collection, message["partition"], memory)
+        workshop = Workshop(self._disk, Path(message["folder"]), collection, message["partition"], memory)
         return workshop.run(job, self._progress)
 
     def _progress(self, rows: int) -> None:
@@ -109,9 +114,11 @@ def main() -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # its core is pinned, and it inherited that
     if options.memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    disk = OsDisk()
+    disk.write_under(FolderLock(Path(options.data), options.folder, options.lock))
     # If the core is gone, so is everyone who wants to know; the kernel is about to end this process too.
     with suppress(ConnectionError), socket.socket(fileno=options.control) as channel:
-        _Builder(BlockingChannel(channel)).run()
+        _Builder(BlockingChannel(channel), disk).run()
 
 
 if __name__ == "__main__":

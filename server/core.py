@@ -2,8 +2,8 @@
 
     python -m reddb.server.core '{"core": 0, "cores": 2, …}'      the fields of CoreOptions
 
-It holds a copy of the data folder's lock, so that the folder stays locked until the last core is gone, even if the
-supervisor is killed; the kernel kills it when its parent dies.
+It inherits the data folder's lock, so that the folder stays locked until the last core is gone, even if the supervisor
+is killed, and reaches every file through the folder that was locked. The kernel kills it when its parent dies.
 
 Invariant: the process ends when the supervisor's end of the control channel closes.
 """
@@ -24,6 +24,7 @@ import uvloop
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
+from reddb.folder_lock import FolderLock
 from reddb.grammar import parse
 from reddb.index.turbo import packs_like_faiss
 from reddb.server import logs, tasks
@@ -40,12 +41,13 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CoreOptions:
-    """What the supervisor tells a core at its start. `control` and `lock` are inherited descriptors."""
+    """What the supervisor tells a core at its start. `control`, `folder` and `lock` are inherited descriptors."""
 
     core: int
     cores: int
     data: str
     control: int
+    folder: int
     lock: int
     cpu: int
     parent: int
@@ -63,11 +65,14 @@ class Core:
         self._loop = asyncio.get_running_loop()
         tasks.watch(self._loop)
         self._channel = ControlChannel(socket.socket(fileno=options.control), self._received, self._orphaned)
+        lock = FolderLock(Path(options.data), options.folder, options.lock)
+        disk = OsDisk()
+        disk.write_under(lock)
         self._service = Service(
             options.core,
             options.cores,
-            Path(options.data),
-            OsDisk(),
+            lock,
+            disk,
             _random_u32,
             self._send_keeping,
             options.builder_bytes,

@@ -201,7 +201,7 @@ def backup(data: Path, dest: Path, base: Path | None) -> None:
     from reddb.backup.backup import run_backup
 
     with _told():
-        run_backup(data.resolve(), dest.resolve(), click.echo, None if base is None else base.resolve())
+        run_backup(data.resolve(), _beside_others(dest), click.echo, None if base is None else base.resolve())
 
 
 @main.command()
@@ -226,8 +226,16 @@ def restore(backup: Path, data: Path, archive: Path | None, to_lsn: tuple[str, .
     archive = None if archive is None else archive.resolve()
     with _told():
         run_restore(
-            backup.resolve(), data.resolve(), click.echo, archive=archive, to_lsn=list(to_lsn), to_time_us=time_us
+            *(backup.resolve(), _beside_others(data), click.echo),
+            archive=archive,
+            to_lsn=list(to_lsn),
+            to_time_us=time_us,
         )
+
+
+def _beside_others(folder: Path) -> Path:
+    """The absolute path of a folder that is to be made; a link of its name would not be followed."""
+    return folder.resolve() if folder.name in ("", "..") else folder.parent.resolve() / folder.name
 
 
 @contextmanager

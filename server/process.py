@@ -22,6 +22,7 @@ import structlog
 
 from reddb import limits
 from reddb.accountant import core_limit
+from reddb.folder_lock import FolderLock
 from reddb.headroom import groups_of, oom_kills
 from reddb.server import tasks
 from reddb.server.control import ControlChannel, ControlMessage, control_pair
@@ -46,7 +47,7 @@ class _Supervisor(Protocol):
 class CoreProcess:
     """Keeps one core running."""
 
-    def __init__(self, index: int, options: ServeOptions, cpu: int, lock: int, supervisor: _Supervisor) -> None:
+    def __init__(self, index: int, options: ServeOptions, cpu: int, lock: FolderLock, supervisor: _Supervisor) -> None:
         self.index = index
         self.connections = 0
         self.starts = 0  # tells this process from the one before
@@ -177,7 +178,8 @@ class CoreProcess:
             "cores": self._options.cores,
             "data": str(self._options.data),
             "control": control.fileno(),
-            "lock": self._lock,
+            "folder": self._lock.folder,
+            "lock": self._lock.file,
             "cpu": self._cpu,
             "parent": os.getpid(),
             "builder_bytes": self._options.builder_bytes,
@@ -189,7 +191,7 @@ class CoreProcess:
         with control:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "reddb.server.core", json.dumps(options)),
-                pass_fds=(control.fileno(), self._lock),
+                pass_fds=(control.fileno(), *self._lock.descriptors),
                 stdin=asyncio.subprocess.DEVNULL,
                 # One thread of work per core: more would fight over its processor.
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

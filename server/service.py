@@ -17,6 +17,7 @@ from typing import Any
 from reddb import errors
 from reddb.accountant import Accountant
 from reddb.disk import Disk
+from reddb.folder_lock import FolderLock
 from reddb.introspection import shown
 from reddb.metrics import Metrics
 from reddb.names import Names
@@ -63,7 +64,7 @@ class Service:
         self,
         core: int,
         cores: int,
-        data: Path,
+        lock: FolderLock,
         disk: Disk,
         random_u32: Callable[[], int],
         send: Callable[[dict[str, Any], int | None], None],
@@ -86,10 +87,10 @@ class Service:
         self.registry = Registry(core, Statements(self.accountant["statements"]))
         self._send = send
         builder = BuilderLink(
-            core, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
+            core, lock, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
         )
         self.partitions = Partitions(
-            *(core, cores, data, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics),
+            *(core, cores, lock.path, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics),
             FilterCache(self.accountant["filters"]),
         )
         self.writes = Writes(core, self.partitions, lambda: self.catalog, self.accountant["mailboxes"])

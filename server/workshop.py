@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from reddb import errors, limits
+from reddb.folder_lock import FolderLock
 from reddb.partition.jobs import Job
 from reddb.partition.writer import Partition
 from reddb.server import tasks
@@ -30,6 +31,7 @@ class BuilderLink:
     def __init__(
         self,
         core: int,
+        lock: FolderLock,
         memory_bytes: int,
         may_build: Callable[[], Coroutine[None, None, None]],
         built: Callable[[], None],
@@ -39,6 +41,7 @@ class BuilderLink:
         `may_build` returns when it is this core's turn to build, for as long as it has not said `built`.
         """
         self._core = core
+        self._lock = lock
         self._memory_bytes = memory_bytes
         self._may_build = may_build
         self._built = built
@@ -108,7 +111,10 @@ class BuilderLink:
         ours, theirs = control_pair()
         options = {
             "core": self._core,
+            "data": str(self._lock.path),
             "control": theirs.fileno(),
+            "folder": self._lock.folder,
+            "lock": self._lock.file,
             "parent": os.getpid(),
             "memory_bytes": self._memory_bytes,
         }
@@ -117,7 +123,7 @@ class BuilderLink:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *self._lock.descriptors),
                     stdin=asyncio.subprocess.DEVNULL,
                     # Arrow's own allocator keeps what was freed.
                     env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},

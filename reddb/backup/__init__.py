@@ -5,7 +5,8 @@ partition       one partition of it: the files that one manifest names, and the 
 log             a log that somebody is writing to, read up to its last whole record
 catalog         the catalog, through SQLite
 description     `BACKUP`, the file that says what the others must be
-files           copying, linking, and a folder that is there whole or not at all
+files           copying and linking
+new_folder      a folder that is there whole or not at all
 restore         a data folder made of a backup
 restore_point   the log of it, made longer from an archive, or cut at an LSN or a time
 archive         the files of the log that a server needs no more

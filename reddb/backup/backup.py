@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from reddb import errors
 from reddb.backup import catalog
 from reddb.backup.description import Description, FileRecord, PartitionRecord, read_description, write_description
-from reddb.backup.files import Stock, checksum_of, new_folder, refuse_existing
+from reddb.backup.files import Stock, checksum_of
+from reddb.backup.new_folder import new_folder
 from reddb.backup.partition import PartitionCopy
 from reddb.disk import Disk, OsDisk
-from reddb.storage.catalog import Catalog
-from reddb.storage.folder import check_version
+from reddb.storage.folder import VERSION_BYTES_MAX, check_version
 from reddb.types import Collection
 from reddb.wording import counted
 
@@ -39,16 +38,16 @@ def run_backup(data: Path, target: Path, write: Callable[[str], None], base: Pat
     if the folder changed at every try; a disk error.
     """
     disk = OsDisk()
-    refuse_existing(disk, target, "a backup")
     if target == data or data in target.parents:
         raise errors.INVALID_VALUE.error(f"{target} lies in {data}; a backup lies elsewhere", path=str(target))
-    stock = Stock(disk, data, ()) if base is None else Stock(disk, base, read_description(disk, base).files)
-    if "VERSION" not in disk.list_folder(data):
-        raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: it has no VERSION", path=str(data))
-    check_version(disk, data)
-    with new_folder(disk, target) as staged:
-        description = _copy_folder(disk, data, staged, stock)
-        write_description(disk, staged, description)
+    with disk.holding(data, *([] if base is None else [base])):
+        stock = Stock(disk, data, ()) if base is None else Stock(disk, base, read_description(disk, base).files)
+        if "VERSION" not in disk.list_folder(data):
+            raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: it has no VERSION", path=str(data))
+        check_version(disk, data)
+        with new_folder(disk, target, "a backup", write) as staged:
+            description = _copy_folder(disk, data, staged, stock)
+            write_description(disk, staged, description)
     for partition in description.partitions:
         lsns = f"sealed up to LSN {partition.sealed_lsn}, last LSN {partition.last_lsn}"
         write(f"{partition.name}: {lsns}, generation {partition.generation}")
@@ -57,13 +56,13 @@ def run_backup(data: Path, target: Path, write: Callable[[str], None], base: Pat
     write(f"{target}: {counted(len(description.files), 'file')}, {description.bytes:,} bytes{since}")
 
 
-def _copy_folder(disk: Disk, data: Path, staged: Path, stock: Stock) -> Description:
+def _copy_folder(disk: OsDisk, data: Path, staged: Path, stock: Stock) -> Description:
     began_us = _now_us()
     for _ in range(_TRIES):
         disk.remove_tree(staged / "collections")
-        files = [_write(disk, staged, "VERSION", disk.read_file(data / "VERSION"))]
+        files = [_write(disk, staged, "VERSION", disk.read_file(data / "VERSION", VERSION_BYTES_MAX))]
         files.append(_write(disk, staged, catalog.NAME, catalog.catalog_bytes(data)))
-        collections = _collections(staged)
+        collections = catalog.collections_of(staged)
         try:
             partitions, copied = _copy_partitions(disk, data, staged, collections, stock)
         except errors.RedDBError:
@@ -76,7 +75,7 @@ def _copy_folder(disk: Disk, data: Path, staged: Path, stock: Stock) -> Descript
 
 
 def _copy_partitions(
-    disk: Disk, data: Path, staged: Path, collections: list[Collection], stock: Stock
+    disk: OsDisk, data: Path, staged: Path, collections: list[Collection], stock: Stock
 ) -> tuple[list[PartitionRecord], list[FileRecord]]:
     partitions: list[PartitionRecord] = []
     files: list[FileRecord] = []
@@ -86,13 +85,6 @@ def _copy_partitions(
             partitions.append(partition)
             files += copied
     return partitions, files
-
-
-def _collections(staged: Path) -> list[Collection]:
-    """Those of the copied catalog. Raises CORRUPT_DATA."""
-    with closing(Catalog(staged / catalog.NAME, may_create=False)) as copy:
-        copy.verify()
-        return copy.collections()
 
 
 def _was_dropped(data: Path, collections: list[Collection]) -> bool:

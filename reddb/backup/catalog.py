@@ -5,14 +5,20 @@ Invariant: the connection is read-only, so the folder stays as it is.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reddb import errors
+from reddb.disk import told_of
+from reddb.paths import refuse_other
+from reddb.storage.catalog import Catalog
+from reddb.storage.folder import CATALOG
+from reddb.types import Collection
 
-NAME = "catalog.sqlite"
+NAME = CATALOG
 _JOURNAL = f"{NAME}-journal"
 
 
@@ -21,6 +27,13 @@ def catalog_bytes(data: Path) -> bytes:
     with _opened(data) as source, closing(sqlite3.connect(":memory:")) as copy:
         source.backup(copy)
         return copy.serialize()
+
+
+def collections_of(copied: Path) -> list[Collection]:
+    """Those of a folder that nobody else has. Raises CORRUPT_DATA."""
+    with closing(Catalog(copied / NAME, may_create=False)) as catalog:
+        catalog.verify()
+        return catalog.collections()
 
 
 def collection_ids(data: Path) -> set[int]:
@@ -32,8 +45,12 @@ def collection_ids(data: Path) -> set[int]:
 @contextmanager
 def _opened(data: Path) -> Iterator[sqlite3.Connection]:
     path = data / NAME
-    if not path.exists():
+    # By its name: closing a descriptor would end the locks that SQLite has on the file in this process.
+    with told_of("open", path):
+        found = os.lstat(path) if os.path.lexists(path) else None
+    if found is None:
         raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: it has no {NAME}", path=str(path))
+    refuse_other(path, found, is_written=False)
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source:
             yield source

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.backup.catalog import collection_ids
 from reddb.backup.description import FileRecord, PartitionRecord
 from reddb.backup.files import Stock, checksum_of, is_gone, stage_immutable
@@ -26,7 +26,7 @@ from reddb.backup.log import LogPart, read_log
 from reddb.check.findings import damage_of
 from reddb.check.partition import INDEX_STEMS
 from reddb.check.read_only import ReadOnlyDisk
-from reddb.disk import Disk
+from reddb.disk import OsDisk
 from reddb.partition.settled import with_sound_index
 from reddb.storage.folder import partition_folder
 from reddb.storage.manifest import NAME, Manifest, SegmentRecord, live_path, read_live, read_manifest
@@ -41,7 +41,9 @@ _PAUSE_S = 0.02
 class PartitionCopy:
     """The copy of one partition."""
 
-    def __init__(self, disk: Disk, data: Path, staged: Path, collection: Collection, number: int, stock: Stock) -> None:
+    def __init__(
+        self, disk: OsDisk, data: Path, staged: Path, collection: Collection, number: int, stock: Stock
+    ) -> None:
         """Nothing is copied yet."""
         self._disk = disk
         self._data = data
@@ -83,7 +85,7 @@ class PartitionCopy:
         """What the manifest holds, None if it is gone: a collection that the catalog names has one."""
         path = self._folder / NAME
         try:
-            return self._disk.read_file(self._data / path)
+            return self._disk.read_file(self._data / path, limits.MANIFEST_BYTES_MAX)
         except errors.RedDBError as error:
             if not is_gone(error):
                 raise

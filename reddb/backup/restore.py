@@ -1,12 +1,14 @@
 """`reddb restore BACKUP DATA …`: a data folder made of a backup.
 
     BACKUP         read: what the files must be
-    files          copied, the checksum of each compared
+    files          copied, the checksum of each compared; the partitions must be those of the catalog
     logs           made longer from an archive, or cut where they shall end (`reddb.backup.restore_point`)
     check          every file and row of the new folder is looked at, as `reddb check` does
     DATA           the folder gets its name
 
-Files are copied, never linked: what a server does to its folder must not reach the backup.
+Files are copied, never linked: what a server does to its folder must not reach the backup. A backup may come from a
+stranger: nothing of it is opened but by a name that a backup may have, below its folder and through no link, and nothing
+is written but below the new folder.
 
 Invariant: DATA is there whole, synced and sound, or not at all.
 """
@@ -18,8 +20,10 @@ from contextlib import closing
 from pathlib import Path
 
 from reddb import errors
-from reddb.backup.description import Description, FileRecord, PartitionRecord, read_description
-from reddb.backup.files import copy_file, is_gone, new_folder, refuse_existing
+from reddb.backup.catalog import collections_of
+from reddb.backup.description import NAME, Description, FileRecord, PartitionRecord, read_description
+from reddb.backup.files import copy_file, is_gone
+from reddb.backup.new_folder import new_folder
 from reddb.backup.restore_point import LogOfPartition, Target, target_of
 from reddb.check.data_folder import check_folder
 from reddb.check.findings import Status, Tally
@@ -46,15 +50,16 @@ def run_restore(
     for a wrong call; a disk error.
     """
     disk = OsDisk()
-    refuse_existing(disk, data, "a data folder")
-    description = read_description(disk, backup)
-    target = target_of(to_lsn or [], to_time_us, description)
-    with new_folder(disk, data) as staged:
-        for file in description.files:
-            _copy(disk, backup, staged, file)
-        check_version(disk, staged)
-        last_lsns = _bring_logs(disk, staged, description, archive, target)
-        rows = _check(disk, staged)
+    with disk.holding(backup, *([] if archive is None else [archive])):
+        description = read_description(disk, backup)
+        target = target_of(to_lsn or [], to_time_us, description)
+        with new_folder(disk, data, "a data folder", write) as staged:
+            for file in description.files:
+                _copy(disk, backup, staged, file)
+            check_version(disk, staged)
+            _check_partitions(staged, backup, description)
+            last_lsns = _bring_logs(disk, staged, description, archive, target)
+            rows = _check(disk, staged)
     for partition in description.partitions:
         write(f"{partition.name}: up to LSN {last_lsns[partition.name]}, of which the backup has {partition.last_lsn}")
     copied = f"{counted(len(description.files), 'file')}, {description.bytes:,} bytes"
@@ -75,6 +80,17 @@ def _copy(disk: Disk, backup: Path, staged: Path, file: FileRecord) -> None:
     disk.make_folder(target.parent)
     if copy_file(disk, content, target) != file.crc32c:
         raise errors.CORRUPT_DATA.error(f"{file.path} is not what was backed up", path=str(source))
+
+
+def _check_partitions(staged: Path, backup: Path, description: Description) -> None:
+    """Raises CORRUPT_DATA unless the partitions are those of the catalog."""
+    described = {(of.collection_id, of.partition, of.collection) for of in description.partitions}
+    if described != {
+        (collection.id, number, collection.name)
+        for collection in collections_of(staged)
+        for number in range(collection.number("partitions"))
+    }:
+        raise errors.CORRUPT_DATA.error("BACKUP has other partitions than the catalog", path=str(backup / NAME))
 
 
 def _bring_logs(

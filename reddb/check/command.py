@@ -22,12 +22,12 @@ def run_check(data: Path, write: Callable[[str], None], *, repair: bool = False)
     Raises DATA_IN_USE, UNSUPPORTED_FORMAT or a disk error: then nothing can be said of the folder.
     """
     disk = OsDisk()
-    if not repair:
-        with locked_for_reading(data):
+    with locked_for_reading(data) as folder:
+        if not repair:
+            disk.hold(data, folder)
             return _look(disk, data, Tally(data, write), write)[0]
-    with locked_for_reading(data):
-        pass  # it is a data folder, so that no LOCK is put into another
-    lock = disk.lock(data / "LOCK", f"pid {os.getpid()} on {os.uname().nodename}\n")
+    # It is a data folder, so no LOCK is put into another.
+    lock = disk.lock(data, f"pid {os.getpid()} on {os.uname().nodename}\n")
     try:
         code, state = _look(disk, data, Tally(data, write), write)
         if code == SOUND:
@@ -36,7 +36,7 @@ def run_check(data: Path, write: Callable[[str], None], *, repair: bool = False)
         write("looked at again:")
         return _look(disk, data, Tally(data, write, frozenset({Status.DAMAGED})), write)[0]
     finally:
-        os.close(lock)
+        lock.close()
 
 
 def _look(disk: Disk, data: Path, tally: Tally, write: Callable[[str], None]) -> tuple[int, FolderState]:

@@ -9,7 +9,6 @@ other checks, and beside no server.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.check.findings import Finding, Report, Status
 from reddb.check.partition import PartitionState, check_partition
 from reddb.check.read_only import ReadOnlyDisk
+from reddb.folder_lock import lock_for_reading
 from reddb.storage.catalog import Catalog
-from reddb.storage.folder import check_version, collection_folder, was_cut_short
+from reddb.storage.folder import (
+    CATALOG,
+    CATALOG_FILES,
+    check_version,
+    collection_folder,
+    is_number,
+    was_cut_short,
+)
 from reddb.types import Collection
 from reddb.wording import counted
 
 ASIDE = "damaged"  # where a repair puts things
-_CATALOG = ("catalog.sqlite", "catalog.sqlite-journal")
+_CATALOG = CATALOG_FILES[:2]  # the others are of another mode of SQLite
 _KNOWN = {"LOCK", "VERSION", *_CATALOG, "collections", ASIDE}
 
 
@@ -46,25 +53,19 @@ class FolderState:
 
 
 @contextmanager
-def locked_for_reading(data: Path) -> Iterator[None]:
-    """Keep servers away while the folder is looked at. Raises DATA_IN_USE, or UNSUPPORTED_FORMAT for no data folder."""
-    lock = data / "LOCK"
+def locked_for_reading(data: Path) -> Iterator[int]:
+    """Keep servers away while the folder, which is given as a descriptor, is looked at. Raises DATA_IN_USE, or UNSUPPORTED_FORMAT for no data folder."""
     try:
-        if not any((data / name).exists() for name in ("VERSION", "catalog.sqlite", "collections")):
+        if not any(name in os.listdir(data) for name in ("VERSION", CATALOG, "collections")):
             raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: there is neither VERSION nor a catalog")
-        # A folder that was copied may lack it; then nobody has it open.
-        descriptor = os.open(lock if lock.exists() else data, os.O_RDONLY | os.O_CLOEXEC)
+        descriptors = lock_for_reading(data)
     except OSError as error:
         raise errors.DISK_FAILED.error(f"cannot open {error.filename}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = lock.read_text(errors="replace").strip() or "another process"
-            raise errors.DATA_IN_USE.error(f"the data folder {data} is in use by {holder}; stop it first") from None
-        yield
+        yield descriptors[0]
     finally:
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def check_folder(disk: ReadOnlyDisk, data: Path, report: Report) -> FolderState:
@@ -105,7 +106,7 @@ def _read_catalog(disk: ReadOnlyDisk, data: Path, report: Report) -> tuple[list[
     with TemporaryDirectory(prefix="reddb-check-") as temporary:
         copy = Path(temporary) / _CATALOG[0]
         for name in names:
-            (copy.parent / name).write_bytes(disk.read_file(data / name))
+            (copy.parent / name).write_bytes(disk.read_file(data / name, limits.CATALOG_BYTES_MAX))
         try:
             # As `DataFolder` does: without collections, one that is missing or empty was not begun yet.
             catalog = Catalog(copy, may_create=not disk.list_folder(data / "collections"))
@@ -119,7 +120,7 @@ def _read_catalog(disk: ReadOnlyDisk, data: Path, report: Report) -> tuple[list[
             raise errors.RedDBError(error.code, said, error.detail) from error
     for name in names:
         journal = "what it holds is rolled back at the next start, " if name == _CATALOG[1] else ""
-        text = f"{(data / name).stat().st_size:,} bytes, {journal}{counted(len(collections), 'collection')}"
+        text = f"{disk.file_bytes(data / name):,} bytes, {journal}{counted(len(collections), 'collection')}"
         report(Finding(Status.OK, data / name, text))
     return collections, dropped
 
@@ -133,7 +134,7 @@ def _find_strangers(
         path = data / "collections" / name
         if name in map(str, dropped):
             report(Finding(Status.GARBAGE, path, "the collection was dropped; the next start removes it"))
-        elif name not in partitions and was_cut_short(disk, path):
+        elif name not in partitions and is_number(name) and was_cut_short(disk, path):
             report(Finding(Status.GARBAGE, path, "a CREATE was cut short; the next start removes it"))
         elif name not in partitions:
             report(Finding(Status.UNKNOWN, path, "the catalog names no such collection; it is left alone"))

@@ -119,7 +119,7 @@ class _PartitionCheck:
         self._report(finding)
 
     def _ok(self, path: Path, text: str) -> None:
-        self._note(Finding(Status.OK, path, f"{path.stat().st_size:,} bytes, {text}"))
+        self._note(Finding(Status.OK, path, f"{self._disk.file_bytes(path):,} bytes, {text}"))
 
     def _damaged(self, path: Path, text: str) -> None:
         self._note(Finding(Status.DAMAGED, path, text))

@@ -9,10 +9,12 @@ Invariant: no call through here changes a file, a folder or a time of either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.disk import Disk
+from reddb.folder_lock import FolderLock
 from reddb.types import Buffer
 
 
@@ -28,8 +30,8 @@ class ReadOnlyDisk:
     def list_folder(self, path: Path) -> list[str]:
         return self._disk.list_folder(path)
 
-    def read_file(self, path: Path) -> bytes:
-        return self._disk.read_file(path)
+    def read_file(self, path: Path, bytes_max: int = limits.WAL_FILE_BYTES_MAX) -> bytes:
+        return self._disk.read_file(path, bytes_max)
 
     def map_file(self, path: Path) -> memoryview:
         return self._disk.map_file(path)
@@ -46,6 +48,15 @@ class ReadOnlyDisk:
     def folder_bytes(self, path: Path) -> int:
         return self._disk.folder_bytes(path)
 
+    def file_bytes(self, path: Path) -> int:
+        return self._disk.file_bytes(path)
+
+    def check_writable(self, path: Path, bytes_max: int) -> None:
+        raise _unwanted(path)
+
+    def system_path(self, path: Path) -> AbstractContextManager[Path]:
+        return self._disk.system_path(path)
+
     def remove_file(self, path: Path) -> None:
         pass
 
@@ -55,8 +66,11 @@ class ReadOnlyDisk:
     def sync_folder(self, path: Path) -> None:
         pass
 
-    def lock(self, path: Path, owner: str) -> int:
+    def lock(self, path: Path, owner: str) -> FolderLock:
         raise _unwanted(path)
+
+    def check_lock(self) -> None:
+        pass  # nothing is written
 
 
 class UnwrittenFile:

@@ -106,7 +106,7 @@ class IndexBuilder:
                     self._write(ROWS_FILE, segment.rows, number, rows.parts())
                 self._write_description(replace(description, why=description.why or why), segment.rows, number)
                 return
-            made.unlink()
+            self._disk.remove_file(made)
         assert flat is not None
         self._write(FILE_OF[FLAT], segment.rows, number, flat[1])
         self._write_description(flat[0], segment.rows, number)
@@ -178,13 +178,14 @@ class IndexBuilder:
             progress=self._progress,
         )
         path = self._folder / FILE_OF[GRAPH][0].format(number)
-        _save(hnsw.save, index, path)
+        self._save(hnsw.save, index, path)
         apart = rows.hiding(hnsw.unreached(index))
         del index
         description = Description(GRAPH, codes, build_s=time.monotonic() - began)
         if len(apart.hidden) <= _HIDDEN_SHARE * segment.rows:
             rows = apart
-            graph = GraphIndex.open(path, collection.dim, codes)
+            with self._disk.system_path(path) as file:
+                graph = GraphIndex.open(file, collection.dim, codes)
             calibration, search_us = self._try_graph(graph, rows, segment, trials)
             calibration = replace(calibration, crowds=crowds_of_nodes(rows))
             description = replace(description, search_us=search_us, calibration=calibration)
@@ -221,10 +222,11 @@ class IndexBuilder:
         rows = _PreparedRows(segment.columns.vectors, self._prepare)
         index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
         path = self._folder / FILE_OF[LISTS][0].format(number)
-        _save(ivf.save, index, path)
+        self._save(ivf.save, index, path)
         del index
         build_s = time.monotonic() - began
-        file = InvertedFile.open(path, codec)
+        with self._disk.system_path(path) as there:
+            file = InvertedFile.open(there, codec)
         crowds = crowds_of_nodes(distinct_rows(segment.columns.vectors, self._prepare))
         calibration = replace(self._try_lists(file, segment, trials), crowds=crowds)
         add_trailer(self._disk, path, self._identity(b"ivfl", segment.rows))
@@ -273,6 +275,15 @@ class IndexBuilder:
     def _identity(self, content: bytes, rows: int) -> FileIdentity:
         return identity_of(self._collection, self._partition, self._segment_id, content, rows)
 
+    def _save(self, save: Callable[[Any, Path], None], index: Any, path: Path) -> None:
+        """faiss writes the file itself, and says nothing of why it could not. Raises DISK_FULL, which is tried again."""
+        self._disk.check_lock()
+        try:
+            with self._disk.system_path(path) as file:
+                save(index, file)
+        except RuntimeError as error:
+            raise errors.DISK_FULL.error(f"cannot write {path}: {error}", path=str(path)) from error
+
     def _write(self, file: tuple[str, bytes], rows: int, number: int, parts: Sequence[Any]) -> None:
         name, content = file
         write_checked(self._disk, self._folder / name.format(number), self._identity(content, rows), parts)
@@ -314,14 +325,6 @@ def _trials(metric: Metric, segment: SealedSegment) -> Trials:
         except StopIteration as stop:
             trials: Trials = stop.value
             return trials
-
-
-def _save(save: Callable[[Any, Path], None], index: Any, path: Path) -> None:
-    """faiss writes the file itself, and says nothing of why it could not. Raises DISK_FULL, which is tried again."""
-    try:
-        save(index, path)
-    except RuntimeError as error:
-        raise errors.DISK_FULL.error(f"cannot write {path}: {error}", path=str(path)) from error
 
 
 def _outcomes(trials: Trials, tried: Callable[[Trial], Outcome]) -> tuple[list[list[Outcome]], list[list[Outcome]]]:

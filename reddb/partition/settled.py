@@ -141,10 +141,11 @@ def open_index(
         return FlatIndex(description, turbo)
     path = files.path(FILE_OF[description.kind][0])
     try:
-        if description.kind == GRAPH:
-            graph = GraphIndex.open(path, collection.dim, Codes(description.codes))
-            return Graph(description, graph, files.graph_rows() if description.has_rows else None)
-        return Lists(description, InvertedFile.open(path, codec_of_lists(collection)))
+        with disk.system_path(path) as file:
+            if description.kind == LISTS:
+                return Lists(description, InvertedFile.open(file, codec_of_lists(collection)))
+            graph = GraphIndex.open(file, collection.dim, Codes(description.codes))
+        return Graph(description, graph, files.graph_rows() if description.has_rows else None)
     except RuntimeError as error:
         raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
 

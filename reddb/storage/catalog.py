@@ -78,9 +78,13 @@ _DISK_ERRORS = {
 class Catalog:
     """The open catalog. Raises CORRUPT_DATA for a damaged file, UNSUPPORTED_FORMAT for another version's."""
 
-    def __init__(self, path: Path, *, may_create: bool = True) -> None:
-        """Open it. If it is empty, begin it or, unless `may_create`, raise CORRUPT_DATA and write nothing."""
+    def __init__(self, path: Path, *, may_create: bool = True, check_lock: Callable[[], None] = lambda: None) -> None:
+        """Open it. If it is empty, begin it or, unless `may_create`, raise CORRUPT_DATA and write nothing.
+
+        `check_lock` raises once somebody else may be writing: nothing is changed then.
+        """
         self._path = path
+        self._check_lock = check_lock
         with self._named():
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -256,9 +260,11 @@ class Catalog:
     def _change(self) -> Iterator[None]:
         """One transaction, and a new seal."""
         with self._named(), self._database:
+            self._check_lock()
             self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("UPDATE seal SET crc = ?", (self._crc(),))
+        self._check_lock()  # what was committed after the loss must not be acknowledged
 
     def _crc(self, sealed: Sequence[str] = _SEALED) -> int:
         return crc32c([repr([self._read(statement) for statement in sealed]).encode(errors="surrogatepass")])

@@ -1,6 +1,7 @@
 """The data folder: what lies where, who may open it, which format it has.
 
-    DATA/LOCK                                   held by flock while anyone has the folder open; names the holder
+    DATA/LOCK                                   held by flock, as the folder itself is, while anyone has the folder
+                                                open; names the holder (`reddb/folder_lock.py`)
     DATA/VERSION                                "reddb data format 1"
     DATA/catalog.sqlite
     DATA/collections/<collection id>/<partition>/MANIFEST, wal/, segments/, growing.tv
@@ -8,6 +9,8 @@
 Invariants:
   * File names are made of numbers we chose, never of a user's words.
   * A collection that the catalog names has its folders: one without is damaged, not new.
+  * Every file is reached through the folder that was locked, by descriptor and through no link; only SQLite opens the
+    catalog by its path, which therefore is a file of its own, and refuses to write once that path leads elsewhere.
   * A folder of an unknown format is refused before anything but LOCK is written.
 """
 
@@ -19,9 +22,10 @@ from pathlib import Path
 
 import structlog
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.disk import Disk
 from reddb.fields import Fields
+from reddb.folder_lock import FolderLock
 from reddb.settings import SettingValue
 from reddb.storage.catalog import Catalog
 from reddb.storage.manifest import begin_partition, is_unborn
@@ -29,6 +33,10 @@ from reddb.types import Collection, Kind, Metric
 
 _log = structlog.get_logger()
 
+CATALOG = "catalog.sqlite"
+CATALOG_FILES = (CATALOG, f"{CATALOG}-journal", f"{CATALOG}-wal", f"{CATALOG}-shm")  # each that SQLite looks for
+_DIGITS_MAX = 20  # of 64 bits
+VERSION_BYTES_MAX = 256
 _FORMAT = 1
 _VERSION_TEXT = "reddb data format "
 
@@ -36,26 +44,28 @@ _VERSION_TEXT = "reddb data format "
 class DataFolder:
     """An opened and locked data folder."""
 
-    def __init__(self, disk: Disk, path: Path, lock: int, random_u32: Callable[[], int]) -> None:
+    def __init__(self, disk: Disk, path: Path, lock: FolderLock, random_u32: Callable[[], int]) -> None:
         """Use `open`."""
         self.path = path
         self.lock = lock
         self._disk = disk
         self._random_u32 = random_u32
         # A new catalog beside old rows would begin with collection 1 again and find another one's rows in its folder.
-        self.catalog = Catalog(path / "catalog.sqlite", may_create=not disk.list_folder(path / "collections"))
+        may_create = not disk.list_folder(path / "collections")
+        check_catalog(disk, path)
+        self.catalog = Catalog(path / CATALOG, may_create=may_create, check_lock=disk.check_lock)
         disk.sync_folder(path)
 
     @classmethod
     def open(cls, disk: Disk, path: Path, random_u32: Callable[[], int]) -> DataFolder:
         """Create the folder or open it. Raises DATA_IN_USE, UNSUPPORTED_FORMAT, CORRUPT_DATA or a disk error."""
         disk.make_folder(path)
-        lock = disk.lock(path / "LOCK", f"pid {os.getpid()} on {os.uname().nodename}\n")
+        lock = disk.lock(path, f"pid {os.getpid()} on {os.uname().nodename}\n")
         try:
             _check_version(disk, path)
             return cls(disk, path, lock, random_u32)
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
 
     def create(
@@ -91,7 +101,11 @@ class DataFolder:
                 self.catalog.forget_dropped(collection_id)
             known = {str(collection.id) for collection in self.catalog.collections()}
             for name in self._disk.list_folder(self.path / "collections"):
-                if name not in known and was_cut_short(self._disk, self.path / "collections" / name):
+                if (
+                    name not in known
+                    and is_number(name)
+                    and was_cut_short(self._disk, self.path / "collections" / name)
+                ):
                     self._disk.remove_tree(self.path / "collections" / name)
         except errors.RedDBError as error:
             _log.error("files that nobody needs are left", error=str(error))
@@ -99,7 +113,7 @@ class DataFolder:
     def close(self) -> None:
         """Release the lock, unless a child process that inherited it still lives."""
         self.catalog.close()
-        os.close(self.lock)
+        self.lock.close()
 
 
 def collection_folder(data: Path, collection_id: int) -> Path:
@@ -110,15 +124,33 @@ def partition_folder(data: Path, collection_id: int, partition: int) -> Path:
     return collection_folder(data, collection_id) / str(partition)
 
 
+def is_number(name: str) -> bool:
+    """Whether a folder has a name that this program gives to collections, partitions and segments."""
+    return name.isascii() and name.isdecimal() and name == str(int(name[:_DIGITS_MAX]))
+
+
 def was_cut_short(disk: Disk, folder: Path) -> bool:
     """Whether a collection's folder never held a row: the catalog did not come to know of it."""
-    return all(is_unborn(disk, folder / name) for name in disk.list_folder(folder))
+    try:
+        return all(is_number(name) and is_unborn(disk, folder / name) for name in disk.list_folder(folder))
+    except errors.RedDBError as error:
+        if error.code is not errors.CORRUPT_DATA:
+            raise
+        return False  # it holds what no CREATE makes
+
+
+def check_catalog(disk: Disk, data: Path) -> None:
+    """Raises CORRUPT_DATA unless the files that SQLite would open are files, and of this folder alone."""
+    names = disk.list_folder(data)
+    for name in CATALOG_FILES:
+        if name in names:
+            disk.check_writable(data / name, limits.CATALOG_BYTES_MAX)
 
 
 def _check_version(disk: Disk, path: Path) -> None:
     file = path / "VERSION"
     if "VERSION" not in disk.list_folder(path):
-        if "catalog.sqlite" in disk.list_folder(path):
+        if CATALOG in disk.list_folder(path):
             raise errors.CORRUPT_DATA.error(f"{path} has a catalog but no VERSION file", path=str(file))
         write_version(disk, path)
         return
@@ -133,7 +165,7 @@ def write_version(disk: Disk, path: Path) -> None:
 def check_version(disk: Disk, path: Path) -> None:
     """Raises UNSUPPORTED_FORMAT for a folder whose VERSION file names another format."""
     file = path / "VERSION"
-    text = disk.read_file(file).decode(errors="replace").strip()
+    text = disk.read_file(file, VERSION_BYTES_MAX).decode(errors="replace").strip()
     if text != f"{_VERSION_TEXT}{_FORMAT}":
         raise errors.UNSUPPORTED_FORMAT.error(
             f"{file} says {text!r}; this build reads '{_VERSION_TEXT}{_FORMAT}'", path=str(file)

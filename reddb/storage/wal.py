@@ -9,7 +9,8 @@
 
 Invariants:
   * After an error in `append` the file is cut back to the end of the last group, or the log is poisoned.
-  * After an error in `sync` the log is poisoned: it takes nothing until it is opened anew.
+  * After an error in `sync` the log is poisoned: it takes nothing until it is opened anew. So it is once the folder's
+    lock is lost, which the disk says before it writes and behind each sync.
   * A file goes only after `archive` returned; where that fails it stays, and the next `release` or `open` tries again.
   * The newest file stays, so it does not matter which of the removed ones a power cut brings back.
   * A file is begun before anything is written to it: after an error the group is not stored.
@@ -101,7 +102,7 @@ class Wal:
         self._name = ""
         self._salt = 0
         self._reserved = 0
-        self._poison: str | None = None
+        self._poison: errors.RedDBError | None = None
         self._durable_lsn = 0
         self._sizes: dict[str, int] = {}
         self.next_lsn = 1
@@ -178,6 +179,8 @@ class Wal:
         start = file.size
         try:
             needed = start + sum(memoryview(part).nbytes for part in parts)
+            if needed > limits.WAL_FILE_BYTES_MAX:
+                raise errors.OUT_OF_MEMORY.error(f"{needed - start:,} bytes at once are more than the log can take")
             if needed > self._reserved:
                 self._reserved = needed + limits.WAL_PREALLOCATE_BYTES
                 file.reserve(self._reserved)
@@ -245,22 +248,31 @@ class Wal:
 
     def _poisoned(self, error: errors.RedDBError) -> errors.RedDBError:
         """Poison the log and give the error to raise: after a failed sync nobody knows what is on the device."""
-        self._poison = error.message
-        return errors.DISK_FAILED.error(f"the outcome is unknown, and writes stop until a restart: {error.message}")
+        self._poison = error
+        code = errors.LOCK_LOST if error.code is errors.LOCK_LOST else errors.DISK_FAILED
+        return code.error(f"the outcome is unknown, and writes stop until a restart: {error.message}")
 
     def _refuse_if_poisoned(self) -> None:
-        if self._poison is not None:
-            raise errors.DISK_FAILED.error(f"writes stopped until a restart, for the log failed before: {self._poison}")
+        if self._poison is None:
+            return
+        if self._poison.code is errors.LOCK_LOST:
+            raise errors.LOCK_LOST.error(self._poison.message)
+        message = f"writes stopped until a restart, for the log failed before: {self._poison.message}"
+        raise errors.DISK_FAILED.error(message)
 
     def _take_back(self, file: AppendFile, size: int, cause: errors.RedDBError) -> None:
         """After a failed write cut the file back to its last whole group."""
+        if cause.code is errors.LOCK_LOST:  # it may be another's file now
+            self._poison = cause
+            return
         try:
             file.cut(size)
             self._reserved = size
             file.sync()
         except errors.RedDBError as error:
-            self._poison = f"{cause.message}; then {error.message}"
-            raise errors.DISK_FAILED.error(f"the log could not be cut back: {self._poison}") from cause
+            code = errors.LOCK_LOST if error.code is errors.LOCK_LOST else errors.DISK_FAILED
+            self._poison = code.error(f"the log could not be cut back: {cause.message}; then {error.message}")
+            raise self._poison from cause
 
     def _begin_file(self) -> AppendFile:
         """Let the next record be the first of a new file.

@@ -16,6 +16,7 @@ class DyingDisk(OsDisk):
     """The disk of a builder that is killed amid a file, when it has written `files` others."""
 
     def __init__(self, files: int) -> None:
+        super().__init__()
         self._left = files
 
     def open_append(self, path: Path, size: int) -> Any:

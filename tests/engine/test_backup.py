@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -323,19 +322,22 @@ def test_what_is_no_data_folder_and_no_backup(made: Path, tmp_path: Path) -> Non
         backup(made / "data", tmp_path / "backup", made / "data")
 
 
-def test_one_that_was_killed_leaves_a_folder_that_the_next_one_takes(made: Path, tmp_path: Path) -> None:
-    left = tmp_path / "backup.partial"
-    (left / "collections" / "1").mkdir(parents=True)
-    (left / "notes").write_text("left")
-    descriptor = os.open(left, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with refused(errors.DATA_IN_USE, "is being made by another process"):
-        backup(made / "data", tmp_path / "backup")
-    assert (left / "notes").exists()
-    os.close(descriptor)
-    backup(made / "data", tmp_path / "backup")
+def test_what_was_left_is_told_and_left_alone(made: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "notes").write_text("mine")
+    left = [tmp_path / "backup.partial", tmp_path / "backup.partial-0123abcd"]
+    left[0].symlink_to(stranger)
+    (left[1] / "collections").mkdir(parents=True)
+    lines = backup(made / "data", tmp_path / "backup")
+    assert [line for line in lines if "left alone" in line] == [
+        f"{path}: left by a run that was cut short, or of one that is at work; left alone" for path in left
+    ]
     assert {*files_below(tmp_path / "backup")} == {*files_below(made / "backup")}
-    assert {*tmp_path.iterdir()} == {tmp_path / "backup"}
+    with refused(errors.INVALID_VALUE, "is there already"):
+        restore(made / "backup", left[0])  # a link is not followed
+    assert {*tmp_path.iterdir()} == {tmp_path / "backup", stranger, *left}
+    assert (stranger / "notes").read_text() == "mine"
 
 
 def test_a_catalog_that_was_cut_short_is_not_guessed_at(made: Path, tmp_path: Path) -> None:

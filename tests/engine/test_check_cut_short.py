@@ -35,6 +35,7 @@ class StoppingDisk(OsDisk):
     """Ends it before the step with this number that changes anything."""
 
     def __init__(self, steps: int) -> None:
+        super().__init__()
         self._left = steps
 
     def _step(self) -> None:

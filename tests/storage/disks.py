@@ -13,12 +13,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from reddb import errors
+from reddb import errors, limits
+from reddb.folder_lock import FolderLock
 from reddb.types import Buffer
 
 SECTOR = 512
@@ -77,6 +79,7 @@ class MemoryDisk:
         self._folders: set[Path] = {Path("/")}
         self._safe_folders: set[Path] = {Path("/")}
         self._locked: dict[Path, str] = {}
+        self.lock_is_lost = False
         self._failures: list[tuple[str, int, int]] = []
 
     # --- what tests do to it -------------------------------------------------------------------------------
@@ -137,10 +140,12 @@ class MemoryDisk:
     def list_folder(self, path: Path) -> list[str]:
         return sorted(item.name for item in _directly_in(path, [*self._seen, *self._folders]))
 
-    def read_file(self, path: Path) -> bytes:
+    def read_file(self, path: Path, bytes_max: int = limits.WAL_FILE_BYTES_MAX) -> bytes:
         self.may_fail("read", path)
         if path not in self._seen:
             raise disk_error("read", path, errno.ENOENT)
+        if len(self._seen[path].seen) > bytes_max:
+            raise errors.CORRUPT_DATA.error(f"{path} is larger than it may be", path=str(path))
         return bytes(self._seen[path].seen)
 
     def map_file(self, path: Path) -> memoryview:
@@ -193,11 +198,26 @@ class MemoryDisk:
         self._safe_folders.difference_update(_directly_in(path, self._safe_folders))
         self._safe_folders.update(_directly_in(path, self._folders))
 
-    def lock(self, path: Path, owner: str) -> int:
+    def file_bytes(self, path: Path) -> int:
+        if path not in self._seen:
+            raise disk_error("open", path, errno.ENOENT)
+        return len(self._seen[path].seen)
+
+    def check_writable(self, path: Path, bytes_max: int) -> None:
+        self.read_file(path, bytes_max)
+
+    def system_path(self, path: Path) -> AbstractContextManager[Path]:
+        return nullcontext(path)  # where nothing is: no library reads this disk
+
+    def lock(self, path: Path, owner: str) -> FolderLock:
         if path in self._locked:
-            raise errors.DATA_IN_USE.error(f"the data folder {path.parent} is in use by {self._locked[path].strip()}")
+            raise errors.DATA_IN_USE.error(f"the data folder {path} is in use by {self._locked[path].strip()}")
         self._locked[path] = owner
-        return os.memfd_create("lock")
+        return FolderLock(path, os.memfd_create("folder"), os.memfd_create("lock"))
+
+    def check_lock(self) -> None:
+        if self.lock_is_lost:
+            raise errors.LOCK_LOST.error("LOCK was removed")
 
     # --- for its files -------------------------------------------------------------------------------------
 

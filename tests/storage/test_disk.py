@@ -147,19 +147,19 @@ def test_errors_name_the_path(disk, folder):
 
 
 def test_a_second_lock_names_the_first_owner(disk, folder):
-    descriptor = disk.lock(folder / "LOCK", "pid 4242 on here\n")
+    lock = disk.lock(folder, "pid 4242 on here\n")
     with refused(errors.DATA_IN_USE, folder) as caught:
-        disk.lock(folder / "LOCK", "me")
+        disk.lock(folder, "me")
     assert "pid 4242 on here" in caught.value.message
-    os.close(descriptor)
+    lock.close()
 
 
 def test_the_lock_of_the_real_disk_ends_with_its_descriptor(tmp_path):
     disk = OsDisk()
-    os.close(disk.lock(tmp_path / "LOCK", "a much longer name than the next\n"))
-    descriptor = disk.lock(tmp_path / "LOCK", "me\n")
+    disk.lock(tmp_path, "a much longer name than the next\n").close()
+    lock = disk.lock(tmp_path, "me\n")
     assert (tmp_path / "LOCK").read_text() == "me\n"
-    os.close(descriptor)
+    lock.close()
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_files_and_folders_are_their_owners_alone(tmp_path):
         disk.make_folder(tmp_path / "f" / "g")
         disk.write_file(tmp_path / "f" / "x", b"")
         disk.open_append(tmp_path / "f" / "y", 0).close()
-        os.close(disk.lock(tmp_path / "f" / "LOCK", "me"))
+        disk.lock(tmp_path / "f", "me").close()
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "f", *(tmp_path / "f").iterdir()]}

@@ -175,7 +175,7 @@ def test_what_a_create_left_that_was_cut_short_is_removed(tmp_path):
 def test_a_collection_that_cannot_be_begun_does_not_exist(tmp_path):
     folder = open_folder(tmp_path)
     (tmp_path / "collections").write_bytes(b"")  # no folder can be made here
-    with pytest.raises(errors.RedDBError, match="DISK_FAILED"):
+    with pytest.raises(errors.RedDBError, match=r"CORRUPT_DATA: .*is a file, where a folder belongs"):
         folder.create("docs", Kind.TURBO, 2, Metric.L2, resolve({}, 2), NO_FIELDS)
     assert folder.catalog.collections() == []
     folder.close()

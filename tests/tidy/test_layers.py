@@ -41,6 +41,9 @@ LAYERS = {
             "reddb.keys",
             "reddb.disk",
             "reddb.headroom",
+            "reddb.paths",
+            "reddb.described",
+            "reddb.folder_lock",
             "reddb.array_likes",
         ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.coordinates", "reddb.expiry", "reddb.durations"),
@@ -108,7 +111,7 @@ LIBRARIES: dict[str, list[str]] = {
     "faiss": ["reddb.index"],
     "lark": ["reddb.grammar"],
     "msgpack": [
-        *("reddb.fields", "reddb.payload_faults", "reddb.rows"),
+        *("reddb.described", "reddb.fields", "reddb.payload_faults", "reddb.rows"),
         *("reddb.wire", "reddb.storage", "reddb.partition", "reddb.server"),
     ],
     "google_crc32c": ["reddb.checksum"],

@@ -72,7 +72,7 @@ def list_of(plain: Any) -> list[Any]:
 def record_of(kind: type[T], plain: Any, **made: Any) -> T:
     """A dataclass of a map with exactly its fields: those of simple types, and those in `made`. Raises NotDescribed."""
     given = map_of(plain)
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
     for name in given:
         if name not in hints:
             raise NotDescribed(f"has {shown(name)}, which is no part of {kind.__name__}")
@@ -92,7 +92,7 @@ def is_of(value: Any, wanted: type) -> bool:
         return type(value) is int and 0 <= value <= _INT_MAX
     if wanted is float:
         return type(value) in (int, float)
-    return type(value) is wanted and (wanted is not str or _has_bytes(value))
+    return type(value) is wanted and (not isinstance(value, str) or _has_bytes(value))
 
 
 def _has_bytes(text: str) -> bool:
@@ -104,7 +104,7 @@ def _has_bytes(text: str) -> bool:
 
 
 @cache
-def _hints(kind: type) -> Mapping[str, Any]:
+def _hints(kind: Any) -> Mapping[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 

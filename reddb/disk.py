@@ -341,6 +341,7 @@ class OsAppendFile:
                 views[0] = views[0][written:]
 
     def reserve(self, size: int) -> None:
+        self._check_lock()
         with told_of("extend", self._path):
             os.posix_fallocate(self._descriptor, 0, size)
 

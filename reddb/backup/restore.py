@@ -7,8 +7,8 @@
     DATA           the folder gets its name
 
 Files are copied, never linked: what a server does to its folder must not reach the backup. A backup may come from a
-stranger: nothing of it is opened but by a name that a backup may have, below its folder and through no link, and nothing
-is written but below the new folder.
+stranger: nothing of it is opened but by a name that a backup may have, below its folder and through no link, and
+nothing is written but below the new folder.
 
 Invariant: DATA is there whole, synced and sound, or not at all.
 """

@@ -54,7 +54,10 @@ class FolderState:
 
 @contextmanager
 def locked_for_reading(data: Path) -> Iterator[int]:
-    """Keep servers away while the folder, which is given as a descriptor, is looked at. Raises DATA_IN_USE, or UNSUPPORTED_FORMAT for no data folder."""
+    """Keep servers away while the folder is looked at, which is given as a descriptor.
+
+    Raises DATA_IN_USE, or UNSUPPORTED_FORMAT for no data folder.
+    """
     try:
         if not any(name in os.listdir(data) for name in ("VERSION", CATALOG, "collections")):
             raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: there is neither VERSION nor a catalog")

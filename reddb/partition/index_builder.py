@@ -276,7 +276,7 @@ class IndexBuilder:
         return identity_of(self._collection, self._partition, self._segment_id, content, rows)
 
     def _save(self, save: Callable[[Any, Path], None], index: Any, path: Path) -> None:
-        """faiss writes the file itself, and says nothing of why it could not. Raises DISK_FULL, which is tried again."""
+        """faiss writes the file itself, and says nothing of why it could not: DISK_FULL, which is tried again."""
         self._disk.check_lock()
         try:
             with self._disk.system_path(path) as file:

@@ -47,6 +47,7 @@ __all__ = ["Archive", "Record", "TornTail", "Wal", "WalIdentity", "begin_log", "
 _log = structlog.get_logger()
 
 _STAGED = ".wal.tmp"
+_NOT_OURS = (errors.LOCK_LOST, errors.OTHER_PROCESS)  # the folder's lock is not this process's, or not any more
 
 # Returns when there is a synced copy of the file. Raises a disk error, or CORRUPT_DATA for a file not worth a copy.
 Archive: TypeAlias = Callable[[Path], None]
@@ -249,20 +250,20 @@ class Wal:
     def _poisoned(self, error: errors.RedDBError) -> errors.RedDBError:
         """Poison the log and give the error to raise: after a failed sync nobody knows what is on the device."""
         self._poison = error
-        code = errors.LOCK_LOST if error.code is errors.LOCK_LOST else errors.DISK_FAILED
+        code = error.code if error.code in _NOT_OURS else errors.DISK_FAILED
         return code.error(f"the outcome is unknown, and writes stop until a restart: {error.message}")
 
     def _refuse_if_poisoned(self) -> None:
         if self._poison is None:
             return
-        if self._poison.code is errors.LOCK_LOST:
-            raise errors.LOCK_LOST.error(self._poison.message)
+        if self._poison.code in _NOT_OURS:
+            raise self._poison.code.error(self._poison.message)
         message = f"writes stopped until a restart, for the log failed before: {self._poison.message}"
         raise errors.DISK_FAILED.error(message)
 
     def _take_back(self, file: AppendFile, size: int, cause: errors.RedDBError) -> None:
         """After a failed write cut the file back to its last whole group."""
-        if cause.code is errors.LOCK_LOST:  # it may be another's file now
+        if cause.code in _NOT_OURS:  # it may be another's file now
             self._poison = cause
             return
         try:
@@ -270,7 +271,7 @@ class Wal:
             self._reserved = size
             file.sync()
         except errors.RedDBError as error:
-            code = errors.LOCK_LOST if error.code is errors.LOCK_LOST else errors.DISK_FAILED
+            code = error.code if error.code in _NOT_OURS else errors.DISK_FAILED
             self._poison = code.error(f"the log could not be cut back: {cause.message}; then {error.message}")
             raise self._poison from cause
 

@@ -22,6 +22,7 @@ class BusyDisk(OsDisk):
     """Other things happen right after the manifest was read."""
 
     def __init__(self, data: Path, happenings: list[Callable[[], object]]) -> None:
+        super().__init__()
         self._data = data
         self._happenings = happenings
 

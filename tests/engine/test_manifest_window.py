@@ -16,6 +16,7 @@ class SlowRename(OsDisk):
     """Puts a manifest in place only when it may."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun, self.may_go_on = threading.Event(), threading.Event()
 
     def rename(self, old: Path, new: Path) -> None:

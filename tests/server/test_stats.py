@@ -60,6 +60,7 @@ class SlowDisk(OsDisk):
     """Reads a log only when it may."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.may_read = threading.Event()
 
     def read_file(self, path: Path) -> bytes:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from reddb import errors
@@ -134,12 +134,8 @@ def _holder(path: Path, folder: int) -> str:
 
 def _open_file(path: Path, folder: int, flags: int) -> int:
     """A descriptor of LOCK. Raises CORRUPT_DATA unless it is a file, and of this folder alone."""
-    try:
-        found = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        pass
-    else:
-        _refuse_others(path, found)
+    with suppress(FileNotFoundError):  # then it is made, where the flags say so
+        _refuse_others(path, os.stat(NAME, dir_fd=folder, follow_symlinks=False))
     descriptor = os.open(NAME, flags | _FILE_FLAGS, 0o600, dir_fd=folder)
     try:
         _refuse_others(path, os.fstat(descriptor))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import reddb
+from reddb import limits
 from reddb.backup.files import Stock
 from reddb.backup.log import read_log
 from reddb.backup.partition import PartitionCopy
@@ -26,8 +27,8 @@ class BusyDisk(OsDisk):
         self._data = data
         self._happenings = happenings
 
-    def read_file(self, path: Path) -> bytes:
-        content = super().read_file(path)
+    def read_file(self, path: Path, bytes_max: int = limits.WAL_FILE_BYTES_MAX) -> bytes:
+        content = super().read_file(path, bytes_max)
         if path.name == NAME and self._data in path.parents and self._happenings:
             self._happenings.pop(0)()
         return content

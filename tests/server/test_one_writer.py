@@ -47,10 +47,10 @@ def test_a_server_that_lost_its_lock_answers_and_writes_no_more(tmp_path: Path) 
             assert "DATA_IN_USE" in second.stderr
             assert refused_by_check(server.data)
             for first in (ROWS, 2 * ROWS):
-                with pytest.raises(errors.RedDBError, match="^LOCK_LOST: "):
+                with pytest.raises(errors.RedDBError, match=r"^LOCK_LOST: "):
                     insert(db, first)
             for change in ("CREATE COLLECTION more KIND vector DIM 2 METRIC l2", "DROP COLLECTION docs"):
-                with pytest.raises(errors.RedDBError, match="^LOCK_LOST: "):
+                with pytest.raises(errors.RedDBError, match=r"^LOCK_LOST: "):
                     db.execute(change)
             assert ids_in(db) == list(range(ROWS))
             assert len(db.search("docs", [1, 1], k=100).ids) == ROWS
@@ -85,7 +85,7 @@ def test_a_renamed_folder_stays_its_servers(tmp_path: Path) -> None:
                 assert ids_in(elsewhere) == list(range(ROWS))
                 assert ids_in(db) == list(range(4 * ROWS))
                 shutil.rmtree(tmp_path / "moved")
-                with pytest.raises(errors.RedDBError, match="^LOCK_LOST: "):
+                with pytest.raises(errors.RedDBError, match=r"^LOCK_LOST: "):
                     insert(db, 4 * ROWS)
                 insert(elsewhere, ROWS)
                 assert ids_in(db) == list(range(4 * ROWS))

@@ -16,7 +16,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from reddb import errors
@@ -60,6 +61,21 @@ class FolderLock:
     def descriptors(self) -> tuple[int, int]:
         """What a process must inherit to write beside this one."""
         return self.folder, self.file
+
+    @contextmanager
+    def lent(self) -> Iterator[tuple[int, int]]:
+        """The same for a process that nobody waits for: they keep no other one from taking the lock.
+
+        Raises LOCK_LOST or OSError.
+        """
+        self.check()
+        with ExitStack() as opened:
+            folder = os.open(".", _FOLDER_FLAGS, dir_fd=self.folder)
+            opened.callback(os.close, folder)
+            file = os.open(NAME, os.O_RDONLY | _FILE_FLAGS, dir_fd=self.folder)
+            opened.callback(os.close, file)
+            self.check()
+            yield folder, file
 
     def check(self) -> None:
         """Raises LOCK_LOST if LOCK was removed or replaced, OTHER_PROCESS in a fork of the process that holds it.

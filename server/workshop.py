@@ -109,21 +109,21 @@ class BuilderLink:
 
     async def _start(self) -> None:
         ours, theirs = control_pair()
-        options = {
-            "core": self._core,
-            "data": str(self._lock.path),
-            "control": theirs.fileno(),
-            "folder": self._lock.folder,
-            "lock": self._lock.file,
-            "parent": os.getpid(),
-            "memory_bytes": self._memory_bytes,
-        }
         with contextlib.ExitStack() as unused:
             unused.enter_context(ours)
-            with theirs:
+            with theirs, self._lock.lent() as lent:
+                options = {
+                    "core": self._core,
+                    "data": str(self._lock.path),
+                    "control": theirs.fileno(),
+                    "folder": lent[0],
+                    "lock": lent[1],
+                    "parent": os.getpid(),
+                    "memory_bytes": self._memory_bytes,
+                }
                 self._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "reddb.server.builder", json.dumps(options)),
-                    pass_fds=(theirs.fileno(), *self._lock.descriptors),
+                    pass_fds=(theirs.fileno(), *lent),
                     stdin=asyncio.subprocess.DEVNULL,
                     # Arrow's own allocator keeps what was freed.
                     env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},

@@ -351,7 +351,7 @@ def test_a_folder_that_cannot_be_written_fails_loudly(server: Server) -> None:
         in_the_way.write_text("no folder")
         db.insert("c", *rows(0))
         for _ in range(2):
-            with pytest.raises(reddb.RedDBError, match="DISK_FAILED"):
+            with pytest.raises(reddb.RedDBError, match=r"CORRUPT_DATA: .*is a file, where a folder belongs"):
                 db.execute("ALTER COLLECTION c SEAL")
         assert str(in_the_way) in server.stderr()
         db.insert("c", *rows(1))

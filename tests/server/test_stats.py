@@ -76,12 +76,13 @@ async def test_a_recovering_partition_says_how_far_it_is(tmp_path):
     opened.insert(np.arange(2000), VECTORS)
     opened.close()
     disk, told = SlowDisk(), []
+    lock = disk.lock(tmp_path, "me")
 
     async def ask(question: dict[str, Any]) -> None:
         """Nobody needs to be asked."""
 
     def partitions(core: int, send: Any) -> Partitions:
-        builder = BuilderLink(core, 0, lambda: ask({}), lambda: None)
+        builder = BuilderLink(core, lock, 0, lambda: ask({}), lambda: None)
         return Partitions(core, 2, tmp_path, disk, lambda: 7, builder, send, ask, None, Metrics())
 
     other = partitions(0, lambda message, descriptor: None)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import reddb
-from reddb import errors, limits
+from reddb import errors
 from reddb.disk import OsDisk
 from reddb.metrics import Metrics
 from reddb.server.partitions import PartitionKey, Partitions
@@ -63,10 +63,10 @@ class SlowDisk(OsDisk):
         super().__init__()
         self.may_read = threading.Event()
 
-    def read_file(self, path: Path, bytes_max: int = limits.WAL_FILE_BYTES_MAX) -> bytes:
+    def map_file(self, path: Path) -> memoryview:
         if path.suffix == ".wal":
             self.may_read.wait(30)
-        return super().read_file(path, bytes_max)
+        return super().map_file(path)
 
 
 async def test_a_recovering_partition_says_how_far_it_is(tmp_path):

@@ -29,10 +29,9 @@ from reddb.wording import shown
 
 NAME = "BACKUP"
 _FORMAT = 1
-_ID = "(0|[1-9][0-9]{0,18})"
-_FILE = r"[a-z]+(\.[a-z0-9]+){0,2}"
 _PATH = re.compile(
-    rf"VERSION|catalog\.sqlite|collections/{_ID}/{_ID}/(MANIFEST|segments/{_ID}/{_FILE}|wal/[0-9]{{20}}\.wal)"
+    r"VERSION|catalog\.sqlite|collections/(0|[1-9][0-9]{0,18})/(0|[1-9][0-9]?)/"
+    r"(MANIFEST|segments/(0|[1-9][0-9]{0,18})/[a-z]+(\.[a-z0-9]+){0,2}|wal/[0-9]{20}\.wal)"
 )
 
 

@@ -27,6 +27,7 @@ from reddb import errors
 from reddb.disk import OsDisk, told_of
 from reddb.paths import kind_of
 
+_END = re.compile(r"(-[0-9a-f]{8})?")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -101,8 +102,9 @@ def _refuse_existing(parent: int, target: Path, what: str) -> None:
 
 
 def _left(parent: int, target: Path) -> list[str]:
-    pattern = re.compile(re.escape(target.name) + r"\.partial(-[0-9a-f]{8})?")
-    return sorted(name for name in os.listdir(parent) if pattern.fullmatch(name))
+    begin = f"{target.name}.partial"
+    ends = {name: name.removeprefix(begin) for name in os.listdir(parent) if name.startswith(begin)}
+    return sorted(name for name, end in ends.items() if _END.fullmatch(end))
 
 
 def _sync_folders(disk: OsDisk, folder: Path) -> None:

@@ -44,5 +44,5 @@ def test_an_answer_larger_than_a_frame(db: Any, name: str, sample: Sample) -> No
     queries = sample.vectors[: FRAME_BYTES_MAX // (5000 * 4 * 384) + 1]
     with pytest.raises(reddb.RedDBError) as caught:
         db.search(name, queries, k=5000, with_vectors=True)
-    assert (caught.value.name, caught.value.retryable) == ("LIMIT_EXCEEDED", False)
+    assert (caught.value.name, caught.value.retryable) == ("TOO_LARGE", False)
     assert [hits.ids[0] for hits in db.search(name, queries, k=1)] == sample.ids[: len(queries)].tolist()

@@ -12,8 +12,10 @@ import pytest
 
 import reddb
 from reddb import errors
+from reddb.accountant import Accountant
 from reddb.disk import OsDisk
 from reddb.metrics import Metrics
+from reddb.partition.filters import FilterCache
 from reddb.server.partitions import PartitionKey, Partitions
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
@@ -83,7 +85,8 @@ async def test_a_recovering_partition_says_how_far_it_is(tmp_path):
 
     def partitions(core: int, send: Any) -> Partitions:
         builder = BuilderLink(core, lock, 0, lambda: ask({}), lambda: None)
-        return Partitions(core, 2, tmp_path, disk, lambda: 7, builder, send, ask, None, Metrics())
+        filters = FilterCache(Accountant()["filters"])
+        return Partitions(core, 2, tmp_path, disk, lambda: 7, builder, send, ask, None, Metrics(), filters)
 
     other = partitions(0, lambda message, descriptor: None)
     owner = partitions(1, lambda message, descriptor: told.append(message))

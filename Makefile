@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden reference bench hostile fuzz frames suites crash flips powercut soak wheel clean
+.PHONY: help setup run demo test lint types golden reference bench hostile fuzz frames suites crash flips powercut soak attack wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ powercut: $(READY) ## Run the engine on a disk that loses power, 10,000 times (A
 
 soak: $(READY) ## Load a server for 10 minutes while its processes are killed (ARGS='--minutes 60')
 	$(PY) -m tests.crash.soak $(ARGS)
+
+attack: $(READY) ## Send the costliest requests within the limits, and print what they cost others
+	$(PY) -m tests.attack.memory
+	$(PY) -m tests.attack.deaths
+	$(PY) -m tests.attack.steps
 
 wheel: $(READY) ## Build the source archive and the wheel into dist/
 	rm -rf dist

@@ -42,7 +42,7 @@ import reddb
 from reddb import errors, limits
 
 SHORT = -1  # in place of an error number: half is written, and no error given
-SYNCS = ("fdatasync", "fsync", "open folder")  # a folder is opened to be synced
+SYNCS = ("fdatasync", "fsync", "open folder")  # a folder is opened to be synced, and for every name in it
 _NO_ROOM, _BROKEN, _NO_DESCRIPTOR, _INTERRUPTED = errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EINTR
 # Python itself calls again after EINTR, but for the few that cannot be interrupted on a local disk.
 ERRORS: dict[str, tuple[int, ...]] = {
@@ -105,9 +105,9 @@ class Faults:
 
     def _guarded(self, function: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(first: Any, *rest: Any, **named: Any) -> Any:
-            if not self._is_inside(first, named.get("dir_fd")):
+            if not self._is_inside(first, named.get("dir_fd", named.get("src_dir_fd"))):
                 return real(first, *rest, **named)
-            name = "open folder" if function == "open" and rest[0] & os.O_DIRECTORY else function
+            name = _opening(rest[0]) if function == "open" else function
             if self._counts:
                 self.calls.append(name)
             if self._fails(name):
@@ -131,6 +131,13 @@ class Faults:
         descriptor = first if isinstance(first, int) else folder
         path = os.fspath(first) if descriptor is None else os.readlink(f"/proc/self/fd/{descriptor}")
         return path.startswith(self._folder)
+
+
+def _opening(flags: int) -> str:
+    """The name of a call of `os.open`."""
+    if flags & os.O_DIRECTORY:
+        return "open folder"
+    return "open" if flags & (os.O_WRONLY | os.O_RDWR) else "read"
 
 
 # --- what is done ------------------------------------------------------------------------------------------
@@ -297,7 +304,7 @@ def outcome_of(state: State, fault: Fault, folder: Path) -> errors.RedDBError | 
             check(db, state.rows)
             with faults.counted():
                 error = _error_of(lambda: state.step.act(db))
-                if "read" not in faults.failed:  # no file can be opened: what is new cannot be read before it is over
+                if not {"read", "open folder"} & {*faults.failed}:  # else what is new cannot be read before it is over
                     check(db, state.after if error is None else state.rows)
             assert faults.failed
             if error is None:

@@ -346,7 +346,10 @@ int rename(const char *old, const char *new) {
 
 int renameat(int old_folder, const char *old, int new_folder, const char *new) {
     REAL(int, "renameat", int, const char *, int, const char *);
-    COUNTED(int, cell_of_path(RENAME, new_folder, new), real(old_folder, old, new_folder, new), NO_HALF);
+    int cell = cell_of_path(RENAME, new_folder, new);
+    if (lies(NO_RENAME, cell, MANIFEST))
+        return 0;
+    COUNTED(int, cell, real(old_folder, old, new_folder, new), NO_HALF);
 }
 
 int renameat2(int old_folder, const char *old, int new_folder, const char *new, unsigned flags) {

@@ -17,8 +17,8 @@ from reddb.partition.codec_block import CodecBlock
 from reddb.partition.jobs import Job, Workshop
 from reddb.partition.kinds import codec_of
 from reddb.partition.operations import Operation
-from reddb.partition.policy import compaction, due_job
-from reddb.partition.publication import Publication, publication
+from reddb.partition.policy import can_checkpoint, compaction, due_job
+from reddb.partition.publication import Publication, TombstoneCheckpoint, publication
 from reddb.partition.reader import PartitionReader
 from reddb.partition.search import Found, Steps
 from reddb.partition.writer import Partition
@@ -112,6 +112,8 @@ class Opened:
     def compact(self) -> None:
         """Leave as few segments and dead rows as there can be."""
         self.seal()
+        if can_checkpoint(self.partition):
+            self.publish(TombstoneCheckpoint(self.partition))
         while (job := compaction(self.partition)) is not None:
             self.work(job)
 
@@ -128,7 +130,10 @@ class Opened:
 
     def work(self, job: Job) -> None:
         """Do the job and publish it; on an error nothing has changed."""
-        change = self.begin(job)
+        self.publish(self.begin(job))
+
+    def publish(self, change: Publication) -> None:
+        """Put it in force; on an error nothing has changed."""
         try:
             change.prepare()
             change.write()

@@ -129,6 +129,8 @@ def merged(world: World) -> None:
         world.delete(range(world._next - 100, world._next))
         world.life.freeze()
     world.life.settle()
+    world.life.compact()
+    world.life.settle()
     assert world.life.states() == ["sealed"]
     assert world.life.owner.segments[0].count == 6000
 

@@ -133,7 +133,9 @@ async def test_a_cancelled_task_stops_its_search(server: Server, crowded: str) -
 @pytest.mark.parametrize("stop", ["cancel", "timeout"])
 async def test_a_request_that_waits_for_a_recovering_partition(tmp_path: Path, request_: Message, stop: str) -> None:
     """A real session on a core that waits for the rows of another one, which never come."""
-    service = Service(0, 2, tmp_path, OsDisk(), lambda: 7, lambda message, descriptor: None, 0, 2**30, None, {})
+    disk = OsDisk()
+    lock = disk.lock(tmp_path, "me")
+    service = Service(0, 2, lock, disk, lambda: 7, lambda message, descriptor: None, 0, 2**30, None, {})
     service.add_collection(collection(dim=4), {}, ())  # its owner is core 1
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()

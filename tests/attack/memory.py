@@ -166,7 +166,7 @@ def many_filters(server: Server) -> None:
         _create(database, "filtered")
         database.upsert("filtered", list(range(3000)), np.ones((3000, 512), np.float32), [{"n": 1}] * 3000)
         for number in range(30):
-            values = list(range(number * 100_000, number * 100_000 + 20_000))
+            values = list(range(number * 100_000, number * 100_000 + 16_000))
             database.search("filtered", [1.0] * 512, k=1, where="n IN $1", params=[values])
 
 

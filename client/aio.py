@@ -280,7 +280,7 @@ class AsyncSession(AsyncClient):
 
     async def _connected(self) -> Link:
         if self._pid != os.getpid():
-            raise forks.opened_by_parent("this session")
+            raise forks.opened_by_parent("the session")
         place = self._place()
         async with place.connecting:
             if self._begun_in is None:

@@ -239,7 +239,7 @@ class Session(Client):
     """
 
     def transaction(self) -> Transaction:
-        """A transaction of this session, with what it has set."""
+        """A transaction of the session, with what that has set."""
         return Transaction(lambda: self._transport, self._timeout_s, ends_session=False)
 
     def __enter__(self) -> Session:

@@ -77,7 +77,7 @@ class EmbeddedSession:
 
     def request(self, message: Message, timeout_s: float | None) -> Sequence[Message]:
         if self._is_closed:
-            raise errors.CONNECTION_LOST.error("this session was closed")
+            raise errors.CONNECTION_LOST.error("the session was closed")
         return self._engine.request(message, timeout_s, self._session)
 
     def session(self) -> EmbeddedSession:

@@ -109,7 +109,7 @@ class SocketTransport:
             raise errors.CONNECTION_LOST.error("this client was closed")
         if not self.is_connected():
             if self._is_foreign:
-                raise forks.opened_by_parent("this session")
+                raise forks.opened_by_parent("the session")
             if self._is_session:
                 raise errors.CONNECTION_LOST.error(sessions.LOST_SESSION)
             self._connect(deadline)

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors
+from reddb.described import NotDescribed, from_msgpack, list_of, map_of, record_of
 from reddb.disk import Disk
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
 from reddb.storage.sealed import identity_of, segment_folder
@@ -100,8 +101,21 @@ def read_manifest(disk: Disk, folder: Path, collection: Collection, partition: i
         raise errors.CORRUPT_DATA.error(f"{folder / NAME} is missing", path=str(folder / NAME))
     content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
     disk.sync_folder(folder)
-    plain = msgpack.unpackb(content)
-    return Manifest(**{**plain, "segments": tuple(SegmentRecord(**item) for item in plain["segments"])})
+    try:
+        return _manifest(from_msgpack(content))
+    except NotDescribed as error:
+        raise errors.CORRUPT_DATA.error(f"{folder / NAME} {error}", path=str(folder / NAME)) from error
+
+
+def _manifest(plain: Any) -> Manifest:
+    """Of what a file says, whoever wrote it: numbers of segments become names of folders."""
+    plain = map_of(plain, "segments")
+    segments = tuple(record_of(SegmentRecord, item) for item in list_of(plain["segments"]))
+    manifest = record_of(Manifest, {"durable_lsn": 0, **plain}, segments=segments)
+    ids = [record.id for record in segments]
+    if len(set(ids)) < len(ids) or not all(0 < item < manifest.next_segment for item in ids):
+        raise NotDescribed(f"names the segments {ids}, and {manifest.next_segment} as the next one")
+    return manifest
 
 
 def write_manifest(disk: Disk, folder: Path, collection: Collection, partition: int, manifest: Manifest) -> None:

@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import msgpack
 import numpy as np
 import pytest
 
 from reddb import errors, limits
 from reddb.disk import OsDisk
 from reddb.settings import resolve
+from reddb.storage.checked_file import write_checked
 from reddb.storage.manifest import (
     NAME,
     Manifest,
@@ -26,7 +28,7 @@ from reddb.storage.manifest import (
     write_live,
     write_manifest,
 )
-from reddb.storage.sealed import segment_folder
+from reddb.storage.sealed import identity_of, segment_folder
 from reddb.types import Collection, Kind, Metric
 from tests.engine.partitions import Opened, collection
 from tests.storage.disks import MemoryDisk
@@ -110,6 +112,45 @@ def test_any_damage_is_refused(disk):
         with pytest.raises(errors.RedDBError, match="CORRUPT_DATA"):
             read(disk)
     assert refused >= len(whole) - 7  # all but what fills the content up to 8 bytes
+
+
+_SEGMENT = {"id": 1, "rows": 100, "dead": 0, "index": 0}
+_PLAIN = {"generation": 1, "sealed_lsn": 10, "next_segment": 3, "segments": [_SEGMENT]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xc1",
+        b"\x91" * 5000,
+        msgpack.packb([]),
+        msgpack.packb({}),
+        msgpack.packb({**_PLAIN, "generation": "1"}),
+        msgpack.packb({**_PLAIN, "sealed_lsn": -1}),
+        msgpack.packb({**_PLAIN, "sealed_lsn": 2**63}),
+        msgpack.packb({**_PLAIN, "next_segment": True}),
+        msgpack.packb({**_PLAIN, "another": 1}),
+        msgpack.packb({**_PLAIN, "segments": 7}),
+        msgpack.packb({**_PLAIN, "segments": [None]}),
+        msgpack.packb({**_PLAIN, "segments": [{**_SEGMENT, "id": "../../1"}]}),
+        msgpack.packb({**_PLAIN, "segments": [{**_SEGMENT, "rows": 1.5}]}),
+        msgpack.packb({**_PLAIN, "segments": [_SEGMENT, _SEGMENT]}),
+        msgpack.packb({**_PLAIN, "segments": [{**_SEGMENT, "id": 3}]}),
+    ],
+)
+def test_a_manifest_that_is_whole_but_says_what_none_can_is_refused(disk, content):
+    """Its checksum is right: somebody made it so."""
+    write_checked(disk, FOLDER / NAME, identity_of(DOCS, 0, 0, b"mani", 0), [content])
+    with pytest.raises(errors.RedDBError) as caught:
+        read(disk)
+    assert caught.value.code is errors.CORRUPT_DATA
+    assert caught.value.detail == {"path": str(FOLDER / NAME)}
+
+
+def test_a_manifest_of_an_earlier_build_is_read(disk):
+    write_checked(disk, FOLDER / NAME, identity_of(DOCS, 0, 0, b"mani", 0), [msgpack.packb(_PLAIN)])
+    assert read(disk) == Manifest(1, 10, 3, (SegmentRecord(1, 100),), durable_lsn=0)
 
 
 def test_the_manifest_of_another_partition_is_refused(disk):

@@ -60,7 +60,6 @@ class BuilderLink:
             if self._idle is not None:
                 self._idle.cancel()
             self._progress = progress
-            self._result = self._loop.create_future()
             message = {
                 "job": job.to_plain(),
                 "collection": partition.collection.to_plain(),
@@ -71,6 +70,7 @@ class BuilderLink:
                 if self._channel is None:
                     await self._start()
                 assert self._channel is not None
+                self._result = self._loop.create_future()  # not before: a start that is cancelled leaves none behind
                 self._channel.send(message, os.dup(partition.memory.descriptor))
                 return await self._result
             except asyncio.CancelledError:

@@ -95,9 +95,7 @@ def linked(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("lose", [removed, replaced, linked])
-def test_who_has_lost_its_lock_writes_no_more(
-    tmp_path: Path, lose: Callable[[Path], None]
-) -> None:
+def test_who_has_lost_its_lock_writes_no_more(tmp_path: Path, lose: Callable[[Path], None]) -> None:
     data = tmp_path / "data"
     with opened(data) as db:
         lose(data / "LOCK")

@@ -6,6 +6,7 @@ Invariant: whatever the bytes are, what is asked for comes, or NotDescribed, whi
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
@@ -18,10 +19,11 @@ from reddb.wording import shown
 T = TypeVar("T")
 
 _INT_MAX = 2**63 - 1
+_FLOAT_MAX = sys.float_info.max
 _TYPES = {
     int: "a whole number of at most 63 bits, not negative",
     str: "a text",
-    float: "a number",
+    float: "a finite number",
     bool: "true or false",
 }
 
@@ -91,7 +93,7 @@ def is_of(value: Any, wanted: type) -> bool:
     if wanted is int:
         return type(value) is int and 0 <= value <= _INT_MAX
     if wanted is float:
-        return type(value) in (int, float)
+        return type(value) in (int, float) and abs(value) <= _FLOAT_MAX
     return type(value) is wanted and (not isinstance(value, str) or _has_bytes(value))
 
 

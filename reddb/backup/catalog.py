@@ -15,7 +15,7 @@ from reddb import errors
 from reddb.disk import told_of
 from reddb.paths import refuse_other
 from reddb.storage.catalog import Catalog
-from reddb.storage.folder import CATALOG
+from reddb.storage.folder import CATALOG, refuse_another_mode
 from reddb.types import Collection
 
 NAME = CATALOG
@@ -51,6 +51,8 @@ def _opened(data: Path) -> Iterator[sqlite3.Connection]:
     if found is None:
         raise errors.UNSUPPORTED_FORMAT.error(f"{data} is no data folder: it has no {NAME}", path=str(path))
     refuse_other(path, found, is_written=False)
+    with told_of("list", data):
+        refuse_another_mode(data, os.listdir(data))
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source:
             yield source

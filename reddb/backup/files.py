@@ -11,6 +11,7 @@ from reddb import errors
 from reddb.backup.description import FileRecord
 from reddb.checksum import crc32c
 from reddb.disk import Disk, OsDisk
+from reddb.storage.checked_file import check_length
 
 _BLOCK_BYTES = 1 << 24
 
@@ -63,12 +64,16 @@ class Stock:
 
 
 def stage_immutable(disk: OsDisk, data: Path, staged: Path, path: Path, stock: Stock) -> FileRecord | None:
-    """Link a file that never changes, or copy it; None if it is gone. Raises a disk error."""
+    """Link a file that never changes, or copy it; None if it is gone.
+
+    Raises CORRUPT_DATA for one that says another length than it has, unread; or a disk error.
+    """
     source, target = data / path, staged / path
-    if disk.link_file(source, target):
-        content = disk.map_file(target)
-        return FileRecord(str(path), len(content), checksum_of(content))
     try:
+        check_length(disk, source)
+        if disk.link_file(source, target):
+            content = disk.map_file(target)
+            return FileRecord(str(path), len(content), checksum_of(content))
         content = disk.map_file(source)  # from now on it may go: the mapping keeps it
     except errors.RedDBError as error:
         if is_gone(error):

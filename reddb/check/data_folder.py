@@ -25,17 +25,19 @@ from reddb.storage.catalog import Catalog
 from reddb.storage.folder import (
     CATALOG,
     CATALOG_FILES,
+    CATALOG_JOURNAL,
+    check_journal,
     check_version,
     collection_folder,
     is_number,
+    refuse_another_mode,
     was_cut_short,
 )
 from reddb.types import Collection
 from reddb.wording import counted
 
 ASIDE = "damaged"  # where a repair puts things
-_CATALOG = CATALOG_FILES[:2]  # the others are of another mode of SQLite
-_KNOWN = {"LOCK", "VERSION", *_CATALOG, "collections", ASIDE}
+_KNOWN = {"LOCK", "VERSION", *CATALOG_FILES, "collections", ASIDE}
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ def check_folder(disk: ReadOnlyDisk, data: Path, report: Report) -> FolderState:
         if error.code is not errors.CORRUPT_DATA:
             raise
         state.catalog_is_damaged = True
-        report(Finding(Status.DAMAGED, data / _CATALOG[0], f"{error.message}; no collection was looked at"))
+        report(Finding(Status.DAMAGED, data / CATALOG_FILES[0], f"{error.message}; no collection was looked at"))
         return state
     _find_strangers(disk, data, state.collections, dropped, report)
     for collection in state.collections:
@@ -105,9 +107,12 @@ def check_folder(disk: ReadOnlyDisk, data: Path, report: Report) -> FolderState:
 
 def _read_catalog(disk: ReadOnlyDisk, data: Path, report: Report) -> tuple[list[Collection], list[int]]:
     """The collections, and the ids of dropped ones whose folders may be there. Raises CORRUPT_DATA."""
-    names = [name for name in _CATALOG if name in disk.list_folder(data)]
+    names = [name for name in CATALOG_FILES if name in disk.list_folder(data)]
+    refuse_another_mode(data, disk.list_folder(data))
+    if CATALOG_JOURNAL in names:
+        check_journal(disk, data / CATALOG_JOURNAL)
     with TemporaryDirectory(prefix="reddb-check-") as temporary:
-        copy = Path(temporary) / _CATALOG[0]
+        copy = Path(temporary) / CATALOG_FILES[0]
         for name in names:
             (copy.parent / name).write_bytes(disk.read_file(data / name, limits.CATALOG_BYTES_MAX))
         try:
@@ -122,7 +127,7 @@ def _read_catalog(disk: ReadOnlyDisk, data: Path, report: Report) -> tuple[list[
             said = error.message.removeprefix(str(copy)).lstrip(": ")
             raise errors.RedDBError(error.code, said, error.detail) from error
     for name in names:
-        journal = "what it holds is rolled back at the next start, " if name == _CATALOG[1] else ""
+        journal = "what it holds is rolled back at the next start, " if name == CATALOG_FILES[1] else ""
         text = f"{disk.file_bytes(data / name):,} bytes, {journal}{counted(len(collections), 'collection')}"
         report(Finding(Status.OK, data / name, text))
     return collections, dropped

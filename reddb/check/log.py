@@ -16,7 +16,7 @@ from pathlib import Path
 from reddb import errors
 from reddb.check.findings import Finding, Report, Status, damage_of
 from reddb.disk import Disk
-from reddb.partition.operations import contents_of
+from reddb.partition.operations import Contents, contents_of, replayed
 from reddb.storage.wal_file import (
     Record,
     WalIdentity,
@@ -26,7 +26,7 @@ from reddb.storage.wal_file import (
     read_log_file,
     records_behind,
 )
-from reddb.types import RowId
+from reddb.types import Collection, RowId
 from reddb.wording import counted
 
 
@@ -41,6 +41,7 @@ class Log:
     sealed_lsn: int
     stored_lsn: int
     is_written: bool
+    collection: Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def check_log(
         path, lsns = log.folder / name, [next_lsn - 1]
 
         def take(record: Record, lsns: list[int] = lsns) -> None:
+            if record.lsn > log.sealed_lsn:
+                replayed(record, log.collection)
             lsns.append(record.lsn)
             replay(record)
 
@@ -123,7 +126,9 @@ def unreachable(disk: Disk, log: Log, damage: Damage, from_lsn: int) -> Readable
         offset = damage.offset or 0 if name == damage.name else 0
         first = max(from_lsn, first_lsn_of(name))
         for _, record in records_behind(disk.read_file(log.folder / name), first, offset):
-            contents = contents_of(record)
+            contents = _read(record)
+            if contents is None:
+                continue  # counted as one that could not be read
             is_written.update(dict.fromkeys(contents.deleted, False))
             is_written.update(dict.fromkeys(contents.written.id_list(), True))
             lsns.append(record.lsn)
@@ -131,6 +136,16 @@ def unreachable(disk: Disk, log: Log, damage: Damage, from_lsn: int) -> Readable
     return Readable(
         len(lsns), min(lsns, default=0), max(lsns, default=0), written, frozenset(is_written.keys() - written)
     )
+
+
+def _read(record: Record) -> Contents | None:
+    """None for a record that is whole, and says nothing that this build can read."""
+    try:
+        return contents_of(record)
+    except errors.RedDBError as error:
+        if error.code not in (errors.CORRUPT_DATA, errors.UNSUPPORTED_FORMAT):
+            raise
+        return None
 
 
 def _described(content: bytes, name: str) -> str:

@@ -20,17 +20,16 @@ from reddb import errors
 from reddb.check.findings import Finding, Report, Status, damage_of
 from reddb.check.log import Damage, Log, check_log
 from reddb.check.read_only import ReadOnlyDisk
-from reddb.index.turbo import BLOCK_ROWS
 from reddb.partition import code_snapshot
 from reddb.partition.code_snapshot import read_codes
 from reddb.partition.kinds import codec_of
 from reddb.partition.placement import partition_of
 from reddb.partition.segments import OwnedSegment
-from reddb.partition.settled import ExactScan, FlatIndex, Graph, SettledIndex, open_index
+from reddb.partition.settled import open_index
 from reddb.partition.writer import Partition
 from reddb.rows import id_column
 from reddb.storage import manifest as manifests
-from reddb.storage.field_index import FieldIndexes, index_file, open_field_indexes
+from reddb.storage.field_index import index_file, open_field_indexes
 from reddb.storage.folder import partition_folder
 from reddb.storage.manifest import Manifest, SegmentRecord, find_garbage, live_path, read_live, read_manifest
 from reddb.storage.sealed import FILES, SealedSegment, keys_of, open_file, segment_folder
@@ -75,7 +74,8 @@ class PartitionState:
         assert self.manifest is not None
         identity, is_logged = WalIdentity(self.collection.id, self.number), self.collection.is_logged
         stored_lsn = max(self.manifest.durable_lsn, self.codes_lsn) if is_logged else 0
-        return Log(self.folder / "wal", identity, self.manifest.sealed_lsn, stored_lsn, is_logged)
+        of = identity, self.manifest.sealed_lsn, stored_lsn, is_logged, self.collection
+        return Log(self.folder / "wal", *of)
 
 
 def check_partition(
@@ -253,20 +253,14 @@ class _PartitionCheck:
                 if name != damaged.name:
                     self._unknown(folder / name, f"is of no use without {damaged.name}, and was not looked at")
             return
-        state.index = not _has_rows(index, record.rows)
         for name in names:
-            if state.index:
-                self._damaged(folder / name, f"is not the index of {counted(record.rows, 'row')}")
-            else:
-                self._ok(folder / name, f"{index.description.kind}, {counted(record.rows, 'row')}")
+            self._ok(folder / name, f"{index.description.kind}, {counted(record.rows, 'row')}")
 
     def _check_fields(self, state: SegmentState, path: Path) -> None:
         record = state.record
         of = self._disk, path.parent, self._collection, self._number, record.id, record.rows
         try:
             indexes = open_field_indexes(*of, record.index)
-            if not _fits(indexes, record.rows):
-                raise errors.CORRUPT_DATA.error(f"{path} names rows that there are not", path=str(path))
         except errors.RedDBError as error:
             state.fields = True
             self._damaged(*damage_of(self._disk, error))
@@ -309,25 +303,6 @@ class _PartitionCheck:
         rows = sum(map(len, live_ids))
         counted_rows = partition.memory.snapshot().live_rows
         return None if rows == counted_rows else f"{rows} rows live, but {counted_rows} were counted"
-
-
-def _has_rows(index: SettledIndex, rows: int) -> bool:
-    """Whether an index was built of so many rows."""
-    if isinstance(index, ExactScan):
-        return True
-    if isinstance(index, FlatIndex):
-        return index.turbo.rows == rows + -rows % BLOCK_ROWS
-    return rows == (index.graph.rows if isinstance(index, Graph) else index.file.rows)
-
-
-def _fits(indexes: FieldIndexes, rows: int) -> bool:
-    return all(
-        len(ordered.first) == len(ordered.values) + 1
-        and int(ordered.first[-1]) == len(ordered.rows)
-        and (not len(ordered.rows) or int(ordered.rows.max()) < rows)
-        for families in indexes.values()
-        for ordered in families
-    )
 
 
 def _live_ids(segment: OwnedSegment) -> list[RowId]:

@@ -38,6 +38,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb.index import faiss_files
 from reddb.index.rotation import Rotation
 from reddb.index.turbo import TurboCodec
 from reddb.types import Vectors
@@ -61,6 +62,23 @@ class Codes(StrEnum):
         return self in (Codes.TURBO4, Codes.TURBO2)
 
 
+# Of a row's code, and numbers of the codebook, for so many (padded) dimensions.
+_CODE_BYTES: dict[Codes, Callable[[int], int]] = {
+    Codes.F32: lambda dim: 4 * dim,
+    Codes.F16: lambda dim: 2 * dim,
+    Codes.SQ8: lambda dim: dim,
+    Codes.TURBO4: lambda dim: -(-dim // 2),
+    Codes.TURBO2: lambda dim: -(-dim // 4),
+}
+_TRAINED: dict[Codes, Callable[[int], int]] = {
+    Codes.F32: lambda dim: 0,
+    Codes.F16: lambda dim: 0,
+    Codes.SQ8: lambda dim: 2 * dim,
+    Codes.TURBO4: lambda dim: 2 * dim,
+    Codes.TURBO2: lambda dim: 7,  # four levels and the three limits between them
+}
+
+
 class GraphIndex:
     """A graph that lies in a mapped file. Rows are numbered as they were built."""
 
@@ -73,10 +91,21 @@ class GraphIndex:
     def open(cls, path: Path, dim: int, codes: Codes) -> GraphIndex:
         """Map a file of `save`; `dim` and `codes` are those it was built with. RuntimeError if faiss cannot read it."""
         # Not IO_FLAG_MMAP, which maps inverted lists only and copies a graph.
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         rotation = _rotation(dim) if codes.rotated else None
-        assert index.d == (rotation.padded if rotation else dim)
+        padded = rotation.padded if rotation else dim
+        index = faiss_files.read(path, padded, faiss.IO_FLAG_MMAP_IFC)
+        if index.d != padded:
+            raise RuntimeError(f"it has {index.d} dimensions, not {padded}")
         return cls(index, rotation)
+
+    def fault(self, codes: Codes) -> str | None:
+        """What a search would stumble over, in words; looks at every link."""
+        try:
+            index = faiss_files.opened(self._index).index
+        except RuntimeError as error:
+            return str(error)
+        dim = self._index.d
+        return faiss_files.graph_fault(index, dim, _TRAINED[codes](dim), _CODE_BYTES[codes](dim))
 
     def search(
         self, queries: Vectors, count: int, ef: int, bitmap: NDArray[np.uint8] | None = None

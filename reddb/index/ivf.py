@@ -33,6 +33,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb.index import faiss_files
 from reddb.index.hnsw import RowSource
 from reddb.index.turbo import TurboCodec
 from reddb.types import Vectors
@@ -67,9 +68,13 @@ class InvertedFile:
     @classmethod
     def open(cls, path: Path, codec: TurboCodec) -> InvertedFile:
         """Read a file of `save` that was built with this codec. RuntimeError if faiss cannot read it."""
-        index: Any = faiss.read_index(str(path))
-        assert index.d == codec.rotation.padded
-        return cls(index, codec, path.stat().st_size)
+        whole = faiss_files.read(path, codec.rotation.padded)
+        index = faiss_files.opened(whole).index
+        # All of it is copied into this process, so looking at it costs little.
+        fault = faiss_files.lists_fault(index, codec.rotation.padded, codec.columns)
+        if fault is not None:
+            raise RuntimeError(fault)
+        return cls(whole, codec, path.stat().st_size)
 
     def search(
         self, queries: Vectors, count: int, probes: int, bitmap: NDArray[np.uint8] | None = None

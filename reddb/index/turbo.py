@@ -33,6 +33,7 @@ from reddb.types import Metric, Vectors
 BLOCK_ROWS = 32
 _ORDER = np.array([0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15])
 _LEVELS = 16  # of a nibble
+_SCALE_MAX = 1e30
 _SCALE_MIN = 1e-30  # rows that are all equal still need a scale to divide by
 
 
@@ -42,6 +43,11 @@ class Fit:
 
     mean: Vectors
     scale: float
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether rows can be coded with it."""
+        return _SCALE_MIN <= self.scale <= _SCALE_MAX and bool(np.isfinite(self.mean).all())
 
 
 class TurboCodec:

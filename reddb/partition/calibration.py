@@ -11,12 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from reddb.described import NotDescribed, is_of, list_of
+from reddb.partition.watched import WATCHED_MAX
+from reddb.wording import shown
+
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_ZONES_MAX = 4_096  # a file may tell; trials give some dozens at most
+_COUNT_MAX = 2**31 - 1
 _MARGIN = 0.05  # of the whole range, by which the outermost zones reach beyond what was seen: trials are a sample
 
 Pairs: TypeAlias = tuple[tuple[float, int], ...]
@@ -81,13 +87,52 @@ class Calibration:
         return [self.like.candidates, self.like.probes, self.low, zones, self.crowds, self.outliers]
 
     @classmethod
-    def from_plain(cls, plain: Sequence[Any]) -> Calibration:
-        candidates, probes, low, zones, *watched = plain  # earlier builds watched none
-        of_zones = tuple((high, Needs(*needs)) for high, *needs in zones)
-        return cls(Needs(candidates, probes), low, of_zones, *map(tuple, watched))
+    def from_plain(cls, plain: Any, rows: int) -> Calibration:
+        """Of so many rows, as a file says. Raises NotDescribed."""
+        if len(list_of(plain)) not in (4, 6):  # earlier builds watched no rows
+            raise NotDescribed(f"has {shown(plain)} as what an index needs")
+        candidates, probes, low, zones, *watched = plain
+        of_zones: list[tuple[float, Needs]] = []
+        for zone in list_of(zones):
+            high, *needs = _items(zone, 3)
+            of_zones.append((_key(high), Needs(*map(_pairs, needs))))
+        if len(of_zones) > _ZONES_MAX:
+            raise NotDescribed(f"has {len(of_zones)} zones")
+        like = Needs(_pairs(candidates), _pairs(probes))
+        return cls(like, _key(low), tuple(of_zones), *(_rows(item, rows) for item in watched))
 
 
 UNKNOWN = Calibration()
+
+
+def _items(plain: Any, count: int) -> list[Any]:
+    if len(list_of(plain)) != count:
+        raise NotDescribed(f"has {shown(plain)} where {count} values belong")
+    return list_of(plain)
+
+
+def _key(plain: Any) -> float:
+    """One that a trial's row had, or infinity where there was no trial."""
+    if type(plain) is not float or isnan(plain):
+        raise NotDescribed(f"has {shown(plain)} where a distance belongs")
+    return plain
+
+
+def _pairs(plain: Any) -> Pairs:
+    pairs: list[tuple[float, int]] = []
+    for item in list_of(plain):
+        recall, count = _items(item, 2)
+        if type(recall) is not float or not 0 < recall <= 1 or not is_of(count, int) or count > _COUNT_MAX:
+            raise NotDescribed(f"has {shown(item)} where a recall and what it needs belong")
+        pairs.append((recall, count))
+    return tuple(pairs)
+
+
+def _rows(plain: Any, rows: int) -> tuple[int, ...]:
+    found = tuple(list_of(plain))
+    if len(found) > WATCHED_MAX or not all(is_of(row, int) and row < rows for row in found):
+        raise NotDescribed(f"has {shown(plain)} where some of {rows} rows belong")
+    return found
 
 
 class Limits(NamedTuple):

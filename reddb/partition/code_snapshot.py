@@ -33,11 +33,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import errors
+from reddb.described import NotDescribed, from_msgpack, is_of, list_of, map_of, record_of
 from reddb.disk import Disk
-from reddb.index.turbo import Fit, TurboCodec
+from reddb.index.turbo import BLOCK_ROWS, Fit, TurboCodec
 from reddb.partition.calibration import Calibration
+from reddb.partition.codec_block import ZONES_MAX
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
+from reddb.storage.memory import SLOT_ROWS
 from reddb.types import Collection
+from reddb.wording import shown
 
 NAME = "growing.tv"
 _STAGED = f"{NAME}.tmp"
@@ -98,24 +102,36 @@ def read_codes(
     if NAME not in disk.list_folder(folder):
         return None
     content = open_checked(disk, folder / NAME, _identity(collection, partition), verify=True)
+    try:
+        return _read(content, codec)
+    except (NotDescribed, struct.error) as error:
+        raise errors.CORRUPT_DATA.error(f"{folder / NAME} {error}", path=str(folder / NAME)) from error
+
+
+def _read(content: memoryview, codec: TurboCodec) -> tuple[Moment, list[SegmentCodes]] | None:
     (length,) = _LENGTH.unpack_from(content)
     at = _LENGTH.size + length
-    plain = msgpack.unpackb(content[_LENGTH.size : at])
+    plain = map_of(from_msgpack(content[_LENGTH.size : at]), "segments")
     segments: list[SegmentCodes] = []
-    for item in plain.pop("segments"):
-        if "calibration" not in item:
+    for item in list_of(plain.pop("segments")):
+        if "calibration" not in map_of(item):
             return None  # of a build that measured less: the rows are encoded anew
-        item["calibration"] = Calibration.from_plain(item["calibration"])
+        rows = item.get("rows")
+        if not is_of(rows, int) or rows > SLOT_ROWS or rows % BLOCK_ROWS:
+            raise NotDescribed(f"has codes of {shown(rows)} rows")
+        calibration, scale = Calibration.from_plain(item["calibration"], rows), item.pop("scale", None)
+        end = at + 4 * codec.rotation.padded + rows * codec.code_bytes
+        if end > len(content) or not is_of(scale, float):
+            raise NotDescribed(f"holds {len(content)} bytes, not {end}, or has the scale {shown(scale)}")
         mean = np.frombuffer(bytes(content[at : at + 4 * codec.rotation.padded]), np.float32)
-        at += mean.nbytes
-        codes = np.frombuffer(content, np.uint8, item["rows"] * codec.code_bytes, at)
-        at += codes.nbytes
-        fit = Fit(mean, item.pop("scale"))
-        segments.append(SegmentCodes(**item, fit=fit, codes=codes))
+        fit, codes = Fit(mean, scale), np.frombuffer(content[at + mean.nbytes : end], np.uint8)
+        if not fit.is_sound or len(calibration.zones) > ZONES_MAX:
+            raise NotDescribed("has codes of no numbers")
+        segments.append(record_of(SegmentCodes, item, calibration=calibration, fit=fit, codes=codes))
+        at = end
     if at != len(content):
-        path = folder / NAME
-        raise errors.CORRUPT_DATA.error(f"{path} holds {len(content)} bytes, not {at}", path=str(path))
-    return Moment(**plain), segments
+        raise NotDescribed(f"holds {len(content)} bytes, not {at}")
+    return record_of(Moment, plain), segments
 
 
 def codes_if_sound(

@@ -36,13 +36,17 @@ class GraphRows:
     hidden: Rows32
 
     @classmethod
-    def read(cls, content: memoryview) -> GraphRows:
-        """From the content of a file that was checked."""
+    def read(cls, content: memoryview, count: int) -> GraphRows:
+        """Of `count` rows, from the content of a file. Raises ValueError unless each is behind one node."""
         numbers = np.frombuffer(content, "<i4")
-        nodes, hidden = int(numbers[0]), int(numbers[1])
-        starts = numbers[2 : nodes + 3]
-        rows = numbers[nodes + 3 : len(numbers) - hidden]
-        return cls(starts, rows, numbers[len(numbers) - hidden :])
+        nodes, hidden = numbers[:2].tolist()
+        if not 0 < nodes <= count or not 0 <= hidden <= count or len(numbers) != 3 + nodes + count + hidden:
+            raise ValueError(f"has {len(numbers)} numbers for {nodes} nodes of {count} rows, {hidden} of them hidden")
+        starts, rows, behind = np.split(numbers[2:], [nodes + 1, nodes + 1 + count])
+        is_whole = starts[0] == 0 and starts[-1] == count and bool((starts[1:] > starts[:-1]).all())
+        if not is_whole or any(len(part) and not 0 <= part.min() <= part.max() < count for part in (rows, behind)):
+            raise ValueError("names rows that there are not")
+        return cls(starts, rows, behind)
 
     def parts(self) -> list[Rows32]:
         """What the file holds."""

@@ -45,7 +45,7 @@ from reddb.partition.settled import (
 from reddb.partition.trials import DEPTH_MAX, K, Trial, Trials, spread, trial_steps
 from reddb.partition.watched import Outliers, crowds_of_codes, crowds_of_nodes, outliers
 from reddb.storage.checked_file import FileIdentity, add_trailer, write_checked
-from reddb.storage.sealed import SealedSegment, identity_of
+from reddb.storage.sealed import VECTORS, SealedSegment, identity_of
 from reddb.types import Collection, Metric, Vectors
 
 _SAMPLE_ROWS = 4096
@@ -81,7 +81,7 @@ class IndexBuilder:
 
     def build(self, segment: SealedSegment, number: int, *, graph: bool) -> None:
         """Write the index files with this number, with a `graph` that or what was asked for in its place. Raises
-        DISK_FULL or DISK_FAILED.
+        DISK_FULL, DISK_FAILED, or CORRUPT_DATA for vectors of what are no numbers.
         """
         for name in INDEX_FILES:  # a builder that was killed may have made another kind
             self._disk.remove_file(self._folder / name.format(number))
@@ -220,7 +220,13 @@ class IndexBuilder:
         began = time.monotonic()
         collection, codec = self._collection, codec_of_lists(self._collection)
         rows = _PreparedRows(segment.columns.vectors, self._prepare)
-        index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
+        try:
+            index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
+        except RuntimeError as error:
+            vectors = self._folder / VECTORS
+            raise errors.CORRUPT_DATA.error(
+                f"{vectors} cannot be put into lists: {error}", path=str(vectors)
+            ) from error
         path = self._folder / FILE_OF[LISTS][0].format(number)
         self._save(ivf.save, index, path)
         del index

@@ -20,12 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reddb import errors
+from reddb import errors, limits
 from reddb.expiry import expiries_us, may_expire, unexpired
 from reddb.query.write_plans import WriteKind
 from reddb.rows import RowBatch, id_column
+from reddb.storage.memory import SLOT_ROWS
 from reddb.storage.wal import Record, Wal
-from reddb.types import Buffer, RowId
+from reddb.types import Buffer, Collection, RowId
 
 _SIZE = struct.Struct("<Q")
 
@@ -60,7 +61,39 @@ class Contents(NamedTuple):
 
 
 def contents_of(record: Record) -> Contents:
-    """Read the body of a record. Raises UNSUPPORTED_FORMAT for an operation that this build does not know."""
+    """Read the body of a record. Raises UNSUPPORTED_FORMAT for an operation that this build does not know.
+
+    Raises CORRUPT_DATA for a body that is none.
+    """
+    try:
+        return _contents(record)
+    except errors.RedDBError as error:
+        if error.code not in (errors.PROTOCOL, errors.INVALID_ID):
+            raise
+        raise errors.CORRUPT_DATA.error(f"is not of rows: {error.message}") from error
+    except struct.error as error:
+        raise errors.CORRUPT_DATA.error(f"is not of rows: {error}") from error
+
+
+def replayed(record: Record, collection: Collection) -> Contents:
+    """The same for a record that is applied. Raises CORRUPT_DATA for rows that have no place in the collection.
+
+    Only that: values are as this build or an earlier one took them, and a payload is looked at when it is read.
+    """
+    contents = contents_of(record)
+    batch = contents.written
+    if len(batch) > SLOT_ROWS:
+        raise errors.CORRUPT_DATA.error(f"has {len(batch)} rows, more than any write")
+    if len(batch) and batch.vectors.shape[1] != collection.dim:
+        raise errors.CORRUPT_DATA.error(f"has vectors of {batch.vectors.shape[1]} dimensions")
+    if not isinstance(batch.ids, np.ndarray):
+        longest = max((len(row_id.encode()) for row_id in batch.ids if isinstance(row_id, str)), default=0)
+        if longest > limits.ID_BYTES_MAX:
+            raise errors.CORRUPT_DATA.error(f"has an id of {longest} bytes")
+    return contents
+
+
+def _contents(record: Record) -> Contents:
     match record.operation:
         case Operation.INSERT | Operation.UPSERT:
             return Contents(RowBatch.decode(record.body), [], record.operation == Operation.UPSERT)

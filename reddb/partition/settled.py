@@ -22,15 +22,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import msgpack
 import numpy as np
 
 from reddb import errors, limits
+from reddb.described import NotDescribed, from_msgpack, map_of, record_of
 from reddb.disk import Disk
 from reddb.index.hnsw import Codes, GraphIndex
 from reddb.index.ivf import InvertedFile
 from reddb.index.metrics import INDEXABLE
-from reddb.index.turbo import Fit, TurboIndex
+from reddb.index.turbo import BLOCK_ROWS, Fit, TurboIndex
 from reddb.partition.calibration import UNKNOWN, Calibration
 from reddb.partition.graph_rows import GraphRows
 from reddb.partition.kinds import codec_of, codec_of_lists
@@ -39,6 +39,7 @@ from reddb.storage.field_index import open_field_indexes
 from reddb.storage.manifest import SegmentRecord
 from reddb.storage.sealed import identity_of
 from reddb.types import Collection
+from reddb.wording import shown
 
 # Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.
 FRESH_INDEX, SETTLED_INDEX = 1, 2
@@ -68,8 +69,14 @@ class Description:
         return {**{name: getattr(self, name) for name in self.__slots__}, "calibration": self.calibration.to_plain()}
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Description:
-        return cls(**{**plain, "calibration": Calibration.from_plain(plain["calibration"])})
+    def from_plain(cls, plain: dict[str, Any], rows: int) -> Description:
+        """Of so many rows, as a file says. Raises NotDescribed."""
+        description = record_of(cls, plain, calibration=Calibration.from_plain(plain["calibration"], rows))
+        if description.kind not in (EXACT, *FILE_OF):
+            raise NotDescribed(f"has {shown(description)}")
+        if description.kind == GRAPH and description.codes not in set(Codes):
+            raise NotDescribed(f"has a graph of {shown(description.codes)}")
+        return description
 
 
 class FlatIndex(NamedTuple):
@@ -132,38 +139,60 @@ def open_index(
     if content is None:
         return ExactScan(description)
     if description.kind == FLAT:
-        codec = codec_of(collection)
-        assert codec is not None
-        values = np.frombuffer(content, np.uint8)
-        mean = values[: 4 * codec.rotation.padded].view(np.float32)
-        turbo = TurboIndex(codec, Fit(mean, description.scale), collection.metric)
-        turbo.append(values[mean.nbytes :])
-        return FlatIndex(description, turbo)
+        return FlatIndex(description, _turbo(files, description, content))
     path = files.path(FILE_OF[description.kind][0])
     try:
         with disk.system_path(path) as file:
             if description.kind == LISTS:
-                return Lists(description, InvertedFile.open(file, codec_of_lists(collection)))
-            graph = GraphIndex.open(file, collection.dim, Codes(description.codes))
-        return Graph(description, graph, files.graph_rows() if description.has_rows else None)
+                found: Lists | Graph = Lists(description, InvertedFile.open(file, codec_of_lists(collection)))
+            else:
+                found = _graph(files, file, description)
     except RuntimeError as error:
-        raise errors.CORRUPT_DATA.error(f"{path} is no index: {error}", path=str(path)) from error
+        raise files.damaged(path, f"is no index: {error}") from error
+    indexed = found.file.rows if isinstance(found, Lists) else found.graph.rows
+    wanted = found.rows.nodes if isinstance(found, Graph) and found.rows is not None else rows
+    if indexed != wanted:
+        raise files.damaged(path, f"is an index of {indexed} rows, not of {wanted}")
+    return found
+
+
+def _graph(files: _Files, path: Path, description: Description) -> Graph:
+    """Raises RuntimeError for one that cannot be searched."""
+    codes = Codes(description.codes)
+    graph = GraphIndex.open(path, files.collection.dim, codes)
+    fault = graph.fault(codes) if files.verify else None
+    if fault is not None:
+        raise RuntimeError(fault)
+    return Graph(description, graph, files.graph_rows() if description.has_rows else None)
+
+
+def _turbo(files: _Files, description: Description, content: memoryview) -> TurboIndex:
+    """Raises CORRUPT_DATA unless they are codes of all the rows."""
+    codec, path = codec_of(files.collection), files.path(FILE_OF[FLAT][0])
+    if codec is None:
+        raise files.damaged(path, "has codes, which this kind of collection has not")
+    values, mean_bytes = np.frombuffer(content, np.uint8), 4 * codec.rotation.padded
+    if len(values) != mean_bytes + (files.rows + -files.rows % BLOCK_ROWS) * codec.code_bytes:
+        raise files.damaged(path, f"has {len(values)} bytes, which are not the codes of {files.rows} rows")
+    fit = Fit(values[:mean_bytes].view(np.float32), description.scale)
+    if not fit.is_sound:
+        raise files.damaged(path, "has codes of no numbers")
+    turbo = TurboIndex(codec, fit, files.collection.metric)
+    turbo.append(values[mean_bytes:])
+    return turbo
 
 
 def with_sound_index(
     disk: Disk, folder: Path, collection: Collection, partition: int, record: SegmentRecord
 ) -> tuple[SegmentRecord, errors.RedDBError | None]:
-    """The segment, without its index if that is damaged, a cache that will be built anew; and why, if so."""
+    """The segment, without its index if that is damaged, a cache that will be built anew; and why, if so.
+
+    It is opened, as every core will: its checksum says that it is what was written, not that we wrote it.
+    """
     of = disk, folder, collection, partition, record.id, record.rows, record.index
     try:
-        if record.index:
-            files = _Files(*of, verify=True)
-            description = files.description()
-            if description is _OUTDATED:
-                return replace(record, index=0), None
-            files.content_of(description)
-            if description.has_rows:
-                files.graph_rows()
+        if open_index(*of, verify=True).description is _OUTDATED:
+            return replace(record, index=0), None
         open_field_indexes(*of)
     except errors.RedDBError as error:
         return replace(record, index=0), error
@@ -184,18 +213,27 @@ class _Files:
     verify: bool
 
     def description(self) -> Description:
-        plain = msgpack.unpackb(self._content("index.{}", b"indx"), use_list=False)
-        return Description.from_plain(plain) if "calibration" in plain else _OUTDATED
+        try:
+            plain = map_of(from_msgpack(self._content("index.{}", b"indx")))
+            return Description.from_plain(plain, self.rows) if "calibration" in plain else _OUTDATED
+        except NotDescribed as error:
+            raise self.damaged(self.path("index.{}"), str(error)) from error
 
     def content_of(self, description: Description) -> memoryview | None:
         """The file that there is beside the description."""
         return self._content(*FILE_OF[description.kind]) if description.kind in FILE_OF else None
 
     def graph_rows(self) -> GraphRows:
-        return GraphRows.read(self._content(*ROWS_FILE))
+        try:
+            return GraphRows.read(self._content(*ROWS_FILE), self.rows)
+        except ValueError as error:
+            raise self.damaged(self.path(ROWS_FILE[0]), str(error)) from error
 
     def path(self, name: str) -> Path:
         return self.folder / name.format(self.number)
+
+    def damaged(self, path: Path, what: str) -> errors.RedDBError:
+        return errors.CORRUPT_DATA.error(f"{path} {what}", path=str(path))
 
     def _content(self, name: str, kind: bytes) -> memoryview:
         identity = identity_of(self.collection, self.partition, self.segment_id, kind, self.rows)

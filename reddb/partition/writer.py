@@ -39,7 +39,7 @@ from reddb.partition.clock import system_time_us
 from reddb.partition.code_snapshot import Moment, codes_if_sound, usable_codes
 from reddb.partition.encoder import GrowingEncoder
 from reddb.partition.kinds import codec_of, memory_shape
-from reddb.partition.operations import Coming, Contents, Group, Operation, Prepared, contents_of, ids_batch
+from reddb.partition.operations import Coming, Contents, Group, Operation, Prepared, ids_batch, replayed
 from reddb.partition.recovery import Recovery
 from reddb.partition.segments import OwnedSegment, Succession, locate, undeleted_ids
 from reddb.partition.settled import with_sound_index
@@ -362,7 +362,7 @@ class Partition:
         return bool(undeleted)
 
     def _replay(self, record: Record) -> None:
-        contents = contents_of(record)
+        contents = replayed(record, self.collection)
         self._recovery.bytes_done += len(record.body)
         if self._adoption is not None and record.lsn <= self._adoption.lsn:
             self._adoption.confirm(record.lsn, contents, self.growing)

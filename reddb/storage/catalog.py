@@ -31,9 +31,11 @@ import msgpack
 
 from reddb import errors, limits
 from reddb.checksum import crc32c
+from reddb.described import from_json, is_of, list_of, map_of
 from reddb.fields import NO_FIELDS, Fields
 from reddb.settings import SettingValue, resolve
-from reddb.types import Collection, Kind, Metric
+from reddb.types import RESERVED_FIELD_NAMES, Collection, Kind, Metric
+from reddb.wording import shown
 
 FORMAT = 4
 _WITHOUT_ALIASES = 3  # a format that can be read, and is changed to this one when it is opened
@@ -55,6 +57,10 @@ _SCHEMA = (
     "INSERT INTO seal VALUES (0)",
     f"PRAGMA user_version = {FORMAT}",
 )
+_TABLES = {
+    "CREATE TABLE sqlite_sequence(name,seq)",  # which AUTOINCREMENT makes
+    *(statement for statement in _SCHEMA if statement.startswith("CREATE TABLE")),
+}
 _SEALED = (
     "SELECT id, name, kind, dim, metric, settings, fields, indexes FROM collections ORDER BY id",
     "SELECT id FROM dropped ORDER BY id",
@@ -99,6 +105,8 @@ class Catalog:
             version = int(self._read("PRAGMA user_version")[0][0])
         if version == 0 and not may_create:
             raise self._damaged("is missing or empty, but there are collections")
+        if version in (FORMAT, _WITHOUT_ALIASES):
+            self._check_schema(version)
         if version == 0:
             self._path.chmod(0o600)
             with (
@@ -117,6 +125,13 @@ class Catalog:
             )
         self._check_seal(_SEALED)
 
+    def _check_schema(self, version: int) -> None:
+        """Raises CORRUPT_DATA unless there are our tables alone: a view or a computed column is a program to be run."""
+        with self._named():
+            found = {sql for (sql,) in self._read("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+        if found != (_TABLES - {_ALIASES} if version == _WITHOUT_ALIASES else _TABLES):
+            raise self._damaged("does not have the tables of a catalog")
+
     def _check_seal(self, sealed: Sequence[str]) -> None:
         with self._named():
             seals = self._read("SELECT crc FROM seal")
@@ -129,22 +144,8 @@ class Catalog:
             rows = self._read(_SEALED[0])
         # What a build with more settings or types wrote is no damage to its seal, but cannot be understood.
         try:
-            return [
-                Collection(
-                    id=id,
-                    name=name,
-                    kind=Kind(kind),
-                    dim=dim,
-                    metric=Metric(metric),
-                    # Those that came later have the defaults of a collection that declares nothing: a build before
-                    # `free_keys` took any key, whatever was declared.
-                    settings=resolve(json.loads(settings), dim),
-                    fields=_fields(json.loads(fields)),
-                    indexes=_indexes(json.loads(indexes)),
-                )
-                for id, name, kind, dim, metric, settings, fields, indexes in rows
-            ]
-        except (ValueError, TypeError, AttributeError, KeyError, errors.RedDBError) as error:
+            return [_collection(*row) for row in rows]
+        except (ValueError, TypeError, errors.RedDBError) as error:
             raise self._damaged(f"has a collection that is not valid: {error}") from error
 
     def verify(self) -> None:
@@ -300,13 +301,39 @@ def check_definition(collection: Collection) -> Collection:
     return collection
 
 
-def _fields(plain: list[dict[str, Any]]) -> Fields:
-    return Fields.from_plain(plain)
+def _collection(
+    id: int, name: str, kind: str, dim: int, metric: str, settings: str, fields: str, indexes: str
+) -> Collection:
+    """Of one row, whoever wrote it. Raises ValueError, TypeError or RedDBError."""
+    if id < 1 or not 1 <= dim <= limits.DIM_MAX or not 1 <= len(name.encode()) <= limits.NAME_BYTES_MAX:
+        raise ValueError(f"{shown(name)} has the id {id} and {dim} dimensions")
+    return Collection(
+        id=id,
+        name=name,
+        kind=Kind(kind),
+        dim=dim,
+        metric=Metric(metric),
+        # Those that came later have the defaults of a collection that declares nothing: a build before
+        # `free_keys` took any key, whatever was declared.
+        settings=resolve(map_of(from_json(settings.encode())), dim),
+        fields=_fields(from_json(fields.encode())),
+        indexes=_indexes(from_json(indexes.encode())),
+    )
+
+
+def _fields(plain: Any) -> Fields:
+    items = [map_of(item, "name", "type", "not_null", "default") for item in list_of(plain)]
+    names = [item["name"] for item in items]
+    if not all(is_of(name, str) and name not in RESERVED_FIELD_NAMES for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{shown(names)} are no fields")
+    if not all(is_of(item["type"], str) and is_of(item["not_null"], bool) for item in items):
+        raise ValueError(f"{shown(items)} are no fields")
+    return Fields.from_plain(items)
 
 
 def _indexes(plain: Any) -> tuple[str, ...]:
-    if not isinstance(plain, list) or not all(isinstance(path, str) for path in plain):
-        raise ValueError(f"{plain!r} are no paths")
+    if not all(is_of(path, str) for path in list_of(plain)) or len(plain) > limits.FIELD_INDEXES_MAX:
+        raise ValueError(f"{shown(plain)} are no paths")
     return tuple(plain)
 
 

@@ -85,6 +85,21 @@ def add_trailer(disk: Disk, path: Path, identity: FileIdentity) -> int:
 
 def open_checked(disk: Disk, path: Path, identity: FileIdentity, *, verify: bool) -> memoryview:
     """Map the content. `verify` reads all of it and computes its checksum. Raises CORRUPT_DATA naming the file."""
+    view, found, length, crc = _with_trailer(disk, path)
+    if found != identity:
+        raise _damaged(path, f"is {found}, but {identity} is expected")
+    if verify and _crc_of(view[:length]) != crc:
+        raise _damaged(path, "does not have the content that its checksum was made of")
+    return view[:length]
+
+
+def check_length(disk: Disk, path: Path) -> None:
+    """Raises CORRUPT_DATA for what has no trailer that fits its length: a hole that takes hours to read, say."""
+    _with_trailer(disk, path)
+
+
+def _with_trailer(disk: Disk, path: Path) -> tuple[memoryview, FileIdentity, int, int]:
+    """All of a file, what it is, the length of its content, and the checksum that this should have."""
     view = disk.map_file(path)
     at = len(view) - _TRAILER_BYTES
     if at < 0 or bytes(view[at : at + 8]) != _MAGIC:
@@ -96,14 +111,11 @@ def open_checked(disk: Disk, path: Path, identity: FileIdentity, *, verify: bool
     )
     if version != _VERSION:
         raise errors.UNSUPPORTED_FORMAT.error(f"{path} has format {version}; this build reads {_VERSION}")
-    found = FileIdentity(content, collection_id, partition, segment_id, dim, rows)
-    if found != identity or seed != ROTATION_SEED:
-        raise _damaged(path, f"is {found}, but {identity} is expected")
+    if seed != ROTATION_SEED:
+        raise _damaged(path, f"has codes of another rotation, {seed:#x}")
     if length + (-length % 8) != at:
         raise _damaged(path, f"says that it holds {length} bytes, but has {at}")
-    if verify and _crc_of(view[:length]) != crc:
-        raise _damaged(path, "does not have the content that its checksum was made of")
-    return view[:length]
+    return view, FileIdentity(content, collection_id, partition, segment_id, dim, rows), length, crc
 
 
 def _finish(file: AppendFile, identity: FileIdentity, crc: int) -> None:

@@ -34,9 +34,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from reddb import errors
+from reddb.described import from_json, list_of
 from reddb.disk import Disk
 from reddb.storage.checked_file import open_checked, write_checked
-from reddb.storage.payload_columns import Family
+from reddb.storage.payload_columns import ARROW_TYPES, Family
 from reddb.storage.sealed import SealedSegment, identity_of
 from reddb.types import Collection
 
@@ -89,15 +91,44 @@ def open_field_indexes(
         return {}
     identity = identity_of(collection, partition, segment_id, _CONTENT, rows)
     content = open_checked(disk, folder / index_file(n), identity, verify=True)
+    try:
+        return _indexes(content, rows)
+    except (pa.ArrowException, ValueError, KeyError, OSError, MemoryError) as error:
+        path = folder / index_file(n)
+        raise errors.CORRUPT_DATA.error(f"{path} is no index of fields: {error}", path=str(path)) from error
+
+
+def _indexes(content: memoryview, rows: int) -> FieldIndexes:
+    """What a file says. Raises ValueError, KeyError or an error of Arrow where it cannot be."""
     reader = pa.ipc.open_file(pa.py_buffer(content))
-    indexes: dict[str, list[Ordered]] = {path: [] for path in json.loads(reader.schema.metadata[b"paths"])}
+    metadata = reader.schema.metadata or {}
+    paths = list_of(from_json(metadata[b"paths"]))
+    if not all(isinstance(path, str) for path in paths):
+        raise ValueError("it names what are no paths")
+    indexes: dict[str, list[Ordered]] = {path: [] for path in paths}
     batch = reader.get_batch(0)
+    batch.validate(full=True)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         family, _, path = name.partition(":")
-        values, first, order = (column.field(part).values for part in ("values", "first", "rows"))
-        indexes[path].append(Ordered(Family(family), values, np.asarray(first), np.asarray(order)))
+        indexes[path].append(_ordered_column(Family(family), column, rows))
     found = {path: tuple(families) for path, families in indexes.items()}
-    return found if b"names" in reader.schema.metadata else SpelledIndexes(found)
+    return found if b"names" in metadata else SpelledIndexes(found)
+
+
+def _ordered_column(family: Family, column: pa.Array, rows: int) -> Ordered:
+    kinds = {"values": ARROW_TYPES[family], "first": pa.uint32(), "rows": pa.uint32()}
+    wanted = pa.struct([(name, pa.large_list(kind)) for name, kind in kinds.items()])
+    if column.type != wanted or len(column) != 1:
+        raise ValueError(f"a column is {column.type}")
+    values, starts, order = (column.field(name)[0].values for name in kinds)
+    if values.null_count or starts.null_count or order.null_count:
+        raise ValueError("a column has gaps")
+    first, numbers = np.asarray(starts), np.asarray(order)
+    if len(first) != len(values) + 1 or first[0] or first[-1] != len(numbers) or (first[1:] < first[:-1]).any():
+        raise ValueError("the rows are not those of the values")
+    if len(numbers) and numbers.max() >= rows:
+        raise ValueError("it names rows that there are not")
+    return Ordered(family, values, first, numbers)
 
 
 def index_file(n: int) -> str:

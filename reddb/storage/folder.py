@@ -17,7 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -34,7 +34,10 @@ from reddb.types import Collection, Kind, Metric
 _log = structlog.get_logger()
 
 CATALOG = "catalog.sqlite"
-CATALOG_FILES = (CATALOG, f"{CATALOG}-journal", f"{CATALOG}-wal", f"{CATALOG}-shm")  # each that SQLite looks for
+CATALOG_JOURNAL = f"{CATALOG}-journal"
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # with which the name of another file ends
+CATALOG_FILES = (CATALOG, CATALOG_JOURNAL)
+_OF_ANOTHER_MODE = (f"{CATALOG}-wal", f"{CATALOG}-shm")  # which SQLite would use as well
 _DIGITS_MAX = 20  # of 64 bits
 VERSION_BYTES_MAX = 256
 _FORMAT = 1
@@ -140,11 +143,31 @@ def was_cut_short(disk: Disk, folder: Path) -> bool:
 
 
 def check_catalog(disk: Disk, data: Path) -> None:
-    """Raises CORRUPT_DATA unless the files that SQLite would open are files, and of this folder alone."""
+    """Raises CORRUPT_DATA unless the files that SQLite would open are files, ours, and of this folder alone."""
     names = disk.list_folder(data)
+    refuse_another_mode(data, names)
     for name in CATALOG_FILES:
         if name in names:
             disk.check_writable(data / name, limits.CATALOG_BYTES_MAX)
+    if CATALOG_JOURNAL in names:
+        check_journal(disk, data / CATALOG_JOURNAL)
+
+
+def refuse_another_mode(data: Path, names: Sequence[str]) -> None:
+    """Raises CORRUPT_DATA for a log of changes to the catalog, of which this program never writes one."""
+    for name in _OF_ANOTHER_MODE:
+        if name in names:
+            text = f"{data / name} is no file of this program, and would change what the catalog says"
+            raise errors.CORRUPT_DATA.error(text, path=str(data / name), hint="move it out of the folder")
+
+
+def check_journal(disk: Disk, path: Path) -> None:
+    """Raises CORRUPT_DATA for a journal of SQLite that names another file, which SQLite would remove, wherever it is.
+
+    One is named where a change was made to several databases at once; ours is one.
+    """
+    if bytes(disk.map_file(path)[-len(_JOURNAL_MAGIC) :]) == _JOURNAL_MAGIC:
+        raise errors.CORRUPT_DATA.error(f"{path} is of several databases, which a catalog never is", path=str(path))
 
 
 def _check_version(disk: Disk, path: Path) -> None:

@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reddb import errors
 from reddb.disk import Disk
 from reddb.fields import EXPIRES_AT
 from reddb.storage.checked_file import FileIdentity, open_checked, write_checked
@@ -88,7 +90,7 @@ def rebuild_filters(
     disk: Disk, folder: Path, collection: Collection, partition: int, segment_id: int, rows: int
 ) -> None:
     """Make columns.arrow anew from the payloads; it is synced on return. Raises CORRUPT_DATA or a disk error."""
-    arrays = _Arrays(open_file(disk, folder, collection, partition, segment_id, rows, PAYLOADS))
+    arrays = _Arrays(folder / PAYLOADS, open_file(disk, folder, collection, partition, segment_id, rows, PAYLOADS))
     starts, lengths = arrays.take(np.uint64, rows).tolist(), arrays.take(np.uint32, rows).tolist()
     content = arrays.rest()
     payloads = [bytes(content[start : start + size]) for start, size in zip(starts, lengths, strict=True)]
@@ -101,21 +103,36 @@ def rebuild_filters(
 class _Filters:
     """The file of payload columns, opened at the first use."""
 
-    def __init__(self, content: memoryview) -> None:
+    def __init__(self, path: Path, content: memoryview, rows: int) -> None:
+        self._path = path
         self._content = content
+        self._rows = rows
         self._columns: PayloadColumns | None = None
 
     def columns(self) -> PayloadColumns:
         if self._columns is None:
-            self._columns = PayloadColumns.open(self._content)
+            with self._named():
+                columns = PayloadColumns.open(self._content)
+                if columns.rows != self._rows:
+                    raise errors.CORRUPT_DATA.error(f"has {columns.rows} rows, not {self._rows}")
+            self._columns = columns
         return self._columns
 
     @cached_property
     def names(self) -> frozenset[str] | None:
-        return PayloadColumns.names(self._content)
+        with self._named():
+            return PayloadColumns.names(self._content)
 
     def have_expiries(self) -> bool:
-        return PayloadColumns.has_column(self._content, Family.TIMESTAMP, EXPIRES_AT.name)
+        with self._named():
+            return PayloadColumns.has_column(self._content, Family.TIMESTAMP, EXPIRES_AT.name)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.RedDBError as error:
+            raise errors.RedDBError(error.code, f"{self._path}: {error.message}", {"path": str(self._path)}) from error
 
 
 class SealedSegment:
@@ -138,7 +155,7 @@ class SealedSegment:
             identity = identity_of(collection, partition, segment_id, FILES[name], rows)
             return open_checked(disk, folder / name, identity, verify=verify)
 
-        vectors, ids, payloads = _Arrays(content(VECTORS)), _Arrays(content(IDS)), _Arrays(content(PAYLOADS))
+        vectors, ids, payloads = (_Arrays(folder / name, content(name)) for name in (VECTORS, IDS, PAYLOADS))
         matrix = vectors.take(np.float32, rows * collection.dim).reshape(rows, collection.dim)
         inverse_norm = vectors.take(np.float64, rows)
         id_values, self._keys = ids.take(np.int64, rows), ids.take(np.uint64, rows)
@@ -155,7 +172,9 @@ class SealedSegment:
             payloads=payloads.rest(),
         )
         self.rows = rows
-        self._filters = _Filters(content(FILTERS))
+        if verify:
+            self._check_places(folder)
+        self._filters = _Filters(folder / FILTERS, content(FILTERS), rows)
         # Not methods of this object: a segment in a cycle would keep its files open until the cycle is collected.
         self.expiries = SealedExpiries(self._filters.have_expiries, self._filters.columns)
         self._range = (int(self._keys[0]), int(self._keys[-1])) if rows else (1, 0)
@@ -169,22 +188,34 @@ class SealedSegment:
         """The paths of the payloads, as names are compared; None where there are more than columns."""
         return self._filters.names
 
-    def contradiction(self) -> str | None:
-        """Where the arrays do not agree with each other, if anywhere; looks at every row."""
-        columns, rows = self.columns, np.arange(self.rows)
+    def _check_places(self, folder: Path) -> None:
+        """Raises CORRUPT_DATA where an array leads out of what it leads into; looks at numbers alone."""
+        columns = self.columns
         texts = columns.id_bytes != INT_ID
-        if (columns.id[texts] + columns.id_bytes[texts] > len(columns.id_texts)).any():
-            return "an id lies beyond the texts of the ids"
+        wrong = None
+        if len(self._order) and self._order.max() >= self.rows:
+            wrong = IDS, "names rows that there are not"
+        elif (self._keys[1:] < self._keys[:-1]).any():
+            wrong = IDS, "has keys that are not in order"
+        elif not _are_texts(columns.id_texts, columns.id[texts], columns.id_bytes[texts].astype(np.int64)):
+            wrong = IDS, "has ids that are no texts of it"
+        elif not _lie_within(columns.payload_start, columns.payload_bytes, len(columns.payloads)):
+            wrong = PAYLOADS, "has payloads that lie beyond its end"
+        if wrong is not None:
+            path = folder / wrong[0]
+            raise errors.CORRUPT_DATA.error(f"{path} {wrong[1]}", path=str(path))
+
+    def contradiction(self) -> str | None:
+        """Where rows are not what they should be, if anywhere; looks at every one."""
+        columns, rows = self.columns, np.arange(self.rows)
         if not np.array_equal(np.sort(self._order), rows):
             return "the order of the keys does not name every row once"
         if not np.array_equal(keys_of(columns.row_ids(self._order.astype(np.int64))), self._keys):
             return "the keys are not those of the ids"
-        if (self._keys[1:] < self._keys[:-1]).any():
-            return "the keys are not in order"
-        if (columns.payload_start + columns.payload_bytes > len(columns.payloads)).any():
-            return "a payload lies beyond the payloads"
-        if self.payload_columns().rows != self.rows:
-            return f"there are {self.rows} rows, but {self.payload_columns().rows} payloads as columns"
+        blocks = (columns.vectors[first : first + _BLOCK_ROWS] for first in range(0, self.rows, _BLOCK_ROWS))
+        if not all(np.isfinite(block).all() for block in blocks) or not np.isfinite(columns.inverse_norm).all():
+            return "a vector holds what is no number"
+        self.payload_columns()
         return None
 
     def find(self, ids: Sequence[RowId], count: int) -> NDArray[np.int64]:
@@ -265,17 +296,40 @@ def _padded(array: NDArray[Any]) -> Iterator[Buffer]:
     yield bytes(-array.nbytes % 8)
 
 
+def _lie_within(starts: NDArray[Any], sizes: NDArray[Any], size: int) -> bool:
+    """Whether each place and its length lie in so many bytes."""
+    if not len(starts):
+        return True
+    return bool(starts.min() >= 0 and starts.max() <= size and (starts + sizes <= size).all())
+
+
+def _are_texts(content: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> bool:
+    """Whether each place and length is a text in UTF-8: all of it is, and no text begins or ends within a letter."""
+    if not _lie_within(starts, sizes, len(content)):
+        return False
+    try:
+        str(content.data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    edges = np.concatenate([starts, starts + sizes])
+    return bool((content[edges[edges < len(content)]] & 0xC0 != 0x80).all())
+
+
 class _Arrays:
     """Takes arrays one after the other from a content, each at a multiple of 8."""
 
-    def __init__(self, content: memoryview) -> None:
+    def __init__(self, path: Path, content: memoryview) -> None:
+        self._path = path
         self._content = content
         self._at = 0
 
     def take(self, dtype: Any, count: int) -> NDArray[Any]:
+        """Raises CORRUPT_DATA where there are fewer."""
         size = count * np.dtype(dtype).itemsize
+        if self._at + size > len(self._content):
+            text = f"{self._path} has {len(self._content)} bytes, which are too few for its rows"
+            raise errors.CORRUPT_DATA.error(text, path=str(self._path))
         array = np.frombuffer(self._content[self._at : self._at + size], dtype)
-        assert len(array) == count
         self._at += size + (-size % 8)
         return array
 

@@ -293,6 +293,10 @@ class Wal:
     def _read_file(self, path: Path, replay: Callable[[Record], None], stored_lsn: int | None) -> None:
         """`stored_lsn` is what the log must reach, given with its last file."""
         is_last = stored_lsn is not None
+        size = self._disk.file_bytes(path)
+        if size > limits.WAL_FILE_BYTES_MAX:  # it may be a hole that takes no disk, and hours to be looked through
+            text = f"{path} has {size:,} bytes; {limits.WAL_FILE_BYTES_MAX:,} are the most that it can have"
+            raise errors.CORRUPT_DATA.error(text, path=str(path))
         content = self._disk.map_file(path)  # a copy would need memory that a core died for
         found = read_log_file(path, content, self._identity, self.next_lsn, replay, stored_lsn=stored_lsn)
         self._salt, self.next_lsn = found.salt, found.next_lsn

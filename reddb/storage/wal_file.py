@@ -28,8 +28,9 @@ without one has lost it. (Where durability is none nobody writes a log, and ther
 All integers are little-endian. The salt makes a record of another file invalid here, so bytes that the disk kept
 from an older file cannot be taken for ours.
 
-A record is valid if and only if it lies whole within the file, its CRC is right, and its LSN is one more than that
-of the record before. The log ends at the first place that holds no valid record. What stands there decides:
+A record is valid if and only if it lies whole within the file, its CRC is right, its LSN is one more than that
+of the record before, and its durable LSN is below it. The log ends at the first place that holds no valid record.
+What stands there decides:
 
     zeros to the end of the file             the normal end
     a later valid record, whose durable      corruption of acknowledged data: CORRUPT_DATA, nothing is touched
@@ -69,6 +70,7 @@ _RECORD_NUMBERS = struct.Struct("<QQB")
 _RECORD_TIME_BYTES = 7
 _RECORD_HEADER_BYTES = _RECORD_LENGTHS.size + _RECORD_NUMBERS.size + _RECORD_TIME_BYTES
 _ALIGNMENT = 8
+_BLOCK_BYTES = 1 << 20  # looked through at once for what is not zero
 
 assert _FILE_HEADER.size == 40
 assert _RECORD_HEADER_BYTES == 32
@@ -140,31 +142,51 @@ def read_log_file(
         end, record = found
         while unproven[0][0] <= record.durable_lsn:
             unproven.popleft()
-        replay(record)
+        try:
+            replay(record)
+        except errors.RedDBError as error:
+            if error.code is not errors.CORRUPT_DATA or "path" in error.detail:
+                raise
+            place = unproven[-1][1] if unproven else end
+            what = f"{path.name}: the record at byte {place} (LSN {next_lsn}) {error.message}"
+            raise errors.CORRUPT_DATA.error(what, path=str(path), offset=place) from error
         next_lsn = record.lsn + 1
-    torn_bytes = len(bytes(content[end:]).rstrip(b"\0"))
+    torn_bytes = _used_bytes(content, end)
     if torn_bytes or next_lsn <= (stored_lsn or 0):
-        _refuse_corruption(path, bytes(content), next_lsn, end, stored_lsn)
+        _refuse_corruption(path, content, next_lsn, end, stored_lsn)
     return LogFile(salt, end, next_lsn, torn_bytes, unproven[0][1] if unproven else end)
 
 
-def records_behind(content: bytes, lsn: int, offset: int) -> Iterator[tuple[int, Record]]:
+def records_behind(content: Buffer, lsn: int, offset: int) -> Iterator[tuple[int, Record]]:
     """Every valid record from `offset` and `lsn` on, with its place, whatever lies between them."""
-    if len(content) < _FILE_HEADER.size:
+    view = memoryview(content)
+    if len(view) < _FILE_HEADER.size:
         return
-    view, salt = memoryview(content), _FILE_HEADER.unpack_from(content)[2]
+    salt = _FILE_HEADER.unpack_from(view)[2]
     # A header has an operation above 0, so it begins before the last byte that is not zero; its body may be all zeros.
-    end = min(len(content.rstrip(b"\0")), len(content) - _RECORD_HEADER_BYTES + 1)
+    end = min(_used_bytes(view, 0), len(view) - _RECORD_HEADER_BYTES + 1)
     place = max(offset, _FILE_HEADER.size)
     while place < end:
         # Comparing the numbers first skips almost every place without computing a checksum.
         candidate, durable_lsn, _ = _RECORD_NUMBERS.unpack_from(view, place + _RECORD_LENGTHS.size)
         found = None
-        if durable_lsn < candidate and lsn <= candidate <= lsn + len(content):
+        if durable_lsn < candidate and lsn <= candidate <= lsn + len(view):
             found = _record_at(view, salt, place)
         if found is not None:
             yield place, found[1]
         place = place + _ALIGNMENT if found is None else found[0]
+
+
+def _used_bytes(content: Buffer, start: int) -> int:
+    """How many bytes from `start` on, up to the last that is not zero; from the end, and no copy of it all."""
+    view, end = memoryview(content), len(content)
+    while end > start:
+        block = bytes(view[max(start, end - _BLOCK_BYTES) : end])
+        used = len(block.rstrip(b"\0"))
+        if used:
+            return end - len(block) + used - start
+        end -= len(block)
+    return 0
 
 
 def begun_anew(content: bytes, identity: WalIdentity, lsn: int, offset: int) -> bytes:
@@ -197,7 +219,7 @@ def is_unwritten(disk: Disk, folder: Path) -> bool:
     return begun.issuperset(names) and all(len(disk.map_file(folder / name)) <= _FILE_HEADER.size for name in names)
 
 
-def _refuse_corruption(path: Path, content: bytes, lsn: int, end: int, stored_lsn: int | None) -> None:
+def _refuse_corruption(path: Path, content: Buffer, lsn: int, end: int, stored_lsn: int | None) -> None:
     """Bytes at `end`, where `lsn` was to stand, are no record. Raises CORRUPT_DATA unless they are a torn tail."""
     later = records_behind(content, lsn + 1, end + _ALIGNMENT)
     proof = next((place for place, record in later if lsn <= record.durable_lsn), None)
@@ -274,7 +296,7 @@ def _record_at(content: memoryview, salt: int, offset: int) -> tuple[int, Record
     lsn, durable_lsn, operation = _RECORD_NUMBERS.unpack_from(content, offset + _RECORD_LENGTHS.size)
     body_at = offset + _RECORD_HEADER_BYTES
     end = body_at + length + (-length % _ALIGNMENT)
-    if lsn == 0 or end > len(content):
+    if not durable_lsn < lsn or end > len(content):
         return None
     body = content[body_at : body_at + length]
     numbers = content[offset + _RECORD_LENGTHS.size : body_at]

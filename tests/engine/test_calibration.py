@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgpack import packb, unpackb
 
 from reddb.partition.calibration import RECALLS, UNKNOWN, Calibration, Limits, Needs, Outcome, calibrated
 
@@ -50,7 +51,7 @@ def test_what_is_enough_for_both_is_the_larger_and_only_what_both_reach():
 
 def test_plain_values_give_the_same_calibration():
     found = calibrated([outcomes([0.0, 1.0], 3)], [outcomes([5.0], 7)], Limits(100), 1)
-    assert Calibration.from_plain(found.to_plain()) == found
+    assert Calibration.from_plain(unpackb(packb(found.to_plain())), 100) == found
 
 
 def test_in_a_zone_each_kind_of_unlike_queries_is_found_as_well_as_the_like_ones():

@@ -262,8 +262,8 @@ def write_log(data: Path, after_lsn: int, bodies: list[bytes]) -> None:
 
 def test_a_record_that_its_owner_could_not_apply_is_damage(data):
     write_log(data, 4, [b"no batch of rows"])
-    found = look(data)
-    assert "its owner would refuse it" in found.having("damaged")["collections/1/0"]
+    (told,) = look(data).having("damaged").values()
+    assert "(LSN 11) is not of rows" in told
 
 
 def test_a_log_that_ends_before_what_is_sealed_is_damage(data):
@@ -314,9 +314,9 @@ def lengthen_a_payload(content: bytearray) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        (IDS, swap_keys, "the keys are not those of the ids"),
+        (IDS, swap_keys, "has keys that are not in order"),
         (IDS, name_a_row_twice, "does not name every row once"),
-        (PAYLOADS, lengthen_a_payload, "a payload lies beyond"),
+        (PAYLOADS, lengthen_a_payload, "has payloads that lie beyond its end"),
     ],
 )
 def test_arrays_that_contradict_each_other_are_found(data, name: str, change: Callable[[bytearray], None], said: str):
@@ -337,4 +337,4 @@ def test_an_index_of_other_rows_is_found(data):
     identity = identity_of(of, 0, 1, b"turb", 600)
     write_checked(disk, folder / "codes.1.tv", identity, [content[: 4 * 32 + 32 * 16 * 18]])  # a block less
     found = look(data).having("damaged")
-    assert "is not the index of 600 rows" in found["collections/1/0/segments/1/codes.1.tv"]
+    assert "are not the codes of 600 rows" in found["collections/1/0/segments/1/codes.1.tv"]

@@ -44,6 +44,6 @@ def test_what_is_written_is_read_again():
     made = distinct_rows(np.array([[1], [2], [1], [3]], np.float32), as_given).hiding(np.array([0, 2]))
     assert made.hidden.tolist() == [0, 2, 3]
     content = b"".join(part.tobytes() for part in made.parts())
-    read = GraphRows.read(memoryview(content))
+    read = GraphRows.read(memoryview(content), 4)
     assert [part.tolist() for part in read.parts()] == [part.tolist() for part in made.parts()]
     assert (made.is_plain, distinct_rows(np.eye(3, dtype=np.float32), as_given).is_plain) == (False, True)

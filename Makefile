@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden reference bench hostile fuzz frames suites crash flips powercut soak attack wheel clean
+.PHONY: help setup run demo test lint types golden reference bench hostile fuzz frames folders suites crash flips powercut soak attack wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ fuzz: $(READY) ## Give 200,000 inputs of any kind to every entry (ARGS='--seed 7
 
 frames: $(READY) ## Send a million frames of any kind to a server (ARGS='--frames 20000')
 	$(PY) -m tests.fuzz.frames $(ARGS)
+
+folders: $(READY) ## Give 100,000 folders and backups of strangers to every command (ARGS='--cases 2000')
+	$(PY) -m tests.fuzz.folders $(ARGS)
 
 suites: $(READY) ## Ask the bundled sample of SQL queries (ARGS=folder: the *.test files of sqllogictest there)
 	$(PY) -m tests.suites.sqllogic $(ARGS)

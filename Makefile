@@ -11,10 +11,10 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types golden reference bench hostile fuzz frames folders suites crash flips powercut soak attack wheel clean
+.PHONY: help setup run demo test test-all lint types golden reference bench hostile fuzz frames folders suites crash flips powercut soak attack wheel clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv and install everything into it (again only if the dependencies changed)
 
@@ -32,7 +32,10 @@ run: $(READY) ## Start a server in the foreground on ./data (ARGS='--port 6000' 
 demo: $(READY) ## Insert the bundled sample and search it
 	$(PY) -m reddb.client.demo $(ARGS)
 
-test: $(READY) ## Run the tests (ARGS='-k wal' adds options)
+test: $(READY) ## Run the tests that take two minutes (ARGS='-k wal' adds options)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
+
+test-all: $(READY) ## Run all tests, those with processes, kills and proofs too
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style with ruff

@@ -9,7 +9,6 @@ rich knows the widths but does not lay the table out: it took 2.5 s for 10,000 r
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,14 +18,13 @@ import click
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
+from reddb.terminal_text import plain
+
 _GAP = "   "  # between two columns
 _NUMBERS_SHOWN = 3
 _NARROWEST = 8  # a column that is cut keeps as much
 _MINUS = "\N{MINUS SIGN}"  # one character wide, as the hyphen is
 _RULE_CHARS = 40  # of the line above a row of the vertical form
-_JOINERS = "\u200c\u200d"  # of the parts of an emoji, of letters
-_FLAG = "\N{WAVING BLACK FLAG}"  # the letters of its land follow it as invisible tags
-_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # categories of characters that a terminal may act on
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,40 +106,6 @@ def render_cell(value: Any) -> str:
     if isinstance(value, list | dict):
         return plain(json.dumps(value, ensure_ascii=False, default=_nested))
     return plain(value if isinstance(value, str) else repr(value))
-
-
-def plain(text: str) -> str:
-    """The text on one line: control characters are blanks, and what joins the parts of an emoji stays."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or _joins(text, place) else " " for place, char in enumerate(text))
-
-
-def escaped(text: str) -> str:
-    """Lines with \\u001b in place of each character that a terminal would obey, so that JSON stays JSON."""
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    text = text.replace("\r\n", "\n")
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in _OBEYED or _joins(text, place) else _escape(char)
-        for place, char in enumerate(text)
-    )
-
-
-def _escape(char: str) -> str:
-    return json.dumps(char)[1:-1] if ord(char) != 0x7F else "\\u007f"
-
-
-def _joins(text: str, place: int) -> bool:
-    """Whether the character at this place holds others together, as in the emoji of a family."""
-    char, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
-    if char in _JOINERS:
-        return all(not beside.isascii() and beside.isprintable() for beside in (before, after))
-    return _is_tag(char) and (before == _FLAG or _is_tag(before))
-
-
-def _is_tag(char: str) -> bool:
-    return "\U000e0020" <= char <= "\U000e007f"
 
 
 def _nested(value: Any) -> Any:

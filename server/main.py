@@ -22,6 +22,7 @@ from reddb import limits
 from reddb._version import __version__
 from reddb.errors import CORRUPT_DATA, RedDBError
 from reddb.session_settings import SERVER_SETTINGS
+from reddb.terminal_text import shown_at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDER = "reddb.order"
@@ -114,7 +115,7 @@ def serve(
     try:
         uvloop.run(run())
     except RedDBError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(shown_at(sys.stderr, str(error))) from error
 
 
 class _InOrder(click.Command):
@@ -166,10 +167,10 @@ def health(url: str, timeout_s: float, ready: bool) -> None:
                 stats = database.execute(f'SHOW STATS FOR "{quoted}"')
                 waiting += [f"{name}, partition {row[0]}: {row[2]}" for row in stats if row[2] != "ready"]
     except RedDBError as error:
-        click.echo(str(error), err=True)
+        _complain(str(error))
         sys.exit(1)
     if waiting:
-        click.echo("\n".join(waiting), err=True)
+        _complain("\n".join(waiting))
         sys.exit(1)
     click.echo("ready" if ready else "ok")
 
@@ -182,9 +183,9 @@ def check(folder: Path, repair: bool) -> None:
     from reddb.check import run_check
 
     try:
-        sys.exit(run_check(folder.resolve(), click.echo, repair=repair))
+        sys.exit(run_check(folder.resolve(), _say, repair=repair))
     except RedDBError as error:
-        click.echo(f"could not look: {error}", err=True)
+        _complain(f"could not look: {error}")
         sys.exit(2)
 
 
@@ -201,7 +202,7 @@ def backup(data: Path, dest: Path, base: Path | None) -> None:
     from reddb.backup.backup import run_backup
 
     with _told():
-        run_backup(data.resolve(), _beside_others(dest), click.echo, None if base is None else base.resolve())
+        run_backup(data.resolve(), _beside_others(dest), _say, None if base is None else base.resolve())
 
 
 @main.command()
@@ -226,11 +227,19 @@ def restore(backup: Path, data: Path, archive: Path | None, to_lsn: tuple[str, .
     archive = None if archive is None else archive.resolve()
     with _told():
         run_restore(
-            *(backup.resolve(), _beside_others(data), click.echo),
+            *(backup.resolve(), _beside_others(data), _say),
             archive=archive,
             to_lsn=list(to_lsn),
             to_time_us=time_us,
         )
+
+
+def _say(text: str) -> None:
+    click.echo(shown_at(sys.stdout, text))
+
+
+def _complain(text: str) -> None:
+    click.echo(shown_at(sys.stderr, text), err=True)
 
 
 def _beside_others(folder: Path) -> Path:
@@ -244,7 +253,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except RedDBError as error:
-        click.echo(str(error), err=True)
+        _complain(str(error))
         sys.exit(1 if error.code is CORRUPT_DATA else 2)
 
 

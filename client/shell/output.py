@@ -20,7 +20,8 @@ from reddb.client.rows import Result
 from reddb.client.shell.complaint import Complaint, ReaderGone
 from reddb.client.shell.formats import FOR_A_PERSON, render
 from reddb.client.shell.script import local_path
-from reddb.client.tables import PLAIN, Look, escaped
+from reddb.client.tables import PLAIN, Look
+from reddb.terminal_text import escaped
 
 _PIECE_BYTES = 1 << 16
 _STATUS_LINES = 3  # that stay below a result: how many rows, a blank, the prompt

@@ -14,7 +14,8 @@ import wcwidth
 from reddb.client.rows import Result
 from reddb.client.shell.chart import render_chart
 from reddb.client.shell.complaint import Complaint
-from reddb.client.tables import Look, escaped, fits, render_cell, render_table, render_vertical
+from reddb.client.tables import Look, fits, render_cell, render_table, render_vertical
+from reddb.terminal_text import escaped
 
 ROWS = [(1, "plain", 0.25), (20, "中文 and more", None), (300, "ctrl\x1b[31m\n", -1.5)]
 

@@ -47,7 +47,7 @@ LAYERS = {
             "reddb.array_likes",
         ),
         *("reddb.checksum", "reddb.rows", "reddb.checks", "reddb.coordinates", "reddb.expiry", "reddb.durations"),
-        *("reddb.wording", "reddb.plain", "reddb.payload_faults", "reddb._version"),
+        *("reddb.wording", "reddb.terminal_text", "reddb.plain", "reddb.payload_faults", "reddb._version"),
     ],
     "wire": ["reddb.wire"],
     "grammar": ["reddb.grammar"],

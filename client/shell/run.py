@@ -6,9 +6,9 @@
 
 Several of -c and -f are done in their order, up to the first failure.
 
-Exit codes: 0 all went well, 1 a statement or command failed, 2 no connection, 130 ended by Ctrl-C, 141 its reader went
-away. At a terminal a failed statement is shown and the next one is read; elsewhere it ends the run, so that a script
-does not go on upon a wrong state.
+Exit codes: 0 all went well, 1 a statement or command failed, or a transaction was left open, 2 no connection, 130 ended
+by Ctrl-C, 141 its reader went away. At a terminal a failed statement is shown and the next one is read; elsewhere it
+ends the run, so that a script does not go on upon a wrong state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reddb.client.shell.complaint import Complaint, Failed, Leave, ReaderGone
 from reddb.client.shell.connection import Connection
 from reddb.client.shell.output import Output
 from reddb.client.shell.script import Lines, lines_of, open_script
-from reddb.client.shell.session import Session
+from reddb.client.shell.session import UNFINISHED, Session
 from reddb.errors import RedDBError
 
 _INTERRUPTED = 130  # as of a process that SIGINT ended
@@ -57,8 +57,13 @@ def run_shell(url: str, scripts: Sequence[Script], form: str) -> int:
             from reddb.client.shell.terminal import run_terminal
 
             run_terminal(session)
-            return 0
-        return _run(session, scripts or [Script("-", True)])
+            code = 0
+        else:
+            code = _run(session, scripts or [Script("-", True)])
+        if session.roll_back():
+            output.complain(UNFINISHED)
+            code = code or 1
+        return code
     except KeyboardInterrupt:
         return _INTERRUPTED
     except ReaderGone:

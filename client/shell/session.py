@@ -22,6 +22,8 @@ from reddb.client.shell.waiting import waiting
 
 # SEAL, COMPACT, REBUILD and CHECKPOINT, in all their spellings: builders do it, whether anybody waits or not.
 _WORK = re.compile(r"ALTER\s.*\b(?:SEAL|COMPACT|REBUILD|CHECKPOINT)\b|VACUUM\b|FLUSH\b", re.IGNORECASE | re.DOTALL)
+_BEGIN = re.compile(r"BEGIN\b", re.IGNORECASE)
+UNFINISHED = "the transaction was rolled back, for nothing said COMMIT"
 
 
 class Session:
@@ -38,6 +40,7 @@ class Session:
         self.draft = ""  # what the next prompt begins with
         self.following: Lines | None = None  # lines behind the command that runs, where data may stand among commands
         self.depth = 0  # of files that include each other
+        self._has_begun = False  # a transaction, whatever became of it
 
     @property
     def is_interactive(self) -> bool:
@@ -58,9 +61,20 @@ class Session:
             self.output.say(f"notice: {notice}")
         self._tell(result, elapsed_ms)
 
+    def roll_back(self) -> bool:
+        """End a transaction that nobody committed; False where none is open."""
+        if not self._has_begun or not self.connection.is_open():
+            return False
+        try:
+            self.connection.client.execute("ROLLBACK")
+        except errors.RedDBError:  # there is none, or it went with the connection
+            return False
+        return True
+
     def ask(self, statement: str, params: Parameters = ()) -> Result:
         """The result of a statement; Ctrl-C cancels it, or the wait for what goes on by itself."""
         is_work = _WORK.match(statement) is not None
+        self._has_begun |= _BEGIN.match(statement) is not None
         means = "stops waiting, the work goes on" if is_work else "cancels"
         sign = waiting(f"Ctrl-C {means}") if self.is_interactive else nullcontext()
         try:
@@ -78,6 +92,8 @@ class Session:
     def change_connection(self, url: str) -> None:
         """Use another database; if it cannot be opened, the old one stays. Raises RedDBError."""
         opened = Connection(url)
+        if self.roll_back():
+            self.output.complain(UNFINISHED)
         self.connection.close()
         self.connection = opened
         self.names = Names(opened)

@@ -356,3 +356,18 @@ def test_nothing_of_the_prompt_is_loaded_for_a_script(server: Server):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("end", ["", r"\q", "ROLLBACK; BEGIN;"])
+def test_a_transaction_that_nobody_committed_is_told(server: Server, docs: str, end: str):
+    done = shell(server.url, given=f"BEGIN;\nUPDATE {docs} SET year = 1 WHERE id = 1;\n{end}\n")
+    assert done.code == 1
+    assert done.stderr == "the transaction was rolled back, for nothing said COMMIT\n"
+    with reddb.connect(server.url) as db:
+        assert list(db.execute(f"SELECT id FROM {docs} WHERE year = 1")) == []
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_transaction_that_was_ended_is_no_matter(server: Server, docs: str, end: str):
+    done = shell(server.url, "-c", f"BEGIN; UPDATE {docs} SET year = year WHERE id = 1; {end}")
+    assert (done.code, done.stderr) == (0, "")

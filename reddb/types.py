@@ -45,6 +45,9 @@ class Metric(StrEnum):
     PEARSON = "pearson"
 
 
+# What an index that knows only l2 and inner products can find, and codes can estimate: the vectors are prepared for it.
+INDEXABLE = frozenset({Metric.L2, Metric.COSINE, Metric.IP, Metric.PEARSON})
+
 # Columns that every row or result has of its own, so that no payload key may be called so.
 RESERVED_NAMES = frozenset({"id", "vector", "distance", "score"})
 # What no declared field may be called: these, and the key that is a field of every collection.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reddb import limits
-from reddb.types import Metric, Vectors
+from reddb.types import INDEXABLE, Metric, Vectors
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -81,9 +81,6 @@ METRICS = {
 }
 
 _SIMILARITIES = frozenset({Metric.COSINE, Metric.JACCARD, Metric.PEARSON})  # whose score is 1 - distance
-
-# What an index that knows only l2 and inner products can find, once `prepare` has seen to the vectors.
-INDEXABLE = frozenset({Metric.L2, Metric.COSINE, Metric.IP, Metric.PEARSON})
 
 
 def score_of(metric: Metric, distances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,14 +20,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reddb.index.metrics import INDEXABLE, prepare
+from reddb.index.metrics import prepare
 from reddb.index.turbo import TurboIndex
 from reddb.partition.calibration import Needs
 from reddb.partition.filters import Mask
 from reddb.partition.kinds import codec_of
 from reddb.partition.settled import Graph, Lists
 from reddb.partition.view import View
-from reddb.types import Vectors
+from reddb.types import INDEXABLE, Vectors
 
 Rows: TypeAlias = NDArray[np.int64]
 

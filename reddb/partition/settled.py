@@ -29,7 +29,6 @@ from reddb.described import NotDescribed, from_msgpack, map_of, record_of
 from reddb.disk import Disk
 from reddb.index.hnsw import Codes, GraphIndex
 from reddb.index.ivf import InvertedFile
-from reddb.index.metrics import INDEXABLE
 from reddb.index.turbo import BLOCK_ROWS, Fit, TurboIndex
 from reddb.partition.calibration import UNKNOWN, Calibration
 from reddb.partition.graph_rows import GraphRows
@@ -38,7 +37,7 @@ from reddb.storage.checked_file import open_checked
 from reddb.storage.field_index import open_field_indexes
 from reddb.storage.manifest import SegmentRecord
 from reddb.storage.sealed import identity_of
-from reddb.types import Collection
+from reddb.types import INDEXABLE, Collection
 from reddb.wording import shown
 
 # Numbers of a segment's index: what sealing makes at once, and what was chosen with all the rows at hand, or later.

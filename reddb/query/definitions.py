@@ -7,7 +7,6 @@ from typing import Any
 from reddb import errors, limits
 from reddb.fields import EXPIRES_AT, Field, Fields, FieldType, check_default
 from reddb.grammar import absent, ast
-from reddb.index.metrics import INDEXABLE
 from reddb.keys import folded
 from reddb.query.binding import Binding, choices
 from reddb.query.json_values import json_value
@@ -29,7 +28,7 @@ from reddb.query.plan import (
 from reddb.query.views import VIEWS
 from reddb.settings import check_online, resolve
 from reddb.storage.payload_columns import column_path
-from reddb.types import RESERVED_FIELD_NAMES, RESERVED_NAMES, Collection, Kind, Metric
+from reddb.types import INDEXABLE, RESERVED_FIELD_NAMES, RESERVED_NAMES, Collection, Kind, Metric
 
 _ARRAYS = (FieldType.TEXTS, FieldType.INTS)
 

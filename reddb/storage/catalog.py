@@ -34,7 +34,7 @@ from reddb.checksum import crc32c
 from reddb.described import from_json, is_of, list_of, map_of
 from reddb.fields import NO_FIELDS, Fields
 from reddb.settings import SettingValue, resolve
-from reddb.types import RESERVED_FIELD_NAMES, Collection, Kind, Metric
+from reddb.types import INDEXABLE, RESERVED_FIELD_NAMES, Collection, Kind, Metric
 from reddb.wording import shown
 
 FORMAT = 4
@@ -307,6 +307,8 @@ def _collection(
     """Of one row, whoever wrote it. Raises ValueError, TypeError or RedDBError."""
     if id < 1 or not 1 <= dim <= limits.DIM_MAX or not 1 <= len(name.encode()) <= limits.NAME_BYTES_MAX:
         raise ValueError(f"{shown(name)} has the id {id} and {dim} dimensions")
+    if kind == Kind.TURBO and metric not in INDEXABLE:
+        raise ValueError(f"{shown(name)} has codes for the metric {shown(metric)}")
     return Collection(
         id=id,
         name=name,

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from reddb.client.demo import sample
-from reddb.index.metrics import INDEXABLE
 from reddb.partition.encoder import FIT_ROWS
 from reddb.settings import SettingValue
-from reddb.types import SearchOptions
+from reddb.types import INDEXABLE, SearchOptions
 from tests import oracle
 from tests.engine.partitions import Opened, collection, finish, ids_of, numbers_of
 from tests.oracle import nearest, recall

@@ -273,6 +273,7 @@ def change_catalog(data: Path, *statements: str) -> None:
         ("ALTER TABLE aliases RENAME TO a", "CREATE VIEW aliases AS SELECT 'a' AS name, 1 AS collection"),
         ("CREATE TRIGGER t AFTER UPDATE ON seal BEGIN DELETE FROM collections; END",),
         ("UPDATE collections SET dim = 9000000000",),
+        ("UPDATE collections SET metric = 'hamming' WHERE id = 1",),
         ("UPDATE collections SET name = '' WHERE id = 1",),
         ("UPDATE collections SET id = -1 WHERE id = 1",),
         (f"UPDATE collections SET fields = '{'[' * 50_000}'",),

@@ -16,10 +16,9 @@ import pytest
 from reddb import errors
 from reddb.database import Database
 from reddb.grammar import parse
-from reddb.index.metrics import INDEXABLE
 from reddb.query.binder import bind
 from reddb.settings import SETTINGS
-from reddb.types import Kind, Metric
+from reddb.types import INDEXABLE, Kind, Metric
 from reddb.wire.messages import Query, Result
 from tests.engine.lives import Life, Where
 from tests.engine.partitions import collection

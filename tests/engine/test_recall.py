@@ -9,10 +9,9 @@ import pytest
 
 from reddb import limits
 from reddb.client.demo import sample
-from reddb.index.metrics import INDEXABLE
 from reddb.partition.search import Found
 from reddb.settings import SettingValue
-from reddb.types import Kind, Metric, SearchOptions
+from reddb.types import INDEXABLE, Kind, Metric, SearchOptions
 from tests.engine.partitions import Opened, collection, ids_of, numbers_of
 from tests.oracle import distances, nearest, recall
 from tests.storage.disks import MemoryDisk

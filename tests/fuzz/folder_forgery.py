@@ -366,6 +366,7 @@ def hot_journal(database: bytes, target: str) -> bytes:
     """A journal that has the first page written again, and names a file that is to go once that is done."""
     magic, nonce, sector = bytes.fromhex("d9d505f920a163d7"), 7, 512
     (size,) = struct.unpack_from(">H", database, 16)
+    size = size if 512 <= size <= len(database) else 512  # it was damaged before
     page = database[:size]
     header = magic + struct.pack(">IIIII", 1, nonce, len(database) // size, sector, size)
     crc = (nonce + sum(page[place] for place in range(size - 200, 0, -200))) % 2**32

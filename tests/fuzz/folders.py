@@ -10,7 +10,7 @@ an answer. Violations:
 
     bug       an exception that is no error of the catalogue, or INTERNAL
     wrong     another answer than that of the intact folder, where only bytes were damaged
-    hang      no end within 20 seconds
+    hang      no end within 20 seconds of processor time, or two minutes
     death     the child ended
     growth    memory that one case takes beyond a bound
     outside   anything beside the target was made, changed or removed
@@ -62,7 +62,7 @@ from tests.fuzz.folder_specimens import (
 )
 from tests.server.harness import Server
 
-_HANGING_S = 20
+_HANGING_S, _WORKING_S = 120, 20  # of time, for a FIFO makes one wait; of processor time, whatever else goes on
 _GROWTH_MIB = 400  # in one case; what a case takes is a few
 _MEMORY_BYTES = 3 << 30  # that a child may take: a wrong length may ask for any amount
 _CASES_OF_A_CHILD = 2_000
@@ -244,7 +244,8 @@ def _child(specimens: list[Specimen], seed: int, numbers: range, folder: Path, o
     outside = _outside(folder)
     for number in numbers:
         case = Case(specimens, seed, number, folder)
-        signal.alarm(_HANGING_S if case.command != "serve" else 3 * _HANGING_S)
+        signal.alarm(_HANGING_S)
+        signal.setitimer(signal.ITIMER_PROF, _WORKING_S)
         most = _most_mib()
         violation = name = ""
         try:
@@ -262,6 +263,7 @@ def _child(specimens: list[Specimen], seed: int, numbers: range, folder: Path, o
         if violation and _outside(folder) != outside:
             return
     signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _outside(folder: Path) -> object:
@@ -306,7 +308,11 @@ def _run_child(specimens: list[Specimen], seed: int, numbers: range, folder: Pat
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if ended and count < len(numbers):
         case = Case(specimens, seed, numbers[count], folder)
-        how = "hang" if ended == -signal.SIGALRM else f"death: {signal.Signals(-ended).name if ended < 0 else ended}"
+        how = (
+            "hang"
+            if -ended in (signal.SIGALRM, signal.SIGPROF)
+            else f"death: {signal.Signals(-ended).name if ended < 0 else ended}"
+        )
         yield {"command": case.command, "name": "", "violation": f"{case}: {how}"}
 
 

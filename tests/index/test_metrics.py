@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reddb.client.demo import sample
-from reddb.index.metrics import INDEXABLE, METRICS, Distances, inverse_norms, prepare, uses_l2
-from reddb.types import Metric
+from reddb.index.metrics import METRICS, Distances, inverse_norms, prepare, uses_l2
+from reddb.types import INDEXABLE, Metric
 from tests import oracle
 
 ALL = list(Metric)

@@ -56,6 +56,7 @@ from reddb.query.plan import (
     WritePlan,
 )
 from reddb.query.table import NOTHING
+from reddb.query.values import clock_of
 from reddb.query.views import VIEWS, Maker
 from reddb.query.write_plans import TransactionPlan
 from reddb.session import SessionState, Statements, timed_out
@@ -107,7 +108,7 @@ class Database:
         self._catalog = Names()
         self._opened: dict[int, EmbeddedCollection] = {}
         self._accountant = Accountant()
-        self._statements = Statements(self._accountant["statements"])
+        self._statements = Statements(self._accountant["statements"], clock_of(self._now_us))
         self._shared = self.new_session()  # of those who have none of their own
         self._session, self._transactions = self._shared.state, self._shared.transactions  # of the one who asks
         self._since = datetime.now(UTC)
@@ -210,8 +211,7 @@ class Database:
         transaction = self._transactions.current
         try:
             _, plan, premises = self._session.plan(message, self._catalog)
-            reader = None if premises is None else self.reader_now(premises.collection)
-            notices = requests.notices_of(premises, reader)
+            notices = requests.notices_of_plan(plan, premises, self._catalog, self.reader_now)
             step = Collected() if plan is None else self._transactions.step(plan)
             done = [requests.affected(step.affected)] if isinstance(step, Collected) else self._run(step)
             return requests.with_notices(done, notices)

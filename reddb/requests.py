@@ -16,6 +16,7 @@ from reddb.accountant import spend
 from reddb.byte_cache import STATEMENTS, tree_bytes
 from reddb.checks import check_ids, check_vectors
 from reddb.grammar import ast, parse, parse_condition
+from reddb.keys import folded
 from reddb.partition.changes import Changed
 from reddb.partition.operations import Operation
 from reddb.partition.reader import Reader
@@ -25,7 +26,7 @@ from reddb.query import binder
 from reddb.query.binding import Binding
 from reddb.query.columns import condition_called, condition_in
 from reddb.query.execute import Table, finish
-from reddb.query.plan import Plan
+from reddb.query.plan import CreatePlan, FieldsPlan, Plan
 from reddb.query.predicate import Predicate, bind_predicate
 from reddb.query.premises import Premises, check_id_types
 from reddb.query.returning import returned
@@ -164,6 +165,43 @@ def _filter_of(message: Search, collection: Collection) -> tuple[Predicate | Non
 def notices_of(premises: Premises | None, reader: Reader | None) -> list[str]:
     """What is to be told beside the answer. Raises INVALID_VALUE for ids of a type that no row has."""
     return [] if premises is None or reader is None else premises.notices(reader.known)
+
+
+def notices_of_plan(
+    plan: Plan | None,
+    premises: Premises | None,
+    catalog: Mapping[str, Collection],
+    reader_now: Callable[[Collection], Reader | None],
+) -> list[str]:
+    """What is worth a notice before a statement is done. Raises INVALID_VALUE for what no row can be."""
+    if isinstance(plan, CreatePlan) and plan.if_not_exists and plan.name in catalog:
+        return _differences(plan, catalog[plan.name])
+    if isinstance(plan, FieldsPlan):
+        return _lacking(plan, catalog[plan.name], reader_now(catalog[plan.name]))
+    return [] if premises is None else notices_of(premises, reader_now(premises.collection))
+
+
+def _differences(plan: CreatePlan, there: Collection) -> list[str]:
+    wanted = {"KIND": plan.kind, "DIM": plan.dim, "METRIC": plan.metric}
+    found = {"KIND": there.kind, "DIM": there.dim, "METRIC": there.metric}
+    other = [f"{word} {found[word]}, not {value}" for word, value in wanted.items() if value != found[word]]
+    if plan.fields != there.fields:
+        other.append("other FIELDS")
+    return [f"{plan.name} exists already, with {', '.join(other)}"] if other else []
+
+
+def _lacking(plan: FieldsPlan, there: Collection, reader: Reader | None) -> list[str]:
+    """Of fields that are added: rows that lack a value which they must have could never be changed."""
+    added = [field for field in plan.fields if there.fields.get(field.name) is None]
+    needed = [field.name for field in added if field.not_null and field.default is None]
+    if not needed or reader is None or not reader.known.has_rows():
+        return []
+    (name,) = needed
+    if reader.known.has_path(folded(name)):
+        return [f"a row of {there.name} that has no {name} can be changed only together with it"]
+    raise errors.INVALID_VALUE.error(
+        f"{there.name} has rows, and none has a {name}", hint="give the field a DEFAULT, or add it without NOT NULL"
+    )
 
 
 def with_notices(parts: list[Result], notices: list[str]) -> list[Result]:

@@ -29,7 +29,7 @@ from reddb.query.binding import Binding
 from reddb.query.constants import plain_constant
 from reddb.query.plan import ExplainPlan, Plan, SearchPlan, SelectPlan
 from reddb.query.premises import Premises
-from reddb.query.values import Values, parameter_keys, written_parameter
+from reddb.query.values import Clock, Values, parameter_keys, utc_now, written_parameter
 from reddb.requests import parsed
 from reddb.session_settings import SESSION_SETTINGS, SessionValue, session_setting
 from reddb.types import Collection, SearchOptions
@@ -53,10 +53,14 @@ class _Statement:
 
 
 class Statements:
-    """The prepared statements of all sessions of a core: one for each text, for as long as any session has it."""
+    """The prepared statements of all sessions of a core: one for each text, for as long as any session has it.
 
-    def __init__(self, pool: Pool) -> None:
+    `clock` says what `now()` is to all of them: the one that rows expire by, or a row might be gone before it is there.
+    """
+
+    def __init__(self, pool: Pool, clock: Clock = utc_now) -> None:
         self.pool = pool
+        self.clock = clock
         self._by_text: WeakValueDictionary[str, _Statement] = WeakValueDictionary()
 
     def prepare(self, text: str) -> _Statement:
@@ -147,7 +151,7 @@ class SessionState:
     # -------------------------------------------------------------------------------------------------------
 
     def _bind(self, tree: ast.Statement, query: Query, catalog: Catalog) -> Planned:
-        plan, premises = binder.bind_with_premises(tree, query.text, query.parameters, catalog)
+        plan, premises = binder.bind_with_premises(tree, query.text, query.parameters, catalog, self._statements.clock)
         return Planned(query, self._as_set(plan, tree) if self._how else plan, premises)
 
     def _as_set(self, plan: Any, tree: ast.Statement) -> Any:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from reddb import errors, limits
 from reddb.accountant import Charge, Pool, held_bytes
+from reddb.checks import check_count, check_distinct, check_ids, check_vectors
 from reddb.partition.changes import concerned
 from reddb.query.plan import CatalogPlan, Plan, WorkPlan
 from reddb.query.write_plans import (
@@ -184,7 +185,9 @@ class Transactions:
             if isinstance(message, Delete):
                 hint = "DELETE FROM … WHERE id IN (…)"
                 raise errors.NOT_SUPPORTED.error("how many rows a delete finds is known at COMMIT only", hint=hint)
-            collected = self.current.add(write_plan(message, collection_named(message.collection, catalog)))
+            plan = write_plan(message, collection_named(message.collection, catalog))
+            _check_rows(plan)
+            collected = self.current.add(plan)
         except errors.RedDBError as error:
             self.current.fail(error)
             raise
@@ -204,6 +207,14 @@ class Transactions:
             ended.over()
             return Collected()
         return ended.plan() or Collected(0)
+
+
+def _check_rows(plan: WritePlan) -> None:
+    """What is wrong with rows is told where they are given, as far as it costs no look at each payload."""
+    check_count(plan.batch)
+    check_ids(plan.batch.ids)
+    check_vectors(plan.collection, plan.batch.vectors)
+    check_distinct(plan.batch.id_list())
 
 
 DEFINITIONS = CatalogPlan | WorkPlan

@@ -111,7 +111,7 @@ class Partitions:
         self._changed: dict[int, asyncio.Event] = {}
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
-        self._now_us = SteadyClock()
+        self.now_us = SteadyClock()
         self.shortage = Shortage()
 
     # --- what sessions ask ---------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class Partitions:
         folder = partition_folder(self._data, *key)
         recovery = Recovery()
         of = self._disk, folder, collection, key.number, self._random_u32
-        open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self._now_us, recovery=recovery)
+        open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self.now_us, recovery=recovery)
         progress = tasks.start("progress of an opening", self._tell_progress(key, recovery))
         began = perf_counter()
         try:
@@ -389,7 +389,7 @@ class Partitions:
     def _set_reader(self, key: PartitionKey, memory: PartitionMemory) -> None:
         collection = self._collections[key.collection]
         of = self._disk, partition_folder(self._data, *key), collection, key.number
-        self._parts[key] = PartitionReader(*of, memory, self._now_us, self._filters)
+        self._parts[key] = PartitionReader(*of, memory, self.now_us, self._filters)
         keys = _keys(collection)
         if all(item in self._parts for item in keys):
             self._readers[key.collection] = reader_of([self._parts[item] for item in keys])

@@ -40,6 +40,7 @@ from reddb.query.plan import (
     WorkPlan,
 )
 from reddb.query.table import NOTHING
+from reddb.query.values import clock_of
 from reddb.query.views import VIEWS, Maker
 from reddb.requests import Write, check_deleted, collection_named
 from reddb.server import tasks
@@ -84,7 +85,6 @@ class Service:
         self.accountant = Accountant(buffer_bytes)
         self.arrivals = Arrivals(self.accountant)
         self.searches = Searches(self.metrics)
-        self.registry = Registry(core, Statements(self.accountant["statements"]))
         self._send = send
         builder = BuilderLink(
             core, lock, builder_bytes, lambda: self._ask({"type": "may_build"}), lambda: send({"type": "built"}, None)
@@ -93,6 +93,8 @@ class Service:
             *(core, cores, lock.path, disk, random_u32, builder, send, self._ask, archive_dir, self.metrics),
             FilterCache(self.accountant["filters"]),
         )
+        clock = clock_of(self.partitions.now_us)
+        self.registry = Registry(core, Statements(self.accountant["statements"], clock))
         self.writes = Writes(core, self.partitions, lambda: self.catalog, self.accountant["mailboxes"])
         of = core, cores, self.registry, self.metrics, self.accountant
         self._inspection = Inspection(*of, self.partitions.owned_readers, self.writes.link)

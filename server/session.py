@@ -34,6 +34,7 @@ from reddb.requests import (
     collection_named,
     hits,
     notices_of,
+    notices_of_plan,
     results,
     rows_steps,
     search_of,
@@ -225,7 +226,7 @@ class Session(asyncio.Protocol):
         transaction = self._transactions.current
         try:
             message, bound, premises = self._state.plan(request, self._service.catalog)
-            notices = [] if premises is None else notices_of(premises, self._service.reader_now(premises.collection))
+            notices = notices_of_plan(bound, premises, self._service.catalog, self._service.reader_now)
             step = None if bound is None else self._transactions.step(bound)
         except Exception as error:
             if transaction is not None:

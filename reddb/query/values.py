@@ -6,7 +6,7 @@ Invariant: every given parameter is used by the statement and every used one is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from reddb.types import RowId, Vectors
 from reddb.wording import shown
 
 _SHOWN_NAMES = 8  # of parameters
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_MAX = 2**24  # below it a float32 is the integer that was written
 
 T = TypeVar("T")
@@ -31,6 +32,11 @@ Clock: TypeAlias = Callable[[], datetime]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def clock_of(now_us: Callable[[], int]) -> Clock:
+    """What such a clock of microseconds since 1970 says, as instants."""
+    return lambda: _EPOCH + timedelta(microseconds=now_us())
 
 
 class Values:

@@ -155,3 +155,36 @@ def test_a_pattern_for_ids_that_are_all_numbers_is_an_error(db: Any, name: str) 
         assert caught.value.name == "INVALID_VALUE"
     db.upsert(name, ["1x"], [[1, 1]])
     assert list(db.execute(f"SELECT id FROM {name} WHERE id LIKE '1%'")) == [("1x",)]
+
+
+# --- definitions -------------------------------------------------------------------------------------------
+
+
+def test_a_collection_that_is_there_and_another_is_told(db: Any, name: str) -> None:
+    create = "CREATE COLLECTION IF NOT EXISTS {} KIND vector{} DIM {} METRIC {} FIELDS (n INT{})"
+    assert db.execute(create.format(name, "", 2, "l2", "")).notices == []
+    assert db.execute(create.format(name, "", 2, "l2", "")).notices == []
+    assert db.execute(create.format(name, ".turbo", 3, "cosine", ", *")).notices == [
+        f"{name} exists already, with KIND vector, not vector.turbo, DIM 2, not 3, METRIC l2, not cosine"
+    ]
+    assert db.execute(create.format(name, "", 2, "l2", ", t TEXT")).notices == [
+        f"{name} exists already, with other FIELDS"
+    ]
+
+
+def test_a_field_that_stored_rows_cannot_lack_needs_a_default(db: Any, name: str) -> None:
+    db.execute(f"CREATE COLLECTION {name} KIND vector DIM 2 METRIC l2 FIELDS (n INT, *)")
+    assert db.execute(f"ALTER COLLECTION {name} ADD FIELD a INT NOT NULL").notices == [], "there are no rows"
+    db.insert(name, [1, 2], VECTORS, [{"n": 1, "a": 1, "some": 1}, {"n": 2, "a": 2}])
+    with pytest.raises(reddb.RedDBError, match="has rows, and none has a b") as raised:
+        db.execute(f"ALTER COLLECTION {name} ADD FIELD b INT NOT NULL")
+    assert (raised.value.name, raised.value.detail["hint"]) == (
+        "INVALID_VALUE",
+        "give the field a DEFAULT, or add it without NOT NULL",
+    )
+    assert db.execute(f"ALTER COLLECTION {name} ADD FIELD c INT NOT NULL DEFAULT 7").notices == []
+    assert db.execute(f"ALTER COLLECTION {name} ADD FIELD some INT NOT NULL").notices == [
+        f"a row of {name} that has no some can be changed only together with it"
+    ]
+    assert db.execute(f"UPDATE {name} SET n = 3 WHERE id = 1").affected == 1
+    assert db.execute(f"UPDATE {name} SET n = 3, some = 4 WHERE id = 2").affected == 1

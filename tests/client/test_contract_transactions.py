@@ -197,3 +197,23 @@ def test_every_kind_of_statement_alone(db: Any, name: str, partitions: int) -> N
         else:
             assert db.execute(statement.text).affected == count, statement.text
         assert rows_of(db, name) == table, statement.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "code"),
+    [
+        ([1], [[1, 2, 3]], "INVALID_DIMENSION"),
+        ([1, 1], [[1, 2], [3, 4]], "DUPLICATE_ID"),
+        ([""], [[1, 2]], "INVALID_ID"),
+        ([1], [[float("nan"), 2]], "INVALID_VECTOR"),
+    ],
+)
+def test_rows_are_refused_where_they_are_given(
+    db: Any, name: str, ids: list[Any], vectors: list[Any], code: str
+) -> None:
+    create(db, name)
+    for give in (db.insert, db.upsert):
+        db.execute("BEGIN")
+        with pytest.raises(reddb.RedDBError, match=code):
+            give(name, ids, vectors)
+        db.execute("ROLLBACK")

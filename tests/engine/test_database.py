@@ -368,3 +368,16 @@ def test_a_write_whose_segment_cannot_be_sealed_has_happened(tmp_path):
         assert ask(database, "SHOW SEGMENTS FOR docs")[0][2:5] == ["sealed", "turbo4", 1024]
     finally:
         database.close()
+
+
+def test_rows_with_a_ttl_are_there_after_the_clock_jumped_and_came_back(tmp_path):
+    days = [20_000, 20_001]
+    database = Database(tmp_path, now_us=lambda: days[0] * 86_400_000_000)
+    ask(database, CREATE)
+    ask(database, "INSERT INTO docs (id, vector) VALUES (1, [1, 2]) WITH TTL 3600")
+    days.reverse()
+    assert ask(database, "SELECT id FROM docs") == []
+    days.reverse()
+    ask(database, "INSERT INTO docs (id, vector) VALUES (2, [1, 2]) WITH TTL 3600")
+    assert ask(database, "SELECT id FROM docs") == [[2]]
+    database.close()

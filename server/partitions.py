@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -90,8 +91,7 @@ class Partitions:
         filters: FilterCache,
     ) -> None:
         """`send` and `ask` reach the supervisor: `ask` returns with its answer."""
-        self._core = core
-        self._cores = cores
+        self._core, self._cores = core, cores
         self._data = data
         self._disk = disk
         self._random_u32 = random_u32
@@ -111,7 +111,7 @@ class Partitions:
         self._changed: dict[int, asyncio.Event] = {}
         self._opening: dict[PartitionKey, asyncio.Task[None]] = {}
         self._sync_pool = ThreadPoolExecutor(1, "sync")
-        self.now_us = SteadyClock()
+        self.now_us, self._given_up = SteadyClock(), Event()
         self.shortage = Shortage()
 
     # --- what sessions ask ---------------------------------------------------------------------------------
@@ -255,7 +255,8 @@ class Partitions:
             await self._close(key, is_dropped=True)
 
     async def close(self) -> None:
-        """Finish every write and close every partition."""
+        """Finish every write and close every partition; those that are being opened stay as they are."""
+        self._given_up.set()  # else a long log would take the time in which others are to be synced
         await tasks.together(*self._opening.values())
         for owned in self._owned.values():
             await owned.sweeper.close()
@@ -329,9 +330,8 @@ class Partitions:
 
     async def _open(self, key: PartitionKey, left: int | None) -> None:
         collection = self._collections[key.collection]
-        folder = partition_folder(self._data, *key)
-        recovery = Recovery()
-        of = self._disk, folder, collection, key.number, self._random_u32
+        recovery = Recovery(self._given_up)
+        of = self._disk, partition_folder(self._data, *key), collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self.now_us, recovery=recovery)
         progress = tasks.start("progress of an opening", self._tell_progress(key, recovery))
         began = perf_counter()
@@ -371,8 +371,8 @@ class Partitions:
 
     def _refuse(self, key: PartitionKey, error: errors.RedDBError) -> None:
         """It is not open, and everyone is told why; what may pass is tried again."""
-        if key.collection not in self._collections:
-            return  # dropped meanwhile
+        if key.collection not in self._collections or self._given_up.is_set():
+            return  # dropped meanwhile, or nobody waits for it
         name = self._collections[key.collection].name
         _log.error("a partition cannot be opened", collection=name, part=key.number, error=str(error))
         self.set_failure(key, error)

@@ -312,7 +312,7 @@ class Partition:
             adoption = self._adoption = Adoption(self.memory, self.manifest, self.collection.metric)
             self._generation, self.next_segment = adoption.generation, max(self.next_segment, adoption.next_segment)
         remove_garbage(self.disk, self.folder, self.manifest)
-        for record in self.manifest.segments:
+        for record in self._recovery.each(self.manifest.segments):
             folder = segment_folder(self.folder, record.id)
             rows = SealedSegment(self.disk, folder, self.collection, self.number, record.id, record.rows, verify=True)
             live = read_live(self.disk, self.folder, self.collection, self.number, record)
@@ -363,7 +363,7 @@ class Partition:
 
     def _replay(self, record: Record) -> None:
         contents = replayed(record, self.collection)
-        self._recovery.bytes_done += len(record.body)
+        self._recovery.replayed(len(record.body))
         if self._adoption is not None and record.lsn <= self._adoption.lsn:
             self._adoption.confirm(record.lsn, contents, self.growing)
             return

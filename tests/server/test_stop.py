@@ -139,3 +139,25 @@ def test_the_log_of_a_start_and_a_stop(new_server: NewServer) -> None:
     server.stop()
     assert '"event": "stopping"' in server.stderr()
     assert server.stderr().count("\n") == 2, "nothing to report but the stop"
+
+
+def test_a_stop_while_partitions_open(new_server: NewServer) -> None:
+    server = new_server(cores=1).start()
+    with reddb.connect(server.url) as db:
+        for name in ("one", "two"):
+            db.execute(f"CREATE COLLECTION {name} KIND vector DIM 384 METRIC l2 WITH (durability = flush)")
+            for batch in range(10):
+                db.insert(name, range(batch * 2000, batch * 2000 + 2000), np.resize(SAMPLE.vectors, (2000, 384)))
+    server.kill()
+    for pause_s in (0, 0.05):
+        server.start()
+        time.sleep(pause_s)  # somewhere in the openings
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 8
+        assert "did not stop in time" not in server.stderr()
+    server.start()
+    with reddb.connect(server.url) as db:
+        for name in ("one", "two"):
+            assert list(db.execute(f"SELECT count(*) FROM {name}")) == [(20_000,)]
+    server.stop()

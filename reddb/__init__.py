@@ -39,6 +39,8 @@ __all__ = [
 def connect(url: str, timeout_s: float | None = 30.0) -> Client:
     """Open a database: `red://host:port` for a server, `file:path` for a folder in this process.
 
+    A folder that is not there is made: look at `red.collections` where a mistake in its name would go unseen.
+
     `timeout_s` is how many seconds connecting, and each call that does not say so itself, may take; None for no limit.
     Raises INVALID_URL, UNAVAILABLE or TIMEOUT for a server; DATA_IN_USE, CORRUPT_DATA, … for a folder.
     """

@@ -6,6 +6,7 @@ whether the first one was done cannot be known.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class Connection:
     def __init__(self, url: str) -> None:
         """Open it. Raises INVALID_URL, UNAVAILABLE, TIMEOUT, DATA_IN_USE, …"""
         self.url = url
+        self.is_new = False  # a folder that was none before, perhaps for a mistake in its name
         self._transport: SocketTransport | None = None
         self._folder: Client | None = None
         target = parse_url(url)
@@ -33,6 +35,7 @@ class Connection:
             self._transport = SocketTransport(target, _CONNECT_S, is_session=True)
             self.client = Session(self._transport, None)
         else:
+            self.is_new = not os.path.lexists(os.path.join(target, "VERSION"))
             self._folder = reddb.connect(url, None)
             self.client = self._folder.session()
 

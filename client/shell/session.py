@@ -41,6 +41,7 @@ class Session:
         self.following: Lines | None = None  # lines behind the command that runs, where data may stand among commands
         self.depth = 0  # of files that include each other
         self._has_begun = False  # a transaction, whatever became of it
+        self._tell_of_new()
 
     @property
     def is_interactive(self) -> bool:
@@ -97,10 +98,15 @@ class Session:
         self.connection.close()
         self.connection = opened
         self.names = Names(opened)
+        self._tell_of_new()
 
     def take_draft(self) -> str:
         draft, self.draft = self.draft, ""
         return draft
+
+    def _tell_of_new(self) -> None:
+        if self.connection.is_new:
+            self.output.say(f"notice: {self.connection.url} was no database; a new one was made")
 
     def _open_again(self) -> None:
         if self.connection.is_open():

@@ -330,7 +330,7 @@ class Partitions:
 
     async def _open(self, key: PartitionKey, left: int | None) -> None:
         collection = self._collections[key.collection]
-        recovery = Recovery(self._given_up)
+        recovery = Recovery(self._given_up.is_set)
         of = self._disk, partition_folder(self._data, *key), collection, key.number, self._random_u32
         open_it = partial(Partition.open, *of, archive=self._archive(key), now_us=self.now_us, recovery=recovery)
         progress = tasks.start("progress of an opening", self._tell_progress(key, recovery))

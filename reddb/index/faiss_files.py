@@ -99,8 +99,20 @@ def lists_fault(index: Any, dim: int, columns: int) -> str | None:
     if quantizer.codes.size() != 4 * dim * index.nlist or index.nlist < 1 or lists.nlist != index.nlist:
         return "it has no centroid for each list"
     pq = index.pq
-    shape = index.M, index.M2, index.ksub, index.nbits, pq.M, pq.ksub, pq.d, pq.centroids.size(), index.bbs
-    if shape != (columns, columns, 16, 4, columns, 16, dim, 16 * dim, 32):
+    shape = (
+        index.M,
+        index.M2,
+        index.ksub,
+        index.nbits,
+        pq.M,
+        pq.ksub,
+        pq.d,
+        pq.centroids.size(),
+        index.bbs,
+        index.implem,
+        index.qbs,
+    )
+    if shape != (columns, columns, 16, 4, columns, 16, dim, 16 * dim, 32, 0, 0):
         return "it has another codebook"
     numbers = [
         faiss.rev_swig_ptr(lists.get_ids(at), size) for at in range(index.nlist) if (size := lists.list_size(at))

@@ -5,9 +5,8 @@ Who waits for it may give it up: the thread then ends at its next step, and noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from threading import Event
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from reddb import errors
@@ -19,7 +18,7 @@ T = TypeVar("T")
 class Recovery:
     """Bytes of the log that were replayed, of those that there are (with what is reserved behind them)."""
 
-    given_up: Event = field(default_factory=Event)
+    is_given_up: Callable[[], bool] = lambda: False
     bytes_total: int = 0
     bytes_done: int = 0
 
@@ -39,5 +38,5 @@ class Recovery:
             yield step
 
     def _go_on(self) -> None:
-        if self.given_up.is_set():
+        if self.is_given_up():
             raise errors.UNAVAILABLE.error("the opening of the partition was given up")

@@ -149,9 +149,8 @@ def test_a_stop_while_partitions_open(new_server: NewServer) -> None:
             for batch in range(10):
                 db.insert(name, range(batch * 2000, batch * 2000 + 2000), np.resize(SAMPLE.vectors, (2000, 384)))
     server.kill()
-    for pause_s in (0, 0.05):
+    for _ in range(2):
         server.start()
-        time.sleep(pause_s)  # somewhere in the openings
         began = time.monotonic()
         server.stop()
         assert time.monotonic() - began < 8

@@ -220,13 +220,11 @@ class IndexBuilder:
         began = time.monotonic()
         collection, codec = self._collection, codec_of_lists(self._collection)
         rows = _PreparedRows(segment.columns.vectors, self._prepare)
-        try:
-            index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
-        except RuntimeError as error:
+        blocks = (rows[first : first + _BLOCK_ROWS] for first in range(0, segment.rows, _BLOCK_ROWS))
+        if not all(np.abs(block).max() <= limits.COORDINATE_MAX for block in blocks):  # faiss would end the process
             vectors = self._folder / VECTORS
-            raise errors.CORRUPT_DATA.error(
-                f"{vectors} cannot be put into lists: {error}", path=str(vectors)
-            ) from error
+            raise errors.CORRUPT_DATA.error(f"{vectors} holds what cannot be put into lists", path=str(vectors))
+        index = ivf.build(rows, codec, by_l2=uses_l2(collection.metric), threads=1, progress=self._progress)
         path = self._folder / FILE_OF[LISTS][0].format(number)
         self._save(ivf.save, index, path)
         del index

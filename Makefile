@@ -32,7 +32,7 @@ run: $(READY) ## Start a server in the foreground on ./data (ARGS='--port 6000' 
 demo: $(READY) ## Insert the bundled sample and search it
 	$(PY) -m reddb.client.demo $(ARGS)
 
-test: $(READY) ## Run the tests that take two minutes (ARGS='-k wal' adds options)
+test: $(READY) ## Run the tests that take a few minutes (ARGS='-k wal' adds options)
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 test-all: $(READY) ## Run all tests, those with processes, kills and proofs too

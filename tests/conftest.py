@@ -23,7 +23,7 @@ SLOW = (
     *("engine/test_recall.py", "engine/test_select.py", "engine/test_select_by_index.py"),
     *("engine/test_life_cycle_model.py", "engine/test_partition_model.py"),
     *("grammar/test_render.py", "index/test_hnsw.py", "index/test_ivf.py", "storage/test_manifest.py"),
-    *("suites/test_sqllogic.py", "tidy/test_packaging.py"),
+    *("suites/test_sqllogic.py", "tidy/test_packaging.py", "engine/test_forged_files.py"),
 )
 _TESTS = Path(__file__).resolve().parent
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,9 +63,10 @@ def test_make_test_is_what_runs_this():
     planned = subprocess.run(
         ["make", "--dry-run", "test"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
-    words = planned.stdout.split()
+    words = shlex.split(planned.stdout)
     command = words[words.index("pytest") - 2 :]
-    assert command == [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
+    run = [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
+    assert command == [*run, "-m", "not slow"]
 
 
 def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path):

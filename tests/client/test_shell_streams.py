@@ -90,7 +90,7 @@ def test_names_and_texts_that_are_none(server: Server, things: str, given: list[
     [
         ("rows.csv", b"\xff\xfei\x00d\x00"),
         ("rows.csv.gz", b"id,vector\n"),
-        ("rows.ndjson.gz", gzip.compress(b'{"id": 1, "vector": [1]}\n' * 9)[:-9]),
+        ("rows.ndjson.gz", gzip.compress(b'{"id": 1, "vector": [1]}\n' * 9, mtime=0)[:-9]),
         ("rows.parquet", b"PAR1" + bytes(100) + b"PAR1"),
         ("rows.parquet", b""),
         ("rows.arrow", b"ARROW1\0\0" + b"\xff" * 100),

@@ -25,6 +25,8 @@ SLOW = (
     *("grammar/test_render.py", "index/test_hnsw.py", "index/test_ivf.py", "storage/test_manifest.py"),
     *("suites/test_sqllogic.py", "tidy/test_packaging.py", "engine/test_forged_files.py"),
 )
+# Of what is asked of several faces, the embedded one answers in the first tier: it starts no process.
+SLOW_FACES = ("sync", "async")
 _TESTS = Path(__file__).resolve().parent
 
 
@@ -32,7 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what belongs to the second tier."""
     for item in items:
         path = item.path.relative_to(_TESTS)
-        if path.parts[0] in SLOW or str(path) in SLOW:
+        face = item.callspec.params.get("db") if hasattr(item, "callspec") else None
+        if path.parts[0] in SLOW or str(path) in SLOW or face in SLOW_FACES:
             item.add_marker(pytest.mark.slow)
 
 

@@ -55,7 +55,7 @@ class PeerLink(asyncio.Protocol):
         self,
         core: int,
         serve: Callable[[PeerLink, Message], Coroutine[None, None, Message]],
-        lost: Callable[[PeerLink], Coroutine[None, None, None]],
+        lost: Callable[[PeerLink], None],
         pool: Pool,
     ) -> None:
         """`serve` answers what the other core asks for; `lost` is called once, when the link is gone."""
@@ -132,7 +132,7 @@ class PeerLink(asyncio.Protocol):
                 future.set_exception(
                     errors.UNAVAILABLE.error(f"core {self._core} stopped while it was writing; the outcome is unknown")
                 )
-        tasks.start("holds of a lost core", self._lost(self))
+        self._lost(self)
 
     def _admit(self, frame: Frame) -> bool:
         if frame.kind not in _COUNTED_KINDS:

@@ -148,11 +148,15 @@ class Writes:
         """The way to another core, if there is one."""
         return self._links.get(core)
 
-    async def link_lost(self, link: PeerLink) -> None:
+    def link_lost(self, link: PeerLink) -> None:
         """Nobody will decide any more what that core had held."""
         lost = [number for number, (holder, _) in self._held.items() if holder is link]
-        for number in lost:
-            await self._held.pop(number)[1].abort()
+        if lost:  # at a stop there is nothing, and the loop may end before a task begins
+            tasks.start("holds of a lost core", self._abort([self._held.pop(number)[1] for number in lost]))
+
+    async def _abort(self, held: list[Held]) -> None:
+        for each in held:
+            await each.abort()
 
     async def serve_peer(self, link: PeerLink, message: Message) -> Message:
         """A write, or a statement for the owner, that another core passed on."""

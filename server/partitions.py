@@ -192,9 +192,9 @@ class Partitions:
 
     def set_writable(self, key: PartitionKey) -> None:
         """Every core reads our memory of this partition: a write is seen by all once it is acknowledged."""
-        partition = self._recovered.pop(key, None)
+        partition = None if self._given_up.is_set() else self._recovered.pop(key, None)
         if partition is None:
-            return
+            return  # dropped, or about to be closed
         committer = Committer(
             partition, self._sync_pool, self._metrics, lambda: self._owned[key].wake() if key in self._owned else None
         )
@@ -262,7 +262,7 @@ class Partitions:
             await owned.sweeper.close()
             await owned.settler.close()
         await self._builder.stop()
-        for key in [*self._recovered, *self._owned]:  # "writable" may still come for the first
+        for key in [*self._recovered, *self._owned]:  # the first never became writable
             await self._close(key)
         self._sync_pool.shutdown()
 

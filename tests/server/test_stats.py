@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from reddb.partition.filters import FilterCache
 from reddb.server.partitions import PartitionKey, Partitions
 from reddb.server.workshop import BuilderLink
 from reddb.storage.folder import partition_folder
+from reddb.storage.manifest import begin_partition
 from tests.engine.partitions import Opened, collection
 from tests.server.conftest import NewServer
 
@@ -69,6 +71,38 @@ class SlowDisk(OsDisk):
         if path.suffix == ".wal":
             self.may_read.wait(30)
         return super().map_file(path)
+
+
+async def test_what_becomes_writable_while_all_is_closed_is_closed_too(tmp_path):
+    """The supervisor's word may come at any moment of a stop."""
+    disk, told = OsDisk(), []
+    lock = disk.lock(tmp_path, "me")
+
+    async def ask(question: dict[str, Any]) -> None:
+        """Nobody needs to be asked."""
+
+    builder = BuilderLink(0, lock, 0, lambda: ask({}), lambda: None)
+    filters = FilterCache(Accountant()["filters"])
+
+    def send(message: dict[str, Any], descriptor: int | None) -> None:
+        told.append(message["type"])
+
+    owner = Partitions(0, 1, tmp_path, disk, lambda: 7, builder, send, ask, None, Metrics(), filters)
+    keys = [PartitionKey(number, 0) for number in (1, 2, 3)]
+    for key in keys:
+        of = replace(collection(dim=DIM), id=key.collection, name=f"c{key.collection}")
+        begin_partition(disk, partition_folder(tmp_path, of.id, 0), of, 0, 7)
+        owner.add(of)
+    async with asyncio.timeout(10):
+        while told.count("opened") < len(keys):  # noqa: ASYNC110 - what is sent goes to nobody here
+            await asyncio.sleep(0.01)
+    owner.set_writable(keys[0])
+    closing = asyncio.create_task(owner.close())
+    await asyncio.sleep(0)
+    for key in keys[1:]:
+        owner.set_writable(key)
+    await closing
+    assert list(owner.owned_readers()) == []
 
 
 async def test_a_recovering_partition_says_how_far_it_is(tmp_path):
